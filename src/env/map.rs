@@ -1,0 +1,469 @@
+//! Memory that is a file: the only file of the crate with `unsafe`.
+//!
+//! The whole argument, in four rules:
+//!
+//! 1. *Allocation.* A [`Region`] owns its bytes (a shared file mapping, or heap memory that stands in
+//!    for one) until it is dropped; its address never changes.
+//! 2. *Publication.* Of a [`SegmentMap`], bytes below the published end are never written again, except
+//!    the header of the open batch, which is written once, before the sealed end passes it.
+//! 3. *Lending.* A shared slice is made only of `[0, sealed)` and of `[sealed + 61, published)`; an
+//!    exclusive one only by the one [`MapWriter`], only of bytes that no shared slice may cover.
+//! 4. *Presence.* Bytes are touched only below `prepared`, where the file has really allocated blocks,
+//!    so neither a hole nor the end of the file is ever met.
+//!
+//! ```text
+//!          sealed           published        prepared              len
+//!   |  batches  |  61  | records |  to come    |   not yet allocated |
+//!   0           ^header of the open batch (written at sealing)
+//!   lent:  yes     no      yes        no               no
+//! ```
+//!
+//! What no process can rule out for itself, the directory's lock and the documents do: that another
+//! program edits or cuts the files.
+#![allow(unsafe_code, reason = "the one file of the crate that may; see the four rules above")]
+
+use std::fmt;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes between the start of a batch and its first record.
+const HEADER_LEN: u64 = 61;
+
+/// Hears of stores into a simulated file's memory, so that the simulation can version its pages.
+pub trait StoreTap: Send + Sync {
+    /// The bytes `[range)` have just been stored through a map.
+    fn stored(&self, range: Range<u64>);
+}
+
+/// The bytes of a mapped file, at one address from creation to drop.
+pub struct Region {
+    base: NonNull<u8>,
+    len: usize,
+    backing: Backing,
+    tap: Option<Arc<dyn StoreTap>>,
+}
+
+enum Backing {
+    /// A shared mapping of a file.
+    Mapped(memmap2::MmapRaw),
+    /// Memory that stands for a simulated file; shared by all of its maps.
+    Heap(Arc<HeapPages>),
+}
+
+/// Heap memory that many regions (maps of one simulated file) share.
+pub(crate) struct HeapPages {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is plain bytes owned by the region and freed only at drop (rule 1); which thread may
+// touch which byte is decided by rules 2 to 4, for all threads alike.
+unsafe impl Send for Region {}
+// SAFETY: as for Send: sharing a region shares no more than its address; accesses follow rules 2 to 4.
+unsafe impl Sync for Region {}
+// SAFETY: as for Region: plain bytes, owned until drop.
+unsafe impl Send for HeapPages {}
+// SAFETY: as for Region: accesses follow rules 2 to 4.
+unsafe impl Sync for HeapPages {}
+
+impl HeapPages {
+    /// `len` zero bytes, aligned to a page and taken from the system only as they are touched.
+    pub(crate) fn zeroed(len: usize) -> Arc<HeapPages> {
+        let layout = heap_layout(len);
+        // SAFETY: the layout has a size above zero (heap_layout sees to it).
+        let raw = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        Arc::new(HeapPages { base, len })
+    }
+
+    /// The number of bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What a `pwrite` does to the page cache: copies `bytes` to `position`. As with a file, writing
+    /// what has been published breaks rule 2; the callers (write, recovery, zeroing) never do.
+    ///
+    /// # Panics
+    /// If the range lies outside: the simulated file checks its size first.
+    pub(crate) fn copy_in(&self, position: usize, bytes: &[u8]) {
+        assert!(position <= self.len && bytes.len() <= self.len - position);
+        // SAFETY: in bounds by the assertion above.
+        let target = unsafe { self.base.as_ptr().add(position) };
+        // SAFETY: both ranges are valid for bytes.len(), and cannot overlap: no shared slice of these
+        // pages may cover bytes that are being written (rule 2).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+
+    /// What a `pread` does: copies bytes from `position` out.
+    ///
+    /// # Panics
+    /// If the range lies outside.
+    pub(crate) fn copy_out(&self, position: usize, buf: &mut [u8]) {
+        assert!(position <= self.len && buf.len() <= self.len - position);
+        // SAFETY: in bounds by the assertion above.
+        let source = unsafe { self.base.as_ptr().add(position) };
+        // SAFETY: both ranges are valid for buf.len(); buf is exclusive, so they do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(source, buf.as_mut_ptr(), buf.len()) };
+    }
+}
+
+impl Drop for HeapPages {
+    fn drop(&mut self) {
+        // SAFETY: base was allocated with this very layout, and this is the last owner.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), heap_layout(self.len)) };
+    }
+}
+
+fn heap_layout(len: usize) -> std::alloc::Layout {
+    let len = len.max(1);
+    std::alloc::Layout::from_size_align(len, 4096).unwrap_or_else(|_| {
+        std::alloc::handle_alloc_error(std::alloc::Layout::new::<u8>())
+    })
+}
+
+impl Region {
+    /// The region of a mapping of a file.
+    pub(crate) fn mapped(map: memmap2::MmapRaw) -> Region {
+        let len = map.len();
+        let base = NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling());
+        Region { base, len, backing: Backing::Mapped(map), tap: None }
+    }
+
+    /// A region over heap pages that stand for a file; `tap` hears of the stores.
+    pub(crate) fn heap(pages: Arc<HeapPages>, tap: Option<Arc<dyn StoreTap>>) -> Region {
+        Region { base: pages.base, len: pages.len, backing: Backing::Heap(pages), tap }
+    }
+
+    /// The number of bytes mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes the pages of `range` present and writable before they are stored to, where the system can
+    /// (`MADV_POPULATE_WRITE`). `false` where it cannot: stores then fault one page at a time.
+    pub(crate) fn populate(&self, range: Range<u64>) -> bool {
+        self.advise(range, Advice::PopulateWrite)
+    }
+
+    /// Lets go of this mapping's page table entries for `range`; the bytes stay in the page cache. The
+    /// flush that follows then need not write-protect them one by one.
+    pub(crate) fn forget(&self, range: Range<u64>) -> bool {
+        self.advise(range, Advice::DontNeed)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn advise(&self, range: Range<u64>, advice: Advice) -> bool {
+        let Backing::Mapped(map) = &self.backing else { return true };
+        let page = rustix::param::page_size() as u64;
+        let (start, end) = match advice {
+            Advice::PopulateWrite => (range.start / page * page, range.end.div_ceil(page) * page),
+            Advice::DontNeed => (range.start.div_ceil(page) * page, range.end / page * page),
+        };
+        let end = end.min(map.len() as u64);
+        if start >= end {
+            return true;
+        }
+        let how = match advice {
+            Advice::PopulateWrite => rustix::mm::Advice::LinuxPopulateWrite,
+            Advice::DontNeed => rustix::mm::Advice::LinuxDontNeed,
+        };
+        let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else { return false };
+        // SAFETY: start < end <= len, so the pointer stays inside the mapping.
+        let address = unsafe { map.as_mut_ptr().add(start) };
+        // SAFETY: the range lies inside our own shared file mapping. Neither advice changes a byte:
+        // populating faults pages in, and dropping entries of a shared mapping leaves the page cache.
+        unsafe { rustix::mm::madvise(address.cast(), end - start, how) }.is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn advise(&self, _range: Range<u64>, _advice: Advice) -> bool {
+        matches!(self.backing, Backing::Heap(_))
+    }
+
+    /// A shared slice.
+    ///
+    /// # Safety
+    /// `range` lies in bounds, on present bytes that are never written again (rules 2 and 4).
+    unsafe fn shared(&self, range: Range<u64>) -> &[u8] {
+        debug_assert!(range.start <= range.end && range.end <= self.len as u64);
+        // SAFETY: in bounds, as the caller promises.
+        let start = unsafe { self.base.as_ptr().add(range.start as usize) };
+        // SAFETY: present, initialised bytes that nobody writes any more, as the caller promises.
+        unsafe { std::slice::from_raw_parts(start, (range.end - range.start) as usize) }
+    }
+
+    /// An exclusive slice.
+    ///
+    /// # Safety
+    /// `range` lies in bounds, on present bytes of which no other slice exists or can be made meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "the one writer hands out disjoint, unpublished bytes")]
+    unsafe fn exclusive(&self, range: Range<u64>) -> &mut [u8] {
+        debug_assert!(range.start <= range.end && range.end <= self.len as u64);
+        // SAFETY: in bounds, as the caller promises.
+        let start = unsafe { self.base.as_ptr().add(range.start as usize) };
+        // SAFETY: present bytes without another slice over them, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(start, (range.end - range.start) as usize) }
+    }
+
+    #[inline]
+    fn stored(&self, range: Range<u64>) {
+        if let Some(tap) = &self.tap {
+            tap.stored(range);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Advice {
+    PopulateWrite,
+    DontNeed,
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.backing {
+            Backing::Mapped(_) => "mapped",
+            Backing::Heap(_) => "heap",
+        };
+        write!(f, "Region({kind}, {} bytes)", self.len)
+    }
+}
+
+impl fmt::Debug for HeapPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeapPages({} bytes)", self.len)
+    }
+}
+
+/// A position and an offset (both relative to the segment), published together in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Bytes from the start of the file.
+    pub(crate) position: u32,
+    /// Offsets from the segment's base.
+    pub(crate) delta: u32,
+}
+
+impl Mark {
+    fn pack(self) -> u64 {
+        (u64::from(self.position) << 32) | u64::from(self.delta)
+    }
+
+    fn unpack(word: u64) -> Mark {
+        Mark { position: (word >> 32) as u32, delta: word as u32 }
+    }
+}
+
+/// The map of one segment, with the marks that say which of its bytes may be lent.
+pub(crate) struct SegmentMap {
+    region: Region,
+    /// End position and end offset of what is visible.
+    published: CacheLine<AtomicU64>,
+    /// End position of the sealed batches: where the open batch's header starts.
+    sealed: CacheLine<AtomicU64>,
+    /// Up to where the file is really allocated.
+    prepared: AtomicU64,
+}
+
+#[repr(align(128))]
+struct CacheLine<T>(T);
+
+impl SegmentMap {
+    /// A map whose bytes below `end` are complete batches, with its one writer. `prepared` bytes of the
+    /// file are allocated.
+    pub(crate) fn new(region: Region, end: Mark, prepared: u64) -> (Arc<SegmentMap>, MapWriter) {
+        assert!(u64::from(end.position) <= prepared && prepared <= region.len() as u64);
+        let map = Arc::new(SegmentMap {
+            region,
+            published: CacheLine(AtomicU64::new(end.pack())),
+            sealed: CacheLine(AtomicU64::new(u64::from(end.position))),
+            prepared: AtomicU64::new(prepared),
+        });
+        (map.clone(), MapWriter { map, end: end.position.into(), sealed: end.position.into() })
+    }
+
+    /// The end of what is visible.
+    #[inline]
+    pub(crate) fn published(&self) -> Mark {
+        Mark::unpack(self.published.0.load(Ordering::Acquire))
+    }
+
+    /// The end of the sealed batches. To compare it with [`published`](Self::published), load that first.
+    #[inline]
+    pub(crate) fn sealed(&self) -> u64 {
+        self.sealed.0.load(Ordering::Acquire)
+    }
+
+    /// Up to where the file is really allocated.
+    #[inline]
+    pub(crate) fn prepared(&self) -> u64 {
+        self.prepared.load(Ordering::Acquire)
+    }
+
+    /// The file is now allocated up to `end`.
+    pub(crate) fn raise_prepared(&self, end: u64) {
+        assert!(end <= self.region.len() as u64);
+        self.prepared.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// The memory itself, for advice.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The bytes of `range`, if all of them are visible and none belongs to an unsealed header.
+    #[inline]
+    pub(crate) fn slice(&self, range: Range<u64>) -> Option<&[u8]> {
+        // Published first: a sealed end loaded later is at least as new, so between the two lies at most
+        // one open batch, and its header is the only hole (rule 3).
+        let published = u64::from(self.published().position);
+        let sealed = self.sealed();
+        let below_seal = range.end <= sealed;
+        let in_open_batch = range.start >= sealed + HEADER_LEN && range.end <= published;
+        if range.start > range.end || !(below_seal || in_open_batch) {
+            return None;
+        }
+        // SAFETY: the range lies below what the writer has published or sealed, hence below `prepared`
+        // (the writer checks), and outside the one header that will still be written (rule 3).
+        Some(unsafe { self.region.shared(range) })
+    }
+}
+
+impl fmt::Debug for SegmentMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentMap")
+            .field("region", &self.region)
+            .field("published", &self.published())
+            .field("sealed", &self.sealed())
+            .field("prepared", &self.prepared())
+            .finish()
+    }
+}
+
+/// The one writer of a [`SegmentMap`].
+#[derive(Debug)]
+pub(crate) struct MapWriter {
+    map: Arc<SegmentMap>,
+    /// The published end, as this writer set it.
+    end: u64,
+    /// The sealed end, as this writer set it.
+    sealed: u64,
+}
+
+impl MapWriter {
+    /// The map.
+    pub(crate) fn map(&self) -> &Arc<SegmentMap> {
+        &self.map
+    }
+
+    /// The bytes `[start, end)` above everything visible, to be stored to; `None` if they are not all
+    /// allocated or if some of them are visible.
+    #[inline]
+    pub(crate) fn window(&mut self, range: Range<u64>) -> Option<&mut [u8]> {
+        let free = if self.end > self.sealed { self.end } else { self.sealed };
+        if range.start < free || range.start > range.end || range.end > self.map.prepared() {
+            return None;
+        }
+        // SAFETY: above the published and the sealed end, so no shared slice can cover it (rule 3); below
+        // `prepared`, so present (rule 4); this writer is the only one and is borrowed exclusively.
+        Some(unsafe { self.map.region.exclusive(range) })
+    }
+
+    /// The header of the open batch (61 bytes at the sealed end), while something of it is published.
+    pub(crate) fn open_header(&mut self) -> Option<&mut [u8]> {
+        let range = self.sealed..self.sealed + HEADER_LEN;
+        if range.end > self.map.prepared() {
+            return None;
+        }
+        // SAFETY: the header at the sealed end is the hole of rule 3: never lent before `seal` passes it.
+        Some(unsafe { self.map.region.exclusive(range) })
+    }
+
+    /// What was stored into `range` is complete: tells the tap, where there is one.
+    #[inline]
+    pub(crate) fn commit(&self, range: Range<u64>) {
+        self.map.region.stored(range);
+    }
+
+    /// Publishes: everything below `end` is visible, but for the open batch's header.
+    #[inline]
+    pub(crate) fn publish(&mut self, end: Mark) {
+        let position = u64::from(end.position);
+        assert!(position >= self.end && position <= self.map.prepared());
+        assert!(position == self.sealed || position >= self.sealed + HEADER_LEN);
+        self.end = position;
+        self.map.published.0.store(end.pack(), Ordering::Release);
+    }
+
+    /// The open batch (or a batch written whole) ends at `end` and its header is complete.
+    pub(crate) fn seal(&mut self, end: u64) {
+        assert!(end >= self.sealed && end >= self.end && end <= self.map.prepared());
+        self.sealed = end;
+        self.map.sealed.0.store(end, Ordering::Release);
+    }
+}
+
+/// A small mapped file of 64-byte cells, each of eight words that are loaded and stored atomically.
+pub(crate) struct CellMap {
+    region: Region,
+}
+
+/// Words of one cell.
+pub(crate) const CELL_WORDS: usize = 8;
+/// Bytes of one cell.
+pub(crate) const CELL_LEN: usize = 64;
+
+impl CellMap {
+    /// Cells over a region whose bytes are all allocated.
+    pub(crate) fn new(region: Region) -> CellMap {
+        CellMap { region }
+    }
+
+    /// The number of cells.
+    pub(crate) fn cells(&self) -> usize {
+        self.region.len() / CELL_LEN
+    }
+
+    /// Loads word `word` of cell `cell`; 0 outside.
+    pub(crate) fn load(&self, cell: usize, word: usize) -> u64 {
+        self.word(cell, word).map_or(0, |w| w.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Stores word `word` of cell `cell`, after everything this thread stored before; nothing outside.
+    #[inline]
+    pub(crate) fn store(&self, cell: usize, word: usize, value: u64) {
+        if let Some(w) = self.word(cell, word) {
+            w.store(value, std::sync::atomic::Ordering::Release);
+            let start = (cell * CELL_LEN + word * 8) as u64;
+            self.region.stored(start..start + 8);
+        }
+    }
+
+    #[inline]
+    fn word(&self, cell: usize, word: usize) -> Option<&std::sync::atomic::AtomicU64> {
+        if cell >= self.cells() || word >= CELL_WORDS {
+            return None;
+        }
+        // SAFETY: cell and word lie inside the region, as just checked.
+        let address = unsafe { self.region.base.as_ptr().add(cell * CELL_LEN + word * 8) };
+        // SAFETY: in bounds, 8-aligned (regions are page-aligned), and only ever accessed atomically.
+        Some(unsafe { std::sync::atomic::AtomicU64::from_ptr(address.cast()) })
+    }
+}
+
+impl fmt::Debug for CellMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CellMap({} cells)", self.cells())
+    }
+}

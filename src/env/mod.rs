@@ -1,0 +1,342 @@
+//! The environment: files, maps, clock and randomness, reached only through here, so that a test
+//! can replace the disk, move time by hand and pull the plug.
+//!
+//! Invariants
+//! - Nothing outside this module names `std::fs`, a clock or a source of randomness.
+//! - Only file and directory calls are dynamic; loads from and stores into a map are plain memory
+//!   accesses. A [`StoreTap`] hears of stores where the environment is simulated.
+//! - `unsafe` stands in `map.rs` and nowhere else in the crate.
+//!
+//! ```text
+//!   Environment ── FileSystem ── File ── Region (a map of the file's bytes)
+//!        ├───────── Clock
+//!        └───────── Random
+//! ```
+
+pub(crate) mod map;
+mod os;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod sim;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::types::Timestamp;
+
+pub use map::{Region, StoreTap};
+
+/// The files, the clock and the randomness that a broker uses.
+///
+/// ```
+/// let environment = millpond::env::Environment::system();
+/// assert!(environment.clock().now().millis() > 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Environment {
+    files: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Environment {
+    /// The real one: the operating system's files, clock and randomness.
+    #[must_use]
+    pub fn system() -> Environment {
+        Environment::new(Arc::new(os::OsFileSystem::new()), Arc::new(os::SystemClock), Arc::new(os::OsRandom))
+    }
+
+    /// An environment of these parts.
+    #[must_use]
+    pub fn new(files: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Environment {
+        Environment { files, clock, random }
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<dyn FileSystem> {
+        &self.files
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The randomness.
+    #[must_use]
+    pub fn random(&self) -> &Arc<dyn Random> {
+        &self.random
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "implementers must handle every way")]
+pub enum OpenMode {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    ReadWrite,
+    /// For reading and writing; made if it does not exist, kept as it is if it does.
+    CreateIfMissing,
+    /// For reading and writing; it must not exist.
+    CreateNew,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "implementers build it")]
+pub struct DirEntry {
+    /// The name within its directory; entries whose name is not UTF-8 are left out of a listing.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Directories and files.
+pub trait FileSystem: Debug + Send + Sync + 'static {
+    /// Makes a directory, private to the user, and its missing parents; one that exists is left alone.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists` as the mode says, and the operating system's.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// What a directory holds, sorted by name.
+    ///
+    /// # Errors
+    /// `NotFound`, and the operating system's.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Whether there is a file or directory of this name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Renames a file or directory; a file of the new name is replaced. Atomic; durable after
+    /// [`sync_dir`](FileSystem::sync_dir) of the parent.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Maps and handles of it stay usable.
+    ///
+    /// # Errors
+    /// `NotFound`, and the operating system's.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the entries of a directory durable (creations, renames, removals).
+    ///
+    /// # Errors
+    /// The operating system's; after one nothing may be believed durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock that this file stands for (made if missing); held until the guard is dropped
+    /// and freed by the kernel when the process dies.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody else (of this process, too) holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
+
+    /// Whether stores through a map are trusted in this directory (on Linux: ext4, xfs and tmpfs, where
+    /// `fallocate` really allocates); elsewhere batches are staged in memory and written.
+    fn trusts_mapped_stores(&self, dir: &Path) -> bool;
+}
+
+/// A lock on a directory, held until it is dropped.
+pub trait DirLock: Debug + Send + Sync {}
+
+/// An open file. All calls go to absolute positions; a file may be used by many threads at once.
+pub trait File: Debug + Send + Sync + 'static {
+    /// Reads at a position; fewer bytes than asked at the end of the file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes at a position; may write fewer bytes than given.
+    ///
+    /// # Errors
+    /// The operating system's; `StorageFull` on a full disk.
+    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Cuts or extends (with zeros) the file. A mapped file is never cut below its published end.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Really allocates `[position, position + len)` as zeros and extends the file to its end.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room; then nothing that was there has changed.
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()>;
+
+    /// Makes the bytes (and the size) durable. A failed one is never repeated: the second would lie.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Maps `[0, len)`, shared, for reading and writing. `len` may lie beyond the end of the file; those
+    /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn map(&self, len: usize) -> io::Result<Region>;
+
+    /// When the file was last changed.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn modified(&self) -> io::Result<Timestamp>;
+}
+
+/// Wall-clock time and monotonic time.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// Wall-clock time, precise to a few milliseconds; cheap enough to be asked for each record.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed point, never going back; precise to a few milliseconds.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Random numbers, for ids and tie-breaking (not for secrets).
+pub trait Random: Debug + Send + Sync + 'static {
+    /// The next 64 random bits.
+    fn next_u64(&self) -> u64;
+}
+
+/// Reads exactly `buf.len()` bytes at `position`.
+///
+/// # Errors
+/// `UnexpectedEof` if the file ends before.
+pub(crate) fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut position: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.read_at(buf, position) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                buf = &mut buf[n..];
+                position += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `buf` at `position`, in pieces of at most 1 MiB (larger ones are slower).
+///
+/// # Errors
+/// The first error; `WriteZero` if the file takes nothing. How much was written before is unknown.
+pub(crate) fn write_all_at(file: &dyn File, mut buf: &[u8], mut position: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        let piece = buf.len().min(1 << 20);
+        match file.write_at(&buf[..piece], position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                buf = &buf[n..];
+                position += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The whole content of a file of at most `limit` bytes.
+///
+/// # Errors
+/// `InvalidData` if the file is larger.
+pub(crate) fn read_whole(file: &dyn File, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.size()?;
+    if size > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{size} bytes, more than {limit}")));
+    }
+    let mut buf = vec![0; usize::try_from(size).map_err(|_| io::ErrorKind::InvalidData)?];
+    read_exact_at(file, &mut buf, 0)?;
+    Ok(buf)
+}
+
+/// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The
+/// generation before is kept as `NAME.previous` if `keep_previous`.
+///
+/// # Errors
+/// The operating system's; then the old content stands (or, after a failed directory sync, either).
+pub(crate) fn replace_file(
+    files: &dyn FileSystem,
+    path: &Path,
+    content: &[u8],
+    previous: Previous,
+) -> io::Result<()> {
+    let temporary = with_suffix(path, "tmp");
+    if files.exists(&temporary)? {
+        files.remove_file(&temporary)?;
+    }
+    let file = files.open(&temporary, OpenMode::CreateNew)?;
+    write_all_at(&*file, content, 0)?;
+    file.sync_data()?;
+    if previous == Previous::Keep && files.exists(path)? {
+        keep_previous(files, path)?;
+    }
+    files.rename(&temporary, path)?;
+    match path.parent() {
+        Some(dir) => files.sync_dir(dir),
+        None => Ok(()),
+    }
+}
+
+/// Whether [`replace_file`] keeps the generation it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Previous {
+    /// As `NAME.previous`, for an explicit repair.
+    Keep,
+    /// Not at all.
+    Drop,
+}
+
+/// Copies `path` to `path.previous`, so that no instant is without a file under the real name.
+fn keep_previous(files: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    let old = read_whole(&*files.open(path, OpenMode::Read)?, 1 << 30)?;
+    let copy_path = with_suffix(path, "previous.tmp");
+    if files.exists(&copy_path)? {
+        files.remove_file(&copy_path)?;
+    }
+    let copy = files.open(&copy_path, OpenMode::CreateNew)?;
+    write_all_at(&*copy, &old, 0)?;
+    copy.sync_data()?;
+    files.rename(&copy_path, &with_suffix(path, "previous"))
+}
+
+/// `path` with `.suffix` behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    std::path::PathBuf::from(name)
+}

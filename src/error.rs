@@ -1,0 +1,228 @@
+//! Everything that can go wrong, grouped by what the caller does next.
+//!
+//! Invariants: one [`Error`] type, one word wide; the kind says what to do, the message names topic,
+//! partition, offset and file; the operating system's error stays reachable through `source()`.
+//! Every error is made by a constructor in this file, so the list below is complete.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use crate::types::{Offset, TopicPartition};
+
+/// What the library's calls return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error: what to do about it is its [`kind`](Error::kind).
+///
+/// ```
+/// use millpond::{ErrorKind, TopicName};
+/// let error = TopicName::new("").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+/// assert!(!error.is_retriable());
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    topic_partition: Option<TopicPartition>,
+    offset: Option<Offset>,
+    path: Option<PathBuf>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kinds of errors, grouped by what the caller does next.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    // -- ask for something else --
+    /// A setting is out of its bounds; the message names field, value and bound.
+    InvalidConfig,
+    /// An argument breaks a rule; the message says which.
+    InvalidArgument,
+    /// There is no topic of this name.
+    TopicNotFound,
+    /// There is already a topic of this name.
+    TopicExists,
+    /// The topic has fewer partitions.
+    PartitionNotFound,
+    /// The record does not fit the topic's limit, in bytes.
+    RecordTooLarge {
+        /// Size of the record (or of the batch that would hold it alone), in bytes.
+        size: u64,
+        /// The greatest size allowed, in bytes.
+        limit: u64,
+    },
+    /// The log does not hold this offset: start again from `earliest` or `latest`.
+    OffsetOutOfRange {
+        /// What was asked for.
+        requested: Offset,
+        /// The log start offset.
+        earliest: Offset,
+        /// The end of what may be read.
+        latest: Offset,
+    },
+    // -- try again --
+    /// The time given has passed; what was started goes on.
+    TimedOut,
+    /// There is no room right now: await `ready()`, or slow down.
+    Backpressure,
+    // -- stop this handle --
+    /// The handle, its topic or its broker has been closed or deleted.
+    Closed,
+    // -- stop, and look at the disk --
+    /// The operating system refused a file operation.
+    Io,
+    /// The disk (or quota) is full; appends go on when there is room.
+    StorageFull,
+    /// Another broker (or a view of an earlier one) holds this directory.
+    Locked,
+    /// Stored bytes are damaged; the message names file, position and offsets.
+    Corrupted,
+    /// Written by a newer version, or with a feature that this build lacks.
+    UnsupportedFormat,
+    /// A write or sync failed before: nothing more is acknowledged until the broker is opened again.
+    Poisoned,
+    // -- yours --
+    /// A codec could not encode or decode a key or a value.
+    Codec,
+    /// A typed value was asked of a record without one (a tombstone).
+    NullValue,
+}
+
+impl Error {
+    /// What the caller does next.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The same call may succeed later without a change by the caller.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::TimedOut | ErrorKind::Backpressure | ErrorKind::StorageFull)
+    }
+
+    /// Nothing will succeed on this handle until the broker is opened again.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Closed | ErrorKind::Poisoned | ErrorKind::Corrupted)
+    }
+
+    /// The partition concerned, where there is one.
+    #[must_use]
+    pub fn topic_partition(&self) -> Option<&TopicPartition> {
+        self.0.topic_partition.as_ref()
+    }
+
+    /// The offset concerned, where there is one.
+    #[must_use]
+    pub fn offset(&self) -> Option<Offset> {
+        self.0.offset
+    }
+
+    /// The file or directory concerned, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            topic_partition: None,
+            offset: None,
+            path: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn in_partition(mut self, tp: &TopicPartition) -> Error {
+        self.0.topic_partition.get_or_insert_with(|| tp.clone());
+        self
+    }
+
+    pub(crate) fn at_offset(mut self, offset: Offset) -> Error {
+        self.0.offset = Some(offset);
+        self
+    }
+
+    pub(crate) fn at_path(mut self, path: &Path) -> Error {
+        self.0.path.get_or_insert_with(|| path.to_path_buf());
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn invalid_config(field: &str, value: impl fmt::Display, bound: &str) -> Error {
+        Error::new(ErrorKind::InvalidConfig, format!("setting {field} is {value}, but must be {bound}"))
+    }
+
+    pub(crate) fn invalid_argument(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, message)
+    }
+
+    pub(crate) fn corrupted(path: &Path, position: u64, why: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Corrupted, format!("damaged at byte {position}: {why}")).at_path(path)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::UnsupportedFormat, message)
+    }
+
+    pub(crate) fn closed(what: &str) -> Error {
+        Error::new(ErrorKind::Closed, format!("{what} is closed"))
+    }
+
+    pub(crate) fn codec(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Codec, message)
+    }
+
+    /// An operating system's error while doing `what` to `path`; a full disk or quota is told apart.
+    pub(crate) fn io(what: &str, path: &Path, source: io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("could not {what}")).at_path(path).caused_by(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(tp) = &inner.topic_partition {
+            write!(f, "{tp}: ")?;
+        }
+        f.write_str(&inner.message)?;
+        if let Some(offset) = inner.offset {
+            write!(f, " (offset {offset})")?;
+        }
+        if let Some(path) = &inner.path {
+            write!(f, " [{}]", path.display())?;
+        }
+        if let Some(source) = &inner.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.source {
+            Some(source) => Some(&**source),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Identifiers and epochs.
+
+/// Counts the leaders of a partition: it rises whenever another process (or another opening of the
+/// same directory after an unclean end) may append. -1 where unknown.
+///
+/// ```
+/// use millpond::LeaderEpoch;
+/// assert!(LeaderEpoch::new(2) > LeaderEpoch::NONE);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaderEpoch(i32);
+
+impl LeaderEpoch {
+    /// No epoch is known.
+    pub const NONE: LeaderEpoch = LeaderEpoch(-1);
+
+    /// The epoch with this number.
+    #[must_use]
+    pub const fn new(epoch: i32) -> LeaderEpoch {
+        LeaderEpoch(epoch)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+}
+
+/// Names a producer in the log, so that what it repeats is recognised; -1 where there is none.
+///
+/// ```
+/// use millpond::ProducerId;
+/// assert_eq!(ProducerId::NONE.get(), -1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(i64);
+
+impl ProducerId {
+    /// The batch has no producer id.
+    pub const NONE: ProducerId = ProducerId(-1);
+
+    /// The id with this number.
+    #[must_use]
+    pub const fn new(id: i64) -> ProducerId {
+        ProducerId(id)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// Counts the holders of a producer id: an older one is fenced; -1 where there is none.
+///
+/// ```
+/// use millpond::ProducerEpoch;
+/// assert_eq!(ProducerEpoch::NONE.get(), -1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerEpoch(i16);
+
+impl ProducerEpoch {
+    /// The batch has no producer epoch.
+    pub const NONE: ProducerEpoch = ProducerEpoch(-1);
+
+    /// The epoch with this number.
+    #[must_use]
+    pub const fn new(epoch: i16) -> ProducerEpoch {
+        ProducerEpoch(epoch)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i16 {
+        self.0
+    }
+}
+
+/// Tells a topic from a later one of the same name: 16 random bytes.
+///
+/// ```
+/// use millpond::TopicId;
+/// let id = TopicId::from_bytes([7; 16]);
+/// assert_eq!(id.as_bytes(), &[7; 16]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId([u8; 16]);
+
+impl TopicId {
+    /// The id made of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> TopicId {
+        TopicId(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}

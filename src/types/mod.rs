@@ -1,0 +1,16 @@
+//! The ground: numbers and names of the field, each its own type, so that an offset is never
+//! mistaken for a position nor an epoch for a count.
+//!
+//! Invariants: an [`Offset`] fits an `i64` (as on disk); a [`TopicName`] obeys Kafka's rules.
+
+mod byte_size;
+mod ids;
+mod offset;
+mod timestamp;
+mod topic_name;
+
+pub use byte_size::ByteSize;
+pub use ids::{LeaderEpoch, ProducerEpoch, ProducerId, TopicId};
+pub use offset::Offset;
+pub use timestamp::Timestamp;
+pub use topic_name::{TopicName, TopicPartition};
