@@ -47,6 +47,8 @@ pub struct Region {
 }
 
 enum Backing {
+    /// No memory at all: the file is read and written by calls.
+    Absent,
     /// A shared mapping of a file.
     Mapped(memmap2::MmapRaw),
     /// Memory that stands for a simulated file; shared by all of its maps.
@@ -126,6 +128,11 @@ fn heap_layout(len: usize) -> std::alloc::Layout {
 }
 
 impl Region {
+    /// No memory: of a file that is only read and written by calls.
+    pub(crate) fn absent() -> Region {
+        Region { base: NonNull::dangling(), len: 0, backing: Backing::Absent, tap: None }
+    }
+
     /// The region of a mapping of a file.
     pub(crate) fn mapped(map: memmap2::MmapRaw) -> Region {
         let len = map.len();
@@ -188,7 +195,7 @@ impl Region {
 
     #[cfg(not(target_os = "linux"))]
     fn advise(&self, _range: Range<u64>, _advice: Advice) -> bool {
-        matches!(self.backing, Backing::Heap(_))
+        !matches!(self.backing, Backing::Mapped(_))
     }
 
     /// A shared slice.
@@ -233,6 +240,7 @@ enum Advice {
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.backing {
+            Backing::Absent => "absent",
             Backing::Mapped(_) => "mapped",
             Backing::Heap(_) => "heap",
         };
@@ -283,7 +291,8 @@ impl SegmentMap {
     /// A map whose bytes below `end` are complete batches, with its one writer. `prepared` bytes of the
     /// file are allocated.
     pub(crate) fn new(region: Region, end: Mark, prepared: u64) -> (Arc<SegmentMap>, MapWriter) {
-        assert!(u64::from(end.position) <= prepared && prepared <= region.len() as u64);
+        assert!(u64::from(end.position) <= prepared);
+        assert!(region.is_empty() || prepared <= region.len() as u64);
         let map = Arc::new(SegmentMap {
             region,
             published: CacheLine(AtomicU64::new(end.pack())),
@@ -313,7 +322,7 @@ impl SegmentMap {
 
     /// The file is now allocated up to `end`.
     pub(crate) fn raise_prepared(&self, end: u64) {
-        assert!(end <= self.region.len() as u64);
+        assert!(self.region.is_empty() || end <= self.region.len() as u64);
         self.prepared.fetch_max(end, Ordering::AcqRel);
     }
 
@@ -331,7 +340,8 @@ impl SegmentMap {
         let sealed = self.sealed();
         let below_seal = range.end <= sealed;
         let in_open_batch = range.start >= sealed + HEADER_LEN && range.end <= published;
-        if range.start > range.end || !(below_seal || in_open_batch) {
+        let mapped = range.end <= self.region.len() as u64;
+        if range.start > range.end || !mapped || !(below_seal || in_open_batch) {
             return None;
         }
         // SAFETY: the range lies below what the writer has published or sealed, hence below `prepared`
@@ -372,7 +382,8 @@ impl MapWriter {
     #[inline]
     pub(crate) fn window(&mut self, range: Range<u64>) -> Option<&mut [u8]> {
         let free = if self.end > self.sealed { self.end } else { self.sealed };
-        if range.start < free || range.start > range.end || range.end > self.map.prepared() {
+        let usable = self.map.prepared().min(self.map.region.len() as u64);
+        if range.start < free || range.start > range.end || range.end > usable {
             return None;
         }
         // SAFETY: above the published and the sealed end, so no shared slice can cover it (rule 3); below
@@ -383,7 +394,7 @@ impl MapWriter {
     /// The header of the open batch (61 bytes at the sealed end), while something of it is published.
     pub(crate) fn open_header(&mut self) -> Option<&mut [u8]> {
         let range = self.sealed..self.sealed + HEADER_LEN;
-        if range.end > self.map.prepared() {
+        if range.end > self.map.prepared().min(self.map.region.len() as u64) {
             return None;
         }
         // SAFETY: the header at the sealed end is the hole of rule 3: never lent before `seal` passes it.

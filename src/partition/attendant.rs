@@ -1,0 +1,28 @@
+//! Who looks after a partition in the background.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The partition asks for service; the broker's threads (or a test, by hand) give it.
+pub(crate) trait Attendant: Debug + Send + Sync {
+    /// Somebody waits: seal, write and flush as soon as possible.
+    fn flush_soon(&self);
+
+    /// The writer nears the end of the prepared room.
+    fn prepare_soon(&self);
+
+    /// Something is due at this point of the monotonic clock.
+    fn due_at(&self, when: Duration);
+}
+
+/// Nobody: the partition is driven by its callers alone.
+#[derive(Debug)]
+pub(crate) struct Unattended;
+
+impl Attendant for Unattended {
+    fn flush_soon(&self) {}
+
+    fn prepare_soon(&self) {}
+
+    fn due_at(&self, _when: Duration) {}
+}

@@ -1,0 +1,54 @@
+//! Bounded memory for staged batches, shared by all partitions of a broker.
+//!
+//! Invariant: what is taken is given back exactly once, when the batch has been written or dropped.
+
+use crate::sync::WaitList;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of staging memory.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    room: WaitList,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub(crate) fn new(limit: u64) -> Budget {
+        Budget { limit, used: AtomicU64::new(0), room: WaitList::new() }
+    }
+
+    /// Takes `bytes`, if there is room; one taker alone may exceed the limit, so that a record larger
+    /// than the whole budget still passes.
+    pub(crate) fn try_take(&self, bytes: u64) -> bool {
+        let take = |used: u64| (used == 0 || used + bytes <= self.limit).then_some(used + bytes);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    /// Gives `bytes` back.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.room.notify_after_publish();
+    }
+
+    /// Whether there is room for one more byte.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used.load(Ordering::Acquire) < self.limit
+    }
+
+    /// Bytes taken.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// The limit, in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Who waits for room.
+    pub(crate) fn waiters(&self) -> &WaitList {
+        &self.room
+    }
+}

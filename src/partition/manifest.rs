@@ -1,0 +1,87 @@
+//! The partition's own small file: what neither the log nor its checkpoints can tell.
+//!
+//! ```text
+//!   millpond.partition: format | topic id | log start | compacted | truncation (0/1, offset)
+//! ```
+//!
+//! Invariants
+//! - Replaced atomically; the generation before is kept for `repair`, never used silently.
+//! - A recorded truncation is repeated at opening until it is cleared.
+
+use std::path::{Path, PathBuf};
+
+use crate::env::{FileSystem, OpenMode, Previous, read_whole, replace_file};
+use crate::error::{Error, Result};
+use crate::format::sealed_file::{self, Kind, Reader, Writer};
+use crate::types::TopicId;
+
+/// The file's name.
+pub(crate) const FILE_NAME: &str = "millpond.partition";
+const VERSION: u16 = 1;
+
+/// Content of the partition manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionManifest {
+    /// The topic this folder belongs to.
+    pub(crate) topic_id: TopicId,
+    /// Nothing below may be read.
+    pub(crate) log_start: u64,
+    /// The log was compacted at least once: offsets may have gaps.
+    pub(crate) compacted: bool,
+    /// A truncation to this offset has begun.
+    pub(crate) truncation: Option<u64>,
+}
+
+impl PartitionManifest {
+    /// Of a new partition.
+    pub(crate) fn new(topic_id: TopicId, log_start: u64) -> PartitionManifest {
+        PartitionManifest { topic_id, log_start, compacted: false, truncation: None }
+    }
+
+    /// Reads the manifest of a partition's folder; `None` if there is none yet.
+    pub(crate) fn load(files: &dyn FileSystem, dir: &Path) -> Result<Option<PartitionManifest>> {
+        let path = path_in(dir);
+        if !files.exists(&path).map_err(|e| Error::io("look for a manifest", &path, e))? {
+            return Ok(None);
+        }
+        let read = files.open(&path, OpenMode::Read).and_then(|file| read_whole(&*file, 1 << 16));
+        let bytes = read.map_err(|e| Error::io("read a manifest", &path, e))?;
+        PartitionManifest::decode(&bytes).map(Some).map_err(|why| Error::corrupted(&path, 0, why))
+    }
+
+    /// Writes it durably.
+    pub(crate) fn store(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let path = path_in(dir);
+        replace_file(files, &path, &self.encode(), Previous::Keep)
+            .map_err(|e| Error::io("write a manifest", &path, e))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.put_bytes(self.topic_id.as_bytes());
+        writer.put_u64(self.log_start);
+        writer.put_u8(self.compacted.into());
+        writer.put_u8(self.truncation.is_some().into());
+        writer.put_u64(self.truncation.unwrap_or(0));
+        sealed_file::seal(Kind::Partition, VERSION, writer.as_slice())
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<PartitionManifest, String> {
+        let (_, payload) = sealed_file::open(Kind::Partition, VERSION, bytes).map_err(|e| e.to_string())?;
+        let mut reader = Reader::new(payload);
+        let mut read = || -> std::result::Result<PartitionManifest, crate::format::FormatError> {
+            let id = reader.get_bytes(16)?;
+            let topic_id = TopicId::from_bytes(id.try_into().unwrap_or([0; 16]));
+            let log_start = reader.get_u64()?;
+            let compacted = reader.get_u8()? != 0;
+            let truncating = reader.get_u8()? != 0;
+            let offset = reader.get_u64()?;
+            Ok(PartitionManifest { topic_id, log_start, compacted, truncation: truncating.then_some(offset) })
+        };
+        read().map_err(|e| e.to_string())
+    }
+}
+
+fn path_in(dir: &Path) -> PathBuf {
+    dir.join(FILE_NAME)
+}

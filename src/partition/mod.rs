@@ -1,0 +1,42 @@
+//! One partition: its segments as one log, with its watermarks, its durability and its recovery.
+//!
+//! Invariants
+//! - `log_start <= last_stable <= high_watermark <= log_end` and `flushed <= log_end` (`watermarks.rs`).
+//! - Lock order: write lock, then append lock, then the segment list. No lock is held across a flush.
+//! - Nothing here knows of codecs, groups or who leads.
+//!
+//! ```text
+//!             append lock                         write lock
+//!   send --> [ open batch | queue of sealed ] --> [ tail of the active segment ] --> flush
+//!            in place: the open batch *is* the tail, and the write lock only rolls
+//! ```
+
+mod append;
+mod attendant;
+mod batch_in;
+mod budget;
+mod checkpoint;
+mod cursor;
+mod flush;
+mod log;
+mod manifest;
+mod open;
+mod poison;
+mod recover;
+mod roll;
+mod settings;
+mod staging;
+mod truncate;
+mod watermarks;
+
+pub(crate) use append::{Appended, Patience};
+pub(crate) use attendant::{Attendant, Unattended};
+pub(crate) use batch_in::{Assign, FinishedBatch};
+pub(crate) use budget::Budget;
+pub(crate) use checkpoint::RecoveryPoint;
+pub(crate) use cursor::{Chunk, ChunkRecords, ChunkRun, Cursor, ReadLimits};
+pub(crate) use log::{Log, LogParts};
+pub(crate) use manifest::PartitionManifest;
+pub(crate) use open::{OpenLog, Opening};
+pub(crate) use recover::PartitionRecovery;
+pub(crate) use settings::LogSettings;

@@ -1,0 +1,73 @@
+//! What a partition must know of its topic's and its broker's settings.
+
+use std::time::Duration;
+
+use crate::config::{Compression, Durability, TimestampType, TopicConfig};
+
+/// Settings of a log. Cheap to clone; replaced as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    /// What an acknowledgement means.
+    pub(crate) durability: Durability,
+    /// Codec of shared batches.
+    pub(crate) compression: Compression,
+    /// Greatest size of a shared batch, in bytes.
+    pub(crate) batch_size: u64,
+    /// How long a batch stays open.
+    pub(crate) linger: Duration,
+    /// Greatest size of a record, in bytes as encoded.
+    pub(crate) max_record_size: u64,
+    /// Greatest size of a segment, in bytes.
+    pub(crate) segment_size: u64,
+    /// A segment older than this rolls.
+    pub(crate) segment_age: Duration,
+    /// One index entry each so many bytes.
+    pub(crate) index_interval: u64,
+    /// Greatest size of an index, in bytes.
+    pub(crate) index_size: u64,
+    /// Whose clock stamps records.
+    pub(crate) timestamp_type: TimestampType,
+    /// Stores through maps are trusted here, and reads go through maps.
+    pub(crate) in_place: bool,
+    /// At `Memory`, a flush after this long, so that recovery stays short.
+    pub(crate) lazy_flush: Duration,
+}
+
+impl LogSettings {
+    /// The settings of a topic's partitions. `in_place`: whether stores through maps are trusted.
+    pub(crate) fn of(topic: &TopicConfig, in_place: bool, lazy_flush: Duration) -> LogSettings {
+        LogSettings {
+            durability: topic.durability_level(),
+            compression: topic.compression_codec(),
+            batch_size: topic.batch_size_bytes().as_u64(),
+            linger: topic.linger_duration(),
+            max_record_size: topic.max_record_size_bytes().as_u64(),
+            segment_size: topic.segment_size_bytes().as_u64(),
+            segment_age: topic.segment_age_duration(),
+            index_interval: topic.index_interval_bytes().as_u64(),
+            index_size: topic.index_size_bytes().as_u64(),
+            timestamp_type: topic.timestamp_type_kind(),
+            in_place,
+            lazy_flush,
+        }
+    }
+
+    /// Whether batches are built in the map: nothing must be synced at once, nothing is compressed.
+    pub(crate) fn builds_in_place(&self) -> bool {
+        self.in_place && self.durability != Durability::Sync && self.compression == Compression::None
+    }
+
+    /// How long an appended record may stay unflushed before a flush starts; none where each is flushed.
+    pub(crate) fn flush_after(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Memory => Some(self.lazy_flush),
+            Durability::Interval(d) => Some(d / 2),
+            Durability::Sync => None,
+        }
+    }
+
+    /// Offset index interval and greatest index size.
+    pub(crate) fn index(&self) -> (u64, u64) {
+        (self.index_interval, self.index_size)
+    }
+}

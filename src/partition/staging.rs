@@ -1,0 +1,168 @@
+//! Batches that wait in memory to be written: sealed ones in a queue, and the one that is open.
+//!
+//! ```text
+//!   queue:  [batch 0..3][batch 4..9]     open: [record 10][record 11]
+//!            ^ written next                     ^ next record gets offset 12
+//! ```
+//!
+//! Invariants
+//! - Offsets are given here, in order; positions only when a batch is written (compression decides them).
+//! - A batch leaves the queue only after it has been written: a full disk loses nothing.
+
+use std::collections::VecDeque;
+
+use crate::error::Result;
+use crate::format::batch::{BatchBuilder, BatchHeader, BatchSpec};
+use crate::segment::NewRecord;
+
+/// A batch that only waits for its turn.
+#[derive(Debug)]
+pub(crate) struct StagedBatch {
+    /// Offset of its first record.
+    pub(crate) base_offset: u64,
+    /// How many offsets it takes.
+    pub(crate) count: u64,
+    /// Bytes taken from the budget for it.
+    pub(crate) taken: u64,
+    /// When it was sealed, in milliseconds since the epoch.
+    pub(crate) sealed_at: i64,
+    pub(crate) content: StagedContent,
+}
+
+/// How far a staged batch is.
+#[derive(Debug)]
+pub(crate) enum StagedContent {
+    /// Records, not yet compressed.
+    Records(BatchBuilder),
+    /// Final bytes.
+    Finished(Vec<u8>, BatchHeader),
+}
+
+/// The staged end of a partition.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    open: Option<OpenStaged>,
+    queue: VecDeque<StagedBatch>,
+    /// Builders kept for reuse.
+    spare: Vec<BatchBuilder>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct OpenStaged {
+    builder: BatchBuilder,
+    base_offset: u64,
+    opened_at: i64,
+    taken: u64,
+}
+
+impl Staging {
+    /// Nothing staged; the next record gets offset `next`.
+    pub(crate) fn new(next: u64) -> Staging {
+        Staging { open: None, queue: VecDeque::new(), spare: Vec::new(), next }
+    }
+
+    /// The offset the next record gets.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Nothing waits to be written, nothing is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.queue.is_empty()
+    }
+
+    /// When the open batch was opened, in milliseconds since the epoch.
+    pub(crate) fn opened_at(&self) -> Option<i64> {
+        self.open.as_ref().map(|open| open.opened_at)
+    }
+
+    /// Sealed batches wait to be written.
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether the open batch must be sealed before a record of `len` bytes is added.
+    pub(crate) fn is_full_for(&self, len: u64, batch_size: u64) -> bool {
+        self.open.as_ref().is_some_and(|open| open.builder.len() as u64 + len > batch_size)
+    }
+
+    /// Adds a record to the open batch (opened with `spec` if there is none); `taken` bytes of the budget
+    /// are for it. Answers its offset, and whether it opened the batch.
+    pub(crate) fn push(&mut self, record: &NewRecord<'_>, spec: BatchSpec, now: i64, taken: u64) -> (u64, bool) {
+        let opened = self.open.is_none();
+        let spare = &mut self.spare;
+        let next = self.next;
+        let open = self.open.get_or_insert_with(|| {
+            let mut builder = spare.pop().unwrap_or_else(|| BatchBuilder::new(spec));
+            builder.reset(spec);
+            OpenStaged { builder, base_offset: next, opened_at: now, taken: 0 }
+        });
+        let timestamp = if spec.attributes.is_log_append_time() { open.opened_at } else { record.timestamp };
+        open.builder.append(timestamp, record.key, record.value, record.headers);
+        open.taken += taken;
+        self.next += 1;
+        (next, opened)
+    }
+
+    /// Seals the open batch: it takes no more records.
+    pub(crate) fn seal(&mut self, now: i64) {
+        let Some(open) = self.open.take() else { return };
+        self.queue.push_back(StagedBatch {
+            base_offset: open.base_offset,
+            count: open.builder.count() as u64,
+            taken: open.taken,
+            sealed_at: now,
+            content: StagedContent::Records(open.builder),
+        });
+    }
+
+    /// Queues a batch that is finished but for its place; the open one is sealed before it.
+    pub(crate) fn push_batch(&mut self, bytes: Vec<u8>, header: BatchHeader, now: i64, taken: u64) {
+        self.seal(now);
+        let count = header.last_offset_delta as u64 + 1;
+        let base_offset = header.base_offset as u64;
+        self.next = base_offset + count;
+        let content = StagedContent::Finished(bytes, header);
+        self.queue.push_back(StagedBatch { base_offset, count, taken, sealed_at: now, content });
+    }
+
+    /// Takes the oldest sealed batch.
+    pub(crate) fn pop(&mut self) -> Option<StagedBatch> {
+        self.queue.pop_front()
+    }
+
+    /// Puts a batch back that could not be written.
+    pub(crate) fn put_back(&mut self, batch: StagedBatch) {
+        self.queue.push_front(batch);
+    }
+
+    /// Keeps a builder for the next batch.
+    pub(crate) fn recycle(&mut self, builder: BatchBuilder) {
+        const SPARE: usize = 2;
+        if self.spare.len() < SPARE {
+            self.spare.push(builder);
+        }
+    }
+
+    /// Throws away everything staged; answers the bytes it had taken.
+    pub(crate) fn discard(&mut self) -> u64 {
+        let open = self.open.take().map_or(0, |open| open.taken);
+        open + self.queue.drain(..).map(|batch| batch.taken).sum::<u64>()
+    }
+}
+
+impl StagedBatch {
+    /// The final bytes, compressed if its builder says so, and their header.
+    pub(crate) fn finish(&mut self) -> Result<(&[u8], &BatchHeader)> {
+        if let StagedContent::Records(builder) = &mut self.content {
+            let bytes = builder.finish(self.base_offset as i64).map_err(crate::format::to_codec_error)?;
+            let header = BatchHeader::parse(&bytes).map_err(crate::format::to_codec_error)?;
+            self.content = StagedContent::Finished(bytes, header);
+        }
+        match &self.content {
+            StagedContent::Finished(bytes, header) => Ok((bytes, header)),
+            StagedContent::Records(_) => Err(crate::error::Error::codec("a staged batch has no bytes")),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The folder of a partition, as its segments see it.
+//!
+//! Invariant: whoever holds a segment holds this, and with it the directory's lock: no second broker
+//! opens a directory that a view of this one still points into.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::name::FileKind;
+use crate::env::{DirLock, File, FileSystem, OpenMode};
+use crate::error::{Error, Result};
+
+/// How and where the segments of one partition keep their files.
+#[derive(Debug)]
+pub(crate) struct SegmentFiles {
+    /// The environment's files.
+    pub(crate) files: Arc<dyn FileSystem>,
+    /// The partition's folder.
+    pub(crate) dir: PathBuf,
+    /// Read through maps; by calls otherwise.
+    pub(crate) map: bool,
+    /// The broker's lock on its directory; none for an observer.
+    pub(crate) pin: Option<Arc<dyn DirLock>>,
+}
+
+impl SegmentFiles {
+    /// Opens one of a segment's files.
+    pub(crate) fn open(&self, kind: FileKind, base: u64, mode: OpenMode) -> Result<Arc<dyn File>> {
+        let path = kind.path(&self.dir, base);
+        self.files.open(&path, mode).map_err(|e| Error::io("open a segment's file", &path, e))
+    }
+
+    /// The path of one of a segment's files.
+    pub(crate) fn path(&self, kind: FileKind, base: u64) -> PathBuf {
+        kind.path(&self.dir, base)
+    }
+
+    /// Makes creations, renames and removals in the folder durable.
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        self.files.sync_dir(&self.dir).map_err(|e| Error::io("sync a partition's folder", &self.dir, e))
+    }
+
+    /// Renames every file of a segment to `NAME.deleted`, the log last, so that an interrupted removal
+    /// leaves a segment that is whole or a log without indexes.
+    pub(crate) fn mark_deleted(&self, base: u64) -> Result<Vec<PathBuf>> {
+        let mut marked = Vec::new();
+        for kind in FileKind::ALL.into_iter().rev() {
+            let path = self.path(kind, base);
+            if !self.exists(&path)? {
+                continue;
+            }
+            let gone = crate::env::with_suffix(&path, "deleted");
+            self.files.rename(&path, &gone).map_err(|e| Error::io("rename a segment's file", &path, e))?;
+            marked.push(gone);
+        }
+        Ok(marked)
+    }
+
+    /// Unlinks files; one that is gone already is no error. Maps of them stay usable.
+    pub(crate) fn unlink(&self, paths: &[PathBuf]) -> Result<()> {
+        for path in paths {
+            match self.files.remove_file(path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove a segment's file", path, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        self.files.exists(path).map_err(|e| Error::io("look for a file", path, e))
+    }
+}

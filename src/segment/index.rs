@@ -1,0 +1,264 @@
+//! The two sparse indexes of a segment: offset to position, timestamp to offset.
+//!
+//! Invariants (Kafka's, kafka-facts 2.2 and 2.3)
+//! - An offset entry names the *last* offset of a batch and the position of its *first* byte; it is added
+//!   when more than the interval has been appended since the last one, so never for the first batch.
+//! - A time entry says: up to and including this batch the largest timestamp is T, and the batch that
+//!   ends at this offset carries it. Both columns rise strictly.
+//! - Neither has a checksum: what does not look sane is rebuilt from the log.
+//!
+//! The active segment's indexes grow in memory ([`LiveIndex`]) and are written behind; those of closed
+//! segments are searched in their files ([`StoredIndex`]), so that they cost no memory.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::env::{File, read_exact_at, write_all_at};
+use crate::format::index::{OffsetEntry, TimeEntry};
+
+/// Bytes of one offset entry.
+pub(crate) const OFFSET_ENTRY: u64 = 8;
+/// Bytes of one time entry.
+pub(crate) const TIME_ENTRY: u64 = 12;
+
+/// How long the two index files are, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IndexLengths {
+    /// Of `.index`.
+    pub(crate) offsets: u64,
+    /// Of `.timeindex`.
+    pub(crate) times: u64,
+}
+
+/// Indexes of a segment that is still growing.
+#[derive(Debug)]
+pub(crate) struct LiveIndex {
+    interval: u64,
+    max_entries: usize,
+    offsets: Vec<OffsetEntry>,
+    times: Vec<TimeEntry>,
+    since_entry: u64,
+    /// Largest timestamp so far, and the last offset of the batch that carries it.
+    newest: Option<TimeEntry>,
+    /// What the files hold already.
+    written: IndexLengths,
+}
+
+impl LiveIndex {
+    /// Empty indexes with one entry each `interval` bytes, of at most `max_bytes` each.
+    pub(crate) fn new(interval: u64, max_bytes: u64) -> LiveIndex {
+        LiveIndex {
+            interval,
+            max_entries: usize::try_from(max_bytes / TIME_ENTRY).unwrap_or(usize::MAX),
+            offsets: Vec::new(),
+            times: Vec::new(),
+            since_entry: 0,
+            newest: None,
+            written: IndexLengths::default(),
+        }
+    }
+
+    /// Entries read back from the files, cut to the lengths known to be good.
+    pub(crate) fn restored(mut self, offsets: Vec<OffsetEntry>, times: Vec<TimeEntry>) -> LiveIndex {
+        self.newest = times.last().copied();
+        self.written = IndexLengths {
+            offsets: offsets.len() as u64 * OFFSET_ENTRY,
+            times: times.len() as u64 * TIME_ENTRY,
+        };
+        self.offsets = offsets;
+        self.times = times;
+        self
+    }
+
+    /// A batch has been appended: its position, length, last offset (relative) and largest timestamp.
+    pub(crate) fn appended(&mut self, position: u32, len: u64, last_delta: u32, max_timestamp: i64) {
+        if self.newest.is_none_or(|newest| max_timestamp > newest.timestamp) {
+            self.newest = Some(TimeEntry { timestamp: max_timestamp, delta: last_delta });
+        }
+        if self.since_entry > self.interval {
+            self.offsets.push(OffsetEntry { delta: last_delta, position });
+            self.push_time();
+            self.since_entry = 0;
+        }
+        self.since_entry += len;
+    }
+
+    /// No more entries fit (one slot stays free for the last time entry).
+    pub(crate) fn is_full(&self) -> bool {
+        self.offsets.len() + 1 >= self.max_entries || self.times.len() + 1 >= self.max_entries
+    }
+
+    /// The position to scan from for the record at `delta`.
+    pub(crate) fn position_for(&self, delta: u32) -> u32 {
+        let after = self.offsets.partition_point(|entry| entry.delta <= delta);
+        after.checked_sub(1).and_then(|i| self.offsets.get(i)).map_or(0, |entry| entry.position)
+    }
+
+    /// The relative offset to scan from for the first record at or after `timestamp`, or `None` if the
+    /// segment has no record as new.
+    pub(crate) fn delta_for_time(&self, timestamp: i64) -> Option<u32> {
+        if self.newest.is_none_or(|newest| newest.timestamp < timestamp) {
+            return None;
+        }
+        let after = self.times.partition_point(|entry| entry.timestamp < timestamp);
+        Some(after.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |entry| entry.delta))
+    }
+
+    /// Adds the final time entry of a segment that grows no more.
+    pub(crate) fn close(&mut self) {
+        self.push_time();
+    }
+
+    /// The largest timestamp so far.
+    pub(crate) fn max_timestamp(&self) -> Option<i64> {
+        self.newest.map(|newest| newest.timestamp)
+    }
+
+    fn push_time(&mut self) {
+        let Some(newest) = self.newest else { return };
+        if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp && last.delta < newest.delta) {
+            self.times.push(newest);
+        }
+    }
+
+    /// The bytes not yet in the files, with where they go: offsets, then times.
+    pub(crate) fn unwritten(&self) -> IndexTail {
+        let offsets_from = usize::try_from(self.written.offsets / OFFSET_ENTRY).unwrap_or(usize::MAX);
+        let times_from = usize::try_from(self.written.times / TIME_ENTRY).unwrap_or(usize::MAX);
+        IndexTail {
+            at: self.written,
+            offsets: self.offsets.iter().skip(offsets_from).flat_map(|e| e.to_bytes()).collect(),
+            times: self.times.iter().skip(times_from).flat_map(|e| e.to_bytes()).collect(),
+        }
+    }
+
+    /// The files hold what [`unwritten`](Self::unwritten) gave.
+    pub(crate) fn mark_written(&mut self, lengths: IndexLengths) {
+        self.written = lengths;
+    }
+}
+
+/// Index bytes on their way to the files.
+#[derive(Debug)]
+pub(crate) struct IndexTail {
+    at: IndexLengths,
+    offsets: Vec<u8>,
+    times: Vec<u8>,
+}
+
+impl IndexTail {
+    /// Nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty() && self.times.is_empty()
+    }
+
+    /// Writes both, and answers how long the files are now.
+    pub(crate) fn write(&self, offsets: &dyn File, times: &dyn File) -> io::Result<IndexLengths> {
+        write_all_at(offsets, &self.offsets, self.at.offsets)?;
+        write_all_at(times, &self.times, self.at.times)?;
+        Ok(IndexLengths {
+            offsets: self.at.offsets + self.offsets.len() as u64,
+            times: self.at.times + self.times.len() as u64,
+        })
+    }
+}
+
+/// Indexes of a closed segment, searched in their files.
+#[derive(Debug)]
+pub(crate) struct StoredIndex {
+    offsets: Arc<dyn File>,
+    offset_entries: u64,
+    times: Arc<dyn File>,
+    time_entries: u64,
+}
+
+impl StoredIndex {
+    /// The indexes in these files, or `None` if they do not look sane (then they are rebuilt).
+    pub(crate) fn open(offsets: Arc<dyn File>, times: Arc<dyn File>, log_len: u64) -> io::Result<Option<StoredIndex>> {
+        let (offset_len, time_len) = (offsets.size()?, times.size()?);
+        if offset_len % OFFSET_ENTRY != 0 || time_len % TIME_ENTRY != 0 {
+            return Ok(None);
+        }
+        let index = StoredIndex {
+            offsets,
+            offset_entries: offset_len / OFFSET_ENTRY,
+            times,
+            time_entries: time_len / TIME_ENTRY,
+        };
+        let sane = index.last_offset_entry()?.is_none_or(|last| last.position > 0 && u64::from(last.position) < log_len);
+        // A closed segment that holds anything has its final time entry.
+        Ok((sane && (log_len == 0 || index.time_entries > 0)).then_some(index))
+    }
+
+    fn last_offset_entry(&self) -> io::Result<Option<OffsetEntry>> {
+        self.offset_entries.checked_sub(1).map(|i| self.offset_entry(i)).transpose()
+    }
+
+    fn offset_entry(&self, i: u64) -> io::Result<OffsetEntry> {
+        let mut buf = [0; OFFSET_ENTRY as usize];
+        read_exact_at(&*self.offsets, &mut buf, i * OFFSET_ENTRY)?;
+        Ok(OffsetEntry::from_bytes(buf))
+    }
+
+    fn time_entry(&self, i: u64) -> io::Result<TimeEntry> {
+        let mut buf = [0; TIME_ENTRY as usize];
+        read_exact_at(&*self.times, &mut buf, i * TIME_ENTRY)?;
+        Ok(TimeEntry::from_bytes(buf))
+    }
+
+    /// As [`LiveIndex::position_for`].
+    pub(crate) fn position_for(&self, delta: u32) -> io::Result<u32> {
+        let after = partition_point(self.offset_entries, |i| Ok(self.offset_entry(i)?.delta <= delta))?;
+        after.checked_sub(1).map_or(Ok(0), |i| Ok(self.offset_entry(i)?.position))
+    }
+
+    /// As [`LiveIndex::delta_for_time`].
+    pub(crate) fn delta_for_time(&self, timestamp: i64) -> io::Result<Option<u32>> {
+        if self.max_timestamp()?.is_none_or(|newest| newest < timestamp) {
+            return Ok(None);
+        }
+        let after = partition_point(self.time_entries, |i| Ok(self.time_entry(i)?.timestamp < timestamp))?;
+        after.checked_sub(1).map_or(Ok(Some(0)), |i| Ok(Some(self.time_entry(i)?.delta)))
+    }
+
+    /// The largest timestamp of the segment.
+    pub(crate) fn max_timestamp(&self) -> io::Result<Option<i64>> {
+        self.time_entries.checked_sub(1).map(|i| Ok(self.time_entry(i)?.timestamp)).transpose()
+    }
+}
+
+/// The first index for which `before` is false, by bisection.
+fn partition_point(len: u64, before: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_each_interval_and_never_first() {
+        let mut index = LiveIndex::new(100, 1 << 20);
+        for i in 0..10u32 {
+            index.appended(i * 60, 60, i, i64::from(i) * 10);
+        }
+        assert_eq!(index.position_for(0), 0);
+        // 60, 120 > 100: entry before the third batch, then each second one.
+        assert_eq!(index.offsets.iter().map(|e| e.delta).collect::<Vec<_>>(), [2, 4, 6, 8]);
+        assert_eq!(index.position_for(5), 240);
+        assert_eq!(index.delta_for_time(45), Some(4));
+        assert_eq!(index.delta_for_time(90), Some(8));
+        assert_eq!(index.delta_for_time(91), None);
+        index.close();
+        assert_eq!(index.times.last().map(|e| (e.timestamp, e.delta)), Some((90, 9)));
+    }
+}

@@ -1,0 +1,35 @@
+//! One segment of a partition: its log file, its indexes, and the memory it is read through.
+//!
+//! Invariants
+//! - A segment's name is the first offset it may hold; it ends where the next one begins.
+//! - Bytes are read through the map (or by calls, in `ReadMode::Buffered`), only below the published end.
+//! - The log file is the truth; the indexes are caches, rebuilt when in doubt.
+//!
+//! ```text
+//!   00000000000000000000.log        batches, one behind the other
+//!   00000000000000000000.index      offset    -> position     8 bytes an entry, one each 4 KiB
+//!   00000000000000000000.timeindex  timestamp -> offset      12 bytes an entry
+//!   00000000000000000000.appended   first and last append time
+//! ```
+
+mod append_times;
+mod cells;
+mod files;
+mod index;
+mod name;
+mod open_batch;
+mod prepare;
+mod scan;
+mod segment;
+mod tail;
+mod verified;
+
+pub(crate) use append_times::AppendTimes;
+pub(crate) use cells::{Cell, CellIdentity, TailCells};
+pub(crate) use files::SegmentFiles;
+pub(crate) use index::{IndexLengths, LiveIndex};
+pub(crate) use name::{FileKind, SegmentFileName};
+pub(crate) use open_batch::OpenBatch;
+pub(crate) use scan::{BatchCheck, Scan, ScannedBatch, Stop};
+pub(crate) use segment::{BatchAt, Segment};
+pub(crate) use tail::{NewRecord, Tail, TailRoom};

@@ -1,0 +1,153 @@
+//! Walking over a segment's batches with calls (never through a map), as recovery and `verify` do.
+//!
+//! Invariants
+//! - Reads in large pieces, whatever the batches' sizes; memory is bounded by one batch.
+//! - A walk stops at the first byte that is not a plausible, continuous, intact batch, and says why.
+//! - What the CRC does not cover (base offset, length, leader epoch) is checked by continuity: in a log
+//!   that was never compacted each batch starts at the end of the one before; the epoch never falls.
+
+use std::sync::Arc;
+
+use crate::env::{File, read_exact_at};
+use crate::format::FormatError;
+use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
+
+/// What each batch must agree with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchCheck {
+    /// The first offset that may come; the exact one unless gaps are allowed.
+    pub(crate) next_offset: u64,
+    /// Offsets may be missing between batches: the log was compacted.
+    pub(crate) gaps: bool,
+    /// The epoch never falls below.
+    pub(crate) leader_epoch: i32,
+}
+
+/// A batch met on the way.
+#[derive(Clone, Debug)]
+pub(crate) struct ScannedBatch {
+    /// Where it starts.
+    pub(crate) position: u64,
+    /// Its header.
+    pub(crate) header: BatchHeader,
+    /// All of its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Why a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// At the end given.
+    End,
+    /// At bytes that are no good batch.
+    Bad(String),
+    /// At zeros up to the end: room that was prepared and never used.
+    Zeros,
+}
+
+/// A walk over `[position, end)` of a log file.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    file: Arc<dyn File>,
+    position: u64,
+    end: u64,
+    check: BatchCheck,
+    piece: Vec<u8>,
+    piece_at: u64,
+}
+
+/// Read at once.
+const PIECE: u64 = 256 << 10;
+
+impl Scan {
+    /// A walk from `position` to `end`.
+    pub(crate) fn new(file: Arc<dyn File>, position: u64, end: u64, check: BatchCheck) -> Scan {
+        Scan { file, position, end, check, piece: Vec::new(), piece_at: position }
+    }
+
+    /// Where the walk is.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What the next batch must agree with.
+    pub(crate) fn check(&self) -> BatchCheck {
+        self.check
+    }
+
+    /// The next batch, or why there is none.
+    pub(crate) fn next(&mut self) -> std::io::Result<std::result::Result<ScannedBatch, Stop>> {
+        if self.position >= self.end {
+            return Ok(Err(Stop::End));
+        }
+        let header = match self.header()? {
+            Ok(header) => header,
+            Err(why) => return self.stop(why),
+        };
+        let bytes = self.bytes(header.total_len() as u64)?.to_vec();
+        let intact = BatchView::parse(&bytes).and_then(|view| view.check_crc());
+        if let Err(e) = intact {
+            return Ok(Err(Stop::Bad(e.to_string())));
+        }
+        let batch = ScannedBatch { position: self.position, header, bytes };
+        self.position += batch.bytes.len() as u64;
+        self.check.next_offset = header.last_offset() as u64 + 1;
+        self.check.leader_epoch = self.check.leader_epoch.max(header.leader_epoch);
+        Ok(Ok(batch))
+    }
+
+    fn stop(&mut self, why: String) -> std::io::Result<std::result::Result<ScannedBatch, Stop>> {
+        if self.only_zeros()? { Ok(Err(Stop::Zeros)) } else { Ok(Err(Stop::Bad(why))) }
+    }
+
+    fn header(&mut self) -> std::io::Result<std::result::Result<BatchHeader, String>> {
+        if self.end - self.position < HEADER_LEN as u64 {
+            return Ok(Err("the file ends inside a batch header".into()));
+        }
+        let (left, check) = (self.end - self.position, self.check);
+        let parsed = BatchHeader::parse(self.bytes(HEADER_LEN as u64)?);
+        Ok(parsed.map_err(|e: FormatError| e.to_string()).and_then(|header| plausible(header, left, check)))
+    }
+
+    /// `len` bytes from the position on; the caller knows that they are there.
+    fn bytes(&mut self, len: u64) -> std::io::Result<&[u8]> {
+        let held = self.piece_at <= self.position
+            && self.position + len <= self.piece_at + self.piece.len() as u64;
+        if !held {
+            let want = len.max(PIECE).min(self.end - self.position);
+            self.piece.resize(usize::try_from(want).map_err(|_| std::io::ErrorKind::InvalidData)?, 0);
+            self.piece_at = self.position;
+            read_exact_at(&*self.file, &mut self.piece, self.position)?;
+        }
+        let start = (self.position - self.piece_at) as usize;
+        Ok(self.piece.get(start..start + len as usize).unwrap_or_default())
+    }
+
+    fn only_zeros(&mut self) -> std::io::Result<bool> {
+        let mut at = self.position;
+        let mut buf = vec![0; PIECE as usize];
+        while at < self.end {
+            let want = buf.len().min((self.end - at) as usize);
+            read_exact_at(&*self.file, &mut buf[..want], at)?;
+            if buf[..want].iter().any(|&b| b != 0) {
+                return Ok(false);
+            }
+            at += want as u64;
+        }
+        Ok(true)
+    }
+}
+
+fn plausible(header: BatchHeader, left: u64, check: BatchCheck) -> std::result::Result<BatchHeader, String> {
+    let base = header.base_offset as u64;
+    if header.total_len() as u64 > left {
+        return Err(format!("a batch of {} bytes does not fit the {left} that are left", header.total_len()));
+    }
+    if base < check.next_offset || (!check.gaps && base != check.next_offset) {
+        return Err(format!("base offset {base} where {} was expected", check.next_offset));
+    }
+    if header.leader_epoch < check.leader_epoch {
+        return Err(format!("leader epoch {} after {}", header.leader_epoch, check.leader_epoch));
+    }
+    Ok(header)
+}
