@@ -6,8 +6,8 @@
 //! - A thread and a task wait in the same way: both leave a `Waker` in a [`WaitList`].
 //!
 //! ```text
-//!   what happened ── notify_after_publish ──> WaitList ── Waker ──> a task (its executor's waker)
-//!                                                         └──────> a thread (Parker, under block_on)
+//!   what happened -- notify_after_publish --> WaitList -- Waker --> a task (its executor's waker)
+//!                                                         +------> a thread (Parker, under block_on)
 //!   Operation<T>: a future with wait() and wait_timeout()
 //! ```
 

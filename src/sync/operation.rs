@@ -7,8 +7,8 @@
 //! - The result is given once; who asks again gets an error, not a panic.
 //!
 //! ```text
-//!   started ── poll: Pending ──> started          (wait_timeout may give up and be called again)
-//!      └────── poll: Ready ────> result given     (then InvalidArgument)
+//!   started -- poll: Pending --> started          (wait_timeout may give up and be called again)
+//!      +------ poll: Ready ----> result given     (then InvalidArgument)
 //! ```
 
 use std::fmt;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!             park: nothing yet
-//!     EMPTY ─────────────────────> PARKED ── time is up ──> EMPTY
-//!       │                            │
-//!       │ wake                       │ wake: takes the lock once, then signals
+//!     EMPTY ---------------------> PARKED -- time is up --> EMPTY
+//!       |                            |
+//!       | wake                       | wake: takes the lock once, then signals
 //!       v                            v
-//!     NOTIFIED ── park returns ──> EMPTY
+//!     NOTIFIED -- park returns --> EMPTY
 //! ```
 //!
 //! Invariants

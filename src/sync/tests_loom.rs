@@ -91,7 +91,9 @@ fn without_the_waiters_fence_one_is_lost() {
 
 #[test]
 fn a_waiter_of_two_publications_registers_anew() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let log = Log::new(Mutant::None);
         let publisher = {
             let log = Arc::clone(&log);
