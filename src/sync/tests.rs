@@ -346,7 +346,7 @@ fn run_all(mut tasks: Vec<Pin<Box<dyn Future<Output = u64> + Send>>>) -> Vec<u64
     let mut results = vec![None; tasks.len()];
     let mut ready: VecDeque<usize> = (0..tasks.len()).collect();
     while results.contains(&None) {
-        let task = ready.pop_front().unwrap_or_else(|| wake_ups.recv().unwrap());
+        let task = ready.pop_front().unwrap_or_else(|| wake_ups.recv().expect("run_all holds a sender"));
         if results[task].is_none() {
             let waker = Waker::from(Arc::new(TaskWaker { task, woken: woken.clone() }));
             if let Poll::Ready(result) = tasks[task].as_mut().poll(&mut Context::from_waker(&waker)) {
