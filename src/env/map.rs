@@ -471,3 +471,6 @@ impl fmt::Debug for CellMap {
         write!(f, "CellMap({} cells)", self.cells())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,7 @@ impl Tree {
         for change in &mut self.pending {
             change.steps.retain(|(other, _)| *other != key);
         }
+        self.pending.retain(|change| !change.steps.is_empty());
         let steps = [(key, Some(entry))];
         apply(&mut self.cached, &steps);
         apply(&mut self.durable, &steps);
