@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use crate::types::{Offset, TopicPartition};
+use crate::types::{InvalidName, InvalidText, Offset, TopicPartition};
 
 /// What the library's calls return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// ```
 /// use millpond::{ErrorKind, TopicName};
-/// let error = TopicName::new("").unwrap_err();
+/// let error = millpond::Error::from(TopicName::new("").unwrap_err());
 /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 /// assert!(!error.is_retriable());
 /// ```
@@ -182,6 +182,11 @@ impl Error {
         Error::new(ErrorKind::Codec, message)
     }
 
+    /// A typed key or value was asked of a record without one.
+    pub(crate) fn null_value(codec: &str) -> Error {
+        Error::new(ErrorKind::NullValue, format!("the record has none where codec {codec} expects one"))
+    }
+
     /// An operating system's error while doing `what` to `path`; a full disk or quota is told apart.
     pub(crate) fn io(what: &str, path: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {
@@ -189,6 +194,18 @@ impl Error {
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("could not {what}")).at_path(path).caused_by(source)
+    }
+}
+
+impl From<InvalidName> for Error {
+    fn from(invalid: InvalidName) -> Error {
+        Error::invalid_argument(invalid.to_string())
+    }
+}
+
+impl From<InvalidText> for Error {
+    fn from(invalid: InvalidText) -> Error {
+        Error::invalid_argument(invalid.to_string())
     }
 }
 
