@@ -127,6 +127,19 @@ impl Error {
         self.0.path.as_deref()
     }
 
+    /// The error of a codec of your own: `codec` is its name, `source` what went wrong.
+    ///
+    /// ```
+    /// use millpond::{Error, ErrorKind};
+    /// let error = "12.50".parse::<u64>().map_err(|error| Error::from_codec("cents", error)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Codec);
+    /// assert_eq!(error.to_string(), "codec cents: invalid digit found in string");
+    /// ```
+    #[must_use]
+    pub fn from_codec(codec: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::new(ErrorKind::Codec, format!("codec {codec}")).caused_by(source)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             kind,
