@@ -1,26 +1,38 @@
-//! Kafka's bytes. For now only the hash that the partitioners need.
+//! The bytes of the log: pure functions between values and Kafka's formats, with no I/O.
+//!
+//! ```text
+//!   record  ->  batch (61-byte header, CRC, maybe compressed)  ->  .log
+//!   offset -> position  .index      time -> offset  .timeindex      aborted transactions  .txnindex
+//!   producers  .snapshot      epochs  leader-epoch-checkpoint      topic id  partition.metadata
+//!   millpond's own small files: sealed_file
+//! ```
+//!
+//! Invariants: every integer on disk is big-endian (or a zig-zag varint); bytes that come from outside
+//! never panic, and never make us allocate more than a bound that the caller or their own length sets;
+//! what is written here is what Kafka's own classes write (the vectors in `tests/vectors` hold it).
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the words of the format are complete; the layers above use what they need"
+)]
 
-/// The partition of a key, by Kafka's murmur2; `partitions` above 0.
-pub(crate) fn partition_for_key(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7fff_ffff) % partitions
-}
+pub(crate) mod batch;
+mod bytes;
+pub(crate) mod checksum;
+pub(crate) mod compression;
+pub(crate) mod control;
+mod error;
+pub(crate) mod index;
+pub(crate) mod leader_epochs;
+pub(crate) mod murmur2;
+pub(crate) mod partition_metadata;
+pub(crate) mod record;
+pub(crate) mod sealed_file;
+pub(crate) mod snapshot;
+pub(crate) mod varint;
 
-fn murmur2(key: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ key.len() as u32;
-    let mut words = key.chunks_exact(4);
-    for word in words.by_ref() {
-        let mut k = word.iter().rev().fold(0, |k, &byte| (k << 8) | u32::from(byte));
-        k = k.wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    let tail = words.remainder();
-    if !tail.is_empty() {
-        hash ^= tail.iter().rev().fold(0, |k, &byte| (k << 8) | u32::from(byte));
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::FormatError;
+pub(crate) use murmur2::partition_for_key;
