@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN};
 use crate::format::checksum::crc32c_append;
 use crate::format::record::{HeaderRef, RecordFields};
+use crate::format::varint::varint_len;
 use crate::types::TopicId;
 
 /// A record as it arrives at the log.
@@ -146,8 +147,8 @@ impl Tail {
             value: record.value,
             headers: record.headers,
         };
-        let len = fields.encoded_len();
-        let end = self.end + len as u64;
+        let body = fields.body_len();
+        let end = self.end + (varint_len(body as i32) + body) as u64;
         if end - building.start > building.limits.batch_size
             || now.wrapping_sub(building.opened_at) > building.limits.linger_ms
             || end > self.max_len
@@ -156,7 +157,7 @@ impl Tail {
             return self.push_first(record, now, limits);
         }
         let Some(window) = self.writer.window(self.end..end) else { return Err(TailRoom::Prepare(end)) };
-        fields.encode(window);
+        fields.encode_sized(body, window);
         let crc = crc32c_append(building.crc, window);
         let offset = self.next;
         self.grow(end, crc, timestamp);
