@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod config;
+pub mod env;
 pub mod error;
 pub mod types;
 
@@ -10,6 +11,7 @@ pub(crate) mod format;
 pub(crate) mod sync;
 
 pub use error::{Error, ErrorKind, Result};
+pub use sync::Operation;
 pub use types::{
     ByteSize, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicName, TopicPartition,
 };

@@ -15,8 +15,6 @@
 
 pub(crate) mod map;
 mod os;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) mod sim;
 
 use std::fmt::Debug;
 use std::io;
@@ -45,7 +43,11 @@ impl Environment {
     /// The real one: the operating system's files, clock and randomness.
     #[must_use]
     pub fn system() -> Environment {
-        Environment::new(Arc::new(os::OsFileSystem::new()), Arc::new(os::SystemClock), Arc::new(os::OsRandom))
+        Environment::new(
+            Arc::new(os::OsFileSystem::new()),
+            Arc::new(os::SystemClock::new()),
+            Arc::new(os::OsRandom),
+        )
     }
 
     /// An environment of these parts.
