@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + 'static> Codec for Bincode<T> {
         "bincode"
     }
 
-    fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> Result<T> {
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<T> {
         let bytes = bytes.ok_or_else(|| Error::null_value("bincode"))?;
         let (value, read) = bincode::serde::decode_from_slice(bytes, configuration())
             .map_err(|error| Error::from_codec("bincode", error))?;

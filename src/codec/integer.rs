@@ -32,7 +32,7 @@ macro_rules! integer {
                 $name
             }
 
-            fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> Result<$type> {
+            fn decode(&self, bytes: Option<&[u8]>) -> Result<$type> {
                 let bytes = bytes.ok_or_else(|| Error::null_value($name))?;
                 let number = bytes.try_into().map_err(|_| wrong_width($name, bytes.len(), size_of::<$type>()))?;
                 Ok($type::from_be_bytes(number))

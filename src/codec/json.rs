@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + 'static> Codec for Json<T> {
         "json"
     }
 
-    fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> Result<T> {
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<T> {
         let bytes = bytes.ok_or_else(|| Error::null_value("json"))?;
         serde_json::from_slice(bytes).map_err(|error| Error::from_codec("json", error))
     }

@@ -61,7 +61,7 @@ use crate::error::Result;
 ///         "cents"
 ///     }
 ///
-///     fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> millpond::Result<u64> {
+///     fn decode(&self, bytes: Option<&[u8]>) -> millpond::Result<u64> {
 ///         let text = millpond::codec::Utf8.decode(bytes)?;
 ///         text.parse().map_err(|error| Error::from_codec("cents", error))
 ///     }

@@ -23,7 +23,7 @@ impl Codec for Unit {
         "unit"
     }
 
-    fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> Result<()> {
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<()> {
         match bytes {
             None | Some([]) => Ok(()),
             Some(bytes) => Err(Error::codec(format!("codec unit expects 0 bytes, found {}", bytes.len()))),

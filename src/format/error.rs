@@ -37,8 +37,11 @@ pub(crate) enum FormatError {
     /// An offset is negative, too large, or out of order.
     #[error("offset {0} is out of order")]
     BadOffset(i64),
-    /// A header key is not UTF-8.
-    #[error("header key is not utf-8")]
+    /// An entry of an index is impossible where it stands.
+    #[error("entry {0} is out of order")]
+    BadEntry(usize),
+    /// Text is not UTF-8 (a header key, a name).
+    #[error("text is not utf-8")]
     BadUtf8,
     /// The records are compressed; they must be decompressed before they are read.
     #[error("records are compressed")]

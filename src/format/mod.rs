@@ -20,9 +20,15 @@ pub(crate) mod batch;
 mod bytes;
 pub(crate) mod checksum;
 pub(crate) mod compression;
+pub(crate) mod control;
 mod error;
+pub(crate) mod index;
+pub(crate) mod leader_epochs;
 pub(crate) mod murmur2;
+pub(crate) mod partition_metadata;
 pub(crate) mod record;
+pub(crate) mod sealed_file;
+pub(crate) mod snapshot;
 pub(crate) mod varint;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and written again.
 
 mod batches;
+mod files;
 mod hostile;
 mod numbers;
 mod round_trips;
