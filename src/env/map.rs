@@ -48,6 +48,10 @@ pub struct Region {
     tap: Option<Arc<dyn StoreTap>>,
 }
 
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "held for their drop; only advice looks inside")
+)]
 enum Backing {
     /// No memory at all: the file is read and written by calls.
     Absent,
@@ -74,7 +78,8 @@ unsafe impl Send for HeapPages {}
 unsafe impl Sync for HeapPages {}
 
 impl HeapPages {
-    /// `len` zero bytes, aligned to a page and taken from the system only as they are touched.
+    /// `len` zero bytes, aligned to a word and taken from the system only as they are touched (a greater
+    /// alignment would have the allocator write the zeros).
     pub(crate) fn zeroed(len: usize) -> Arc<HeapPages> {
         let layout = heap_layout(len);
         // SAFETY: the layout has a size above zero (heap_layout sees to it).
@@ -124,7 +129,7 @@ impl Drop for HeapPages {
 
 fn heap_layout(len: usize) -> std::alloc::Layout {
     let len = len.max(1);
-    std::alloc::Layout::from_size_align(len, 4096)
+    std::alloc::Layout::from_size_align(len, align_of::<MemoryWord>())
         .unwrap_or_else(|_| std::alloc::handle_alloc_error(std::alloc::Layout::new::<u8>()))
 }
 
@@ -470,7 +475,8 @@ impl CellMap {
         }
         // SAFETY: cell and word lie inside the region, as just checked.
         let address = unsafe { self.region.base.as_ptr().add(cell * CELL_LEN + word * 8) };
-        // SAFETY: in bounds, 8-aligned (regions are page-aligned), and only ever accessed atomically.
+        // SAFETY: in bounds, 8-aligned (a mapping starts at a page, heap pages at a word, and cells
+        // and words follow in steps of 8), and only ever accessed atomically.
         Some(unsafe { MemoryWord::from_ptr(address.cast()) })
     }
 }
@@ -480,3 +486,6 @@ impl fmt::Debug for CellMap {
         write!(f, "CellMap({} cells)", self.cells())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,3 +247,6 @@ impl Random for OsRandom {
         RandomState::new().hash_one(0_u64)
     }
 }
+
+#[cfg(test)]
+mod tests;
