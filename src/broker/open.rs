@@ -47,13 +47,12 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     let last = load_broker(&environment, &dir)?;
     let topics = load_topics(files, &dir)?;
     let mark = load_clean_mark(files, &dir, &last)?;
-    let new = last.openings == 0 && topics.is_empty();
     let manifest = BrokerManifest { openings: last.openings + 1, ..last };
     manifest.store(files, &dir)?;
     remove_clean_mark(files, &dir)?;
 
     let left = Left {
-        clean: mark.is_some() || new,
+        clean: mark.is_some() || topics.is_empty(),
         cells: if mark.is_some() { Vec::new() } else { cells::found(files, &dir)? },
         points: match mark {
             Some(points) => points,
