@@ -9,6 +9,8 @@ pub mod topic;
 pub mod types;
 
 pub(crate) mod format;
+pub(crate) mod partition;
+pub(crate) mod segment;
 pub(crate) mod sync;
 
 pub use codec::Record;

@@ -80,7 +80,10 @@ impl Segment {
     /// A segment that grows no more; its files are opened at first use. `index_settings` are the interval
     /// and the greatest size of its indexes, in bytes, should they have to be rebuilt.
     pub(crate) fn closed(home: &Arc<SegmentFiles>, base: u64, index_settings: (u64, u64)) -> Arc<Segment> {
-        Arc::new(Segment::new(home, base, Index::Unopened, index_settings))
+        let segment = Segment::new(home, base, Index::Unopened, index_settings);
+        // Anything but unbounded: how long the file is shows when it is opened.
+        segment.end.store(UNBOUNDED - 1, Ordering::Relaxed);
+        Arc::new(segment)
     }
 
     /// The active segment over `file`, whose bytes below `end` are complete batches. It may grow to
@@ -175,6 +178,23 @@ impl Segment {
     /// Readers stop at `position`: the segment is closed, or truncated there.
     pub(crate) fn set_end(&self, position: u64) {
         self.end.store(position, Ordering::Release);
+    }
+
+    /// It grows no more: readers that have reached its end go on in the next one.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.load(Ordering::Acquire) != UNBOUNDED
+    }
+
+    /// Whether it is read through a map.
+    pub(crate) fn is_mapped(&self) -> Result<bool> {
+        Ok(!self.map()?.region().is_empty())
+    }
+
+    /// The last offset that the indexes of the growing segment know; its base if they know none.
+    pub(crate) fn last_indexed_offset(&self) -> u64 {
+        let delta = self.with_live_index(|live| live.last_delta()).flatten();
+        self.base + u64::from(delta.unwrap_or(0))
     }
 
     /// Where readers must stop: the end of the segment, or of what is sealed in it so far.
@@ -294,7 +314,9 @@ impl Segment {
         if let Some(stored) = self.stored_index(log_len)? {
             return Ok(Index::Stored(stored));
         }
-        Ok(Index::Live(self.rebuild_index(log_len)?))
+        let mut rebuilt = self.rebuild_index(log_len)?;
+        rebuilt.close();
+        Ok(Index::Live(rebuilt))
     }
 
     fn stored_index(&self, log_len: u64) -> Result<Option<StoredIndex>> {
@@ -311,7 +333,7 @@ impl Segment {
     }
 
     /// Builds the indexes anew from the batches' headers.
-    fn rebuild_index(&self, log_len: u64) -> Result<LiveIndex> {
+    pub(crate) fn rebuild_index(&self, log_len: u64) -> Result<LiveIndex> {
         let mut index = LiveIndex::new(self.index_settings.0, self.index_settings.1);
         let mut position = 0;
         while position < log_len {
@@ -321,8 +343,19 @@ impl Segment {
             index.appended(at, batch.header.total_len() as u64, delta, batch.header.max_timestamp);
             position = batch.end();
         }
-        index.close();
         Ok(index)
+    }
+
+    /// Shows `index`, read back from its files, the batches behind its last entry.
+    pub(crate) fn observe_tail(&self, index: &mut LiveIndex, log_len: u64) -> Result<()> {
+        let mut position = index.last_position();
+        while position < log_len {
+            let Some(batch) = self.batch_at(position)? else { break };
+            let delta = (batch.header.last_offset() as u64).saturating_sub(self.base);
+            index.observe(u32::try_from(delta).unwrap_or(u32::MAX), batch.header.max_timestamp);
+            position = batch.end();
+        }
+        Ok(())
     }
 
     /// Writes the index entries that are only in memory; answers the files' lengths, and whether anything
@@ -361,8 +394,20 @@ impl Segment {
         file.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
         self.cut.store(true, Ordering::Release);
         self.with_live_index(LiveIndex::close);
-        self.write_index()?;
+        let (lengths, _) = self.write_index()?;
+        let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
+        offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
+        times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
         self.write_times()
+    }
+
+    /// Makes the side files of a closed segment durable.
+    pub(crate) fn sync_side_files(&self) -> Result<()> {
+        self.write_index()?;
+        self.sync_index()?;
+        let path = self.home.path(FileKind::AppendTimes, self.base);
+        let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::CreateIfMissing)?;
+        file.sync_data().map_err(|e| Error::io("sync", &path, e))
     }
 
     fn write_times(&self) -> Result<()> {
