@@ -10,6 +10,7 @@ pub(crate) mod format;
 pub(crate) mod sync;
 
 pub use error::{Error, ErrorKind, Result};
+pub use sync::Operation;
 pub use types::{
     ByteSize, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicName, TopicPartition,
 };

@@ -1,4 +1,36 @@
-//! Synchronisation: the standard primitives or loom's, so that loom runs the production types.
+//! Waiting without a runtime: locks, lists of wakers, parked threads, operations.
+//!
+//! Invariants
+//! - Everything here is built on the shim below, so that loom runs the production types.
+//! - Wakers are cloned, woken and dropped outside every lock: they are the caller's code.
+//! - A thread and a task wait in the same way: both leave a `Waker` in a [`WaitList`].
+//!
+//! ```text
+//!   what happened -- notify_after_publish --> WaitList -- Waker --> a task (its executor's waker)
+//!                                                         +------> a thread (Parker, under block_on)
+//!   Operation<T>: a future with wait() and wait_timeout()
+//! ```
+
+mod mutex;
+mod operation;
+mod parker;
+mod wait_list;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+#[cfg(all(test, loom))]
+mod tests_loom;
+
+pub(crate) use mutex::{Mutex, MutexGuard};
+pub use operation::Operation;
+pub(crate) use operation::{Now, timed_out, waitable};
+pub(crate) use parker::{block_on, block_on_for};
+pub(crate) use wait_list::{WaitKey, WaitList};
+
+#[cfg(loom)]
+pub(crate) use loom::{sync::Arc, thread};
+#[cfg(not(loom))]
+pub(crate) use std::{sync::Arc, thread};
 
 /// Atomics: the standard library's, or loom's under `cfg(loom)`.
 pub(crate) mod atomic {
