@@ -1,0 +1,224 @@
+//! Building a batch in memory, record by record.
+//!
+//! ```text
+//!   buffer: | 61 bytes kept for the header | record 0 | record 1 | ...     finish() fills in the header
+//! ```
+//!
+//! Invariants: records have the offset deltas 0, 1, 2, ...; the base timestamp is the first record's; a
+//! builder is empty again after `finish`, and unchanged when `finish` fails.
+
+use super::header::batch_length;
+use super::{Attributes, BatchHeader, CRC_AT, HEADER_LEN, MAGIC, batch_crc};
+use crate::format::FormatError;
+use crate::format::compression::{Codec, compress};
+use crate::format::record::{HeaderRef, RecordFields};
+
+/// What a batch says about all its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchSpec {
+    /// Codec, timestamp type, transactional, control.
+    pub(crate) attributes: Attributes,
+    /// -1 where unknown.
+    pub(crate) leader_epoch: i32,
+    /// -1 for none.
+    pub(crate) producer_id: i64,
+    /// -1 for none.
+    pub(crate) producer_epoch: i16,
+    /// -1 for none.
+    pub(crate) base_sequence: i32,
+}
+
+impl Default for BatchSpec {
+    /// No codec, no epoch, no producer.
+    fn default() -> BatchSpec {
+        BatchSpec {
+            attributes: Attributes::NONE,
+            leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+        }
+    }
+}
+
+/// A batch that is being built.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchBuilder {
+    spec: BatchSpec,
+    buffer: Vec<u8>,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    append_time: Option<i64>,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    pub(crate) fn new(spec: BatchSpec) -> BatchBuilder {
+        BatchBuilder {
+            spec,
+            buffer: vec![0; HEADER_LEN],
+            count: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            append_time: None,
+        }
+    }
+
+    /// Adds a record; returns the bytes it took (its timestamp is in milliseconds). Limits on count and
+    /// size are the caller's; what exceeds the format is refused by [`Self::finish`].
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[HeaderRef<'_>],
+    ) -> usize {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let record = self.fields(timestamp, key, value, headers);
+        let start = self.buffer.len();
+        self.buffer.resize(start + record.encoded_len(), 0);
+        let len = record.encode(&mut self.buffer[start..]);
+        self.count += 1;
+        len
+    }
+
+    /// The bytes that [`Self::append`] would take for this record.
+    #[inline]
+    pub(crate) fn encoded_len_of(
+        &self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[HeaderRef<'_>],
+    ) -> usize {
+        self.fields(timestamp, key, value, headers).encoded_len()
+    }
+
+    /// Bytes so far, uncompressed, the header included.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Records so far.
+    #[inline]
+    pub(crate) fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// Whether there is no record yet.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What the batch says about all its records; may be changed until it is finished.
+    pub(crate) fn spec_mut(&mut self) -> &mut BatchSpec {
+        &mut self.spec
+    }
+
+    /// Makes it a LogAppendTime batch: `timestamp` (milliseconds) is the time of all its records.
+    pub(crate) fn set_append_time(&mut self, timestamp: i64) {
+        self.append_time = Some(timestamp);
+    }
+
+    /// Empties the batch; its memory and what it says about its records stay.
+    pub(crate) fn clear(&mut self) {
+        self.buffer.truncate(HEADER_LEN);
+        self.count = 0;
+        self.base_timestamp = -1;
+        self.max_timestamp = -1;
+        self.append_time = None;
+    }
+
+    /// The finished batch at `base_offset`; the builder is empty afterwards. `level` is the codec's
+    /// (none: Kafka's default).
+    ///
+    /// Errors: `BadCount` without records, `BadOffset` for an impossible offset, `TooLarge` above 2 GiB,
+    /// and those of the codec; the builder is as it was.
+    pub(crate) fn finish(&mut self, base_offset: i64, level: Option<i32>) -> Result<Vec<u8>, FormatError> {
+        let header = self.header(base_offset)?;
+        let mut batch = match header.attributes.codec()? {
+            Codec::None => {
+                batch_length(self.buffer.len())?;
+                let next = Vec::with_capacity(self.buffer.len());
+                std::mem::replace(&mut self.buffer, next)
+            }
+            codec => {
+                let blob = compress(codec, level, &self.buffer[HEADER_LEN..])?;
+                batch_length(HEADER_LEN + blob.len())?;
+                let mut batch = Vec::with_capacity(HEADER_LEN + blob.len());
+                batch.resize(HEADER_LEN, 0);
+                batch.extend_from_slice(&blob);
+                batch
+            }
+        };
+        self.buffer.resize(HEADER_LEN, 0);
+        self.clear();
+        seal_header(&mut batch, &header)?;
+        Ok(batch)
+    }
+
+    fn header(&self, base_offset: i64) -> Result<BatchHeader, FormatError> {
+        if self.count < 1 {
+            return Err(FormatError::BadCount);
+        }
+        if base_offset < 0 || base_offset > i64::MAX - i64::from(self.count) {
+            return Err(FormatError::BadOffset(base_offset));
+        }
+        let BatchSpec { attributes, leader_epoch, producer_id, producer_epoch, base_sequence } = self.spec;
+        attributes.check()?;
+        let (attributes, max_timestamp) = match self.append_time {
+            Some(time) => (attributes.with_log_append_time(), time),
+            None => (attributes, self.max_timestamp),
+        };
+        Ok(BatchHeader {
+            base_offset,
+            batch_length: 0,
+            leader_epoch,
+            magic: MAGIC,
+            crc: 0,
+            attributes,
+            last_offset_delta: self.count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            records_count: self.count,
+        })
+    }
+
+    #[inline]
+    fn fields<'a>(
+        &self,
+        timestamp: i64,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: &'a [HeaderRef<'a>],
+    ) -> RecordFields<'a> {
+        let base = if self.count == 0 { timestamp } else { self.base_timestamp };
+        // Wraps for timestamps that are more than 2^63 apart, and wraps back when it is read.
+        let timestamp_delta = timestamp.wrapping_sub(base);
+        RecordFields { timestamp_delta, offset_delta: self.count, key, value, headers }
+    }
+}
+
+/// Writes `header` over the first 61 bytes of the whole batch in `buf`, with the length of `buf` and the
+/// CRC of its bytes in place of the header's own; returns the header as written.
+pub(crate) fn seal_header(buf: &mut [u8], header: &BatchHeader) -> Result<BatchHeader, FormatError> {
+    if buf.len() < HEADER_LEN {
+        return Err(FormatError::Truncated);
+    }
+    let mut sealed = BatchHeader { batch_length: batch_length(buf.len())?, ..*header };
+    sealed.write(buf);
+    sealed.crc = batch_crc(buf);
+    buf[CRC_AT..CRC_AT + 4].copy_from_slice(&sealed.crc.to_be_bytes());
+    Ok(sealed)
+}
