@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use crate::types::{Offset, TopicPartition};
+use crate::types::{InvalidName, InvalidText, Offset, TopicPartition};
 
 /// What the library's calls return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// ```
 /// use millpond::{ErrorKind, TopicName};
-/// let error = TopicName::new("").unwrap_err();
+/// let error = millpond::Error::from(TopicName::new("").unwrap_err());
 /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 /// assert!(!error.is_retriable());
 /// ```
@@ -127,6 +127,19 @@ impl Error {
         self.0.path.as_deref()
     }
 
+    /// The error of a codec of your own: `codec` is its name, `source` what went wrong.
+    ///
+    /// ```
+    /// use millpond::{Error, ErrorKind};
+    /// let error = "12.50".parse::<u64>().map_err(|error| Error::from_codec("cents", error)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Codec);
+    /// assert_eq!(error.to_string(), "codec cents: invalid digit found in string");
+    /// ```
+    #[must_use]
+    pub fn from_codec(codec: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::new(ErrorKind::Codec, format!("codec {codec}")).caused_by(source)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             kind,
@@ -182,6 +195,11 @@ impl Error {
         Error::new(ErrorKind::Codec, message)
     }
 
+    /// A typed key or value was asked of a record without one.
+    pub(crate) fn null_value(codec: &str) -> Error {
+        Error::new(ErrorKind::NullValue, format!("the record has none where codec {codec} expects one"))
+    }
+
     /// An operating system's error while doing `what` to `path`; a full disk or quota is told apart.
     pub(crate) fn io(what: &str, path: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {
@@ -189,6 +207,18 @@ impl Error {
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("could not {what}")).at_path(path).caused_by(source)
+    }
+}
+
+impl From<InvalidName> for Error {
+    fn from(invalid: InvalidName) -> Error {
+        Error::invalid_argument(invalid.to_string())
+    }
+}
+
+impl From<InvalidText> for Error {
+    fn from(invalid: InvalidText) -> Error {
+        Error::invalid_argument(invalid.to_string())
     }
 }
 

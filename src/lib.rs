@@ -3,14 +3,22 @@
 
 pub mod codec;
 pub mod config;
+pub mod consumer;
+pub mod env;
 pub mod error;
+pub mod producer;
+pub mod topic;
 pub mod types;
 
 pub(crate) mod format;
+pub(crate) mod partition;
+pub(crate) mod segment;
 pub(crate) mod sync;
 
+pub use codec::Record;
 pub use error::{Error, ErrorKind, Result};
 pub use sync::Operation;
+pub use topic::TopicDef;
 pub use types::{
     ByteSize, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicName, TopicPartition,
 };

@@ -35,3 +35,4 @@ pub(crate) mod varint;
 mod tests;
 
 pub(crate) use error::FormatError;
+pub(crate) use murmur2::partition_for_key;

@@ -1,4 +1,6 @@
-//! Identifiers and epochs.
+//! Identifiers and epochs: numbers that must not be mistaken for one another.
+
+use std::fmt;
 
 /// Counts the leaders of a partition: it rises whenever another process (or another opening of the
 /// same directory after an unclean end) may append. -1 where unknown.
@@ -8,6 +10,7 @@
 /// assert!(LeaderEpoch::new(2) > LeaderEpoch::NONE);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct LeaderEpoch(i32);
 
 impl LeaderEpoch {
@@ -34,6 +37,7 @@ impl LeaderEpoch {
 /// assert_eq!(ProducerId::NONE.get(), -1);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct ProducerId(i64);
 
 impl ProducerId {
@@ -60,6 +64,7 @@ impl ProducerId {
 /// assert_eq!(ProducerEpoch::NONE.get(), -1);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct ProducerEpoch(i16);
 
 impl ProducerEpoch {
@@ -79,26 +84,14 @@ impl ProducerEpoch {
     }
 }
 
-/// Tells a topic from a later one of the same name: 16 random bytes.
-///
-/// ```
-/// use millpond::TopicId;
-/// let id = TopicId::from_bytes([7; 16]);
-/// assert_eq!(id.as_bytes(), &[7; 16]);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId([u8; 16]);
-
-impl TopicId {
-    /// The id made of these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> TopicId {
-        TopicId(bytes)
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
+macro_rules! display_number {
+    ($($id:ident),*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
 }
+
+display_number!(LeaderEpoch, ProducerId, ProducerEpoch);

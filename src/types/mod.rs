@@ -4,13 +4,22 @@
 //! Invariants: an [`Offset`] fits an `i64` (as on disk); a [`TopicName`] obeys Kafka's rules.
 
 mod byte_size;
+mod headers;
 mod ids;
+mod invalid;
 mod offset;
 mod timestamp;
+mod topic_id;
 mod topic_name;
 
 pub use byte_size::ByteSize;
-pub use ids::{LeaderEpoch, ProducerEpoch, ProducerId, TopicId};
+pub use headers::Headers;
+pub use ids::{LeaderEpoch, ProducerEpoch, ProducerId};
+pub use invalid::{InvalidName, InvalidText};
 pub use offset::Offset;
 pub use timestamp::Timestamp;
+pub use topic_id::TopicId;
 pub use topic_name::{TopicName, TopicPartition};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Positions of records in a partition.
 
 use std::fmt;
+use std::str::FromStr;
+
+use super::invalid::InvalidText;
 
 /// The position of a record in its partition: 0 for the first, then one more for each.
 ///
@@ -8,8 +11,12 @@ use std::fmt;
 /// use millpond::Offset;
 /// assert_eq!(Offset::ZERO.next(), Offset::new(1).unwrap());
 /// assert_eq!(Offset::new(7).unwrap().distance_from(Offset::new(4).unwrap()), Some(3));
+/// assert_eq!("42".parse::<Offset>()?.get(), 42);
+/// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "u64", into = "u64"))]
 pub struct Offset(u64);
 
 impl Offset {
@@ -68,3 +75,28 @@ impl fmt::Debug for Offset {
         write!(f, "Offset({})", self.0)
     }
 }
+
+impl FromStr for Offset {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Offset, InvalidText> {
+        let number = text.parse().ok().and_then(Offset::new);
+        number.ok_or_else(|| InvalidText::new(text, EXPECTED))
+    }
+}
+
+impl TryFrom<u64> for Offset {
+    type Error = InvalidText;
+
+    fn try_from(number: u64) -> Result<Offset, InvalidText> {
+        Offset::new(number).ok_or_else(|| InvalidText::new(&number.to_string(), EXPECTED))
+    }
+}
+
+impl From<Offset> for u64 {
+    fn from(offset: Offset) -> u64 {
+        offset.0
+    }
+}
+
+const EXPECTED: &str = "an offset (0 to 9223372036854775807)";

@@ -1,9 +1,10 @@
 //! Names of topics, by Kafka's rules.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use super::invalid::{InvalidName, shorten};
 
 /// A topic's name: 1 to 249 of the characters `a-z A-Z 0-9 . _ -`, and neither `.` nor `..`.
 ///
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
 pub struct TopicName(Arc<str>);
 
 impl TopicName {
@@ -23,13 +26,13 @@ impl TopicName {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) says which rule it breaks.
-    pub fn new(name: &str) -> Result<TopicName> {
-        if let Some(why) = broken_rule(name) {
-            let shown: String = name.chars().take(80).collect();
-            return Err(Error::invalid_argument(format!("topic name {shown:?} {why}")));
+    /// [`InvalidName`] says which rule it breaks; `?` makes it an
+    /// [`Error`](crate::Error) of the kind `InvalidArgument`.
+    pub fn new(name: &str) -> Result<TopicName, InvalidName> {
+        match broken_rule(name) {
+            Some(rule) => Err(InvalidName { shown: shorten(name), rule }),
+            None => Ok(TopicName(Arc::from(name))),
         }
-        Ok(TopicName(Arc::from(name)))
     }
 
     /// The name as text.
@@ -55,6 +58,34 @@ fn broken_rule(name: &str) -> Option<&'static str> {
     None
 }
 
+impl FromStr for TopicName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<TopicName, InvalidName> {
+        TopicName::new(text)
+    }
+}
+
+impl TryFrom<String> for TopicName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<TopicName, InvalidName> {
+        TopicName::new(&text)
+    }
+}
+
+impl From<TopicName> for String {
+    fn from(name: TopicName) -> String {
+        name.as_str().to_owned()
+    }
+}
+
+impl AsRef<str> for TopicName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -76,6 +107,7 @@ impl fmt::Debug for TopicName {
 /// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TopicPartition {
     topic: TopicName,
     partition: u32,

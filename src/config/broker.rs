@@ -1,0 +1,201 @@
+//! Settings of a broker.
+
+use std::time::Duration;
+
+use super::text::{check_count, check_duration, check_size};
+use super::{Background, CrcCheck, ReadMode};
+use crate::error::Result;
+use crate::types::ByteSize;
+
+/// Settings of a broker: what its topics share.
+///
+/// ```
+/// use millpond::ByteSize;
+/// use millpond::config::{BrokerConfig, ReadMode};
+/// let config = BrokerConfig::new().read_mode(ReadMode::Buffered).buffer_memory(ByteSize::mib(8));
+/// assert_eq!(config.buffer_memory_bytes(), 8 << 20);
+/// config.validate()?;
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+pub struct BrokerConfig {
+    read_mode: ReadMode,
+    crc_check: CrcCheck,
+    buffer_memory: ByteSize,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    max_block: Duration,
+    flush_threads: u32,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    checkpoint_interval: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    memory_flush_interval: Duration,
+    background: Background,
+}
+
+/// The longest wait for room.
+pub(super) const MAX_BLOCK: Duration = Duration::from_secs(86_400);
+
+impl Default for BrokerConfig {
+    fn default() -> BrokerConfig {
+        BrokerConfig {
+            read_mode: ReadMode::default(),
+            crc_check: CrcCheck::default(),
+            buffer_memory: ByteSize::mib(32),
+            max_block: Duration::from_secs(60),
+            flush_threads: 4,
+            checkpoint_interval: Duration::from_secs(1),
+            memory_flush_interval: Duration::from_secs(30),
+            background: Background::default(),
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> BrokerConfig {
+        BrokerConfig::default()
+    }
+
+    /// How bytes of the logs are reached.
+    ///
+    /// **Default** `mapped`. **Allowed** any. **Kafka name** none.
+    #[must_use]
+    pub fn read_mode(mut self, read_mode: ReadMode) -> BrokerConfig {
+        self.read_mode = read_mode;
+        self
+    }
+
+    /// When checksums are computed again on reading.
+    ///
+    /// **Default** `once`. **Allowed** any. **Kafka name** `check.crcs`.
+    #[doc(alias = "check.crcs")]
+    #[must_use]
+    pub fn crc_check(mut self, crc_check: CrcCheck) -> BrokerConfig {
+        self.crc_check = crc_check;
+        self
+    }
+
+    /// The most memory for records that wait to be written; above it `send` waits for room.
+    ///
+    /// **Default** 32 MiB. **Allowed** 64 KiB to 1 TiB. **Kafka name** `buffer.memory`.
+    #[doc(alias = "buffer.memory")]
+    #[must_use]
+    pub fn buffer_memory(mut self, buffer_memory: ByteSize) -> BrokerConfig {
+        self.buffer_memory = buffer_memory;
+        self
+    }
+
+    /// How long `send` waits for room before it fails with `TimedOut`.
+    ///
+    /// **Default** 60 s. **Allowed** 0 to 1 day. **Kafka name** `max.block.ms`.
+    #[doc(alias = "max.block.ms")]
+    #[must_use]
+    pub fn max_block(mut self, max_block: Duration) -> BrokerConfig {
+        self.max_block = max_block;
+        self
+    }
+
+    /// How many threads bring files to the device; flushes of different files overlap in it.
+    ///
+    /// **Default** 4. **Allowed** 1 to 64. **Kafka name** none (near `background.threads`).
+    #[must_use]
+    pub fn flush_threads(mut self, flush_threads: u32) -> BrokerConfig {
+        self.flush_threads = flush_threads;
+        self
+    }
+
+    /// How often the recovery points are written down: bounds what is read again after an unclean end.
+    ///
+    /// **Default** 1 s. **Allowed** 1 ms to 1 day.
+    /// **Kafka name** `log.flush.offset.checkpoint.interval.ms`.
+    #[doc(alias = "log.flush.offset.checkpoint.interval.ms")]
+    #[must_use]
+    pub fn checkpoint_interval(mut self, checkpoint_interval: Duration) -> BrokerConfig {
+        self.checkpoint_interval = checkpoint_interval;
+        self
+    }
+
+    /// How often topics of the level `Memory` are brought to the device, for nobody who waits.
+    ///
+    /// **Default** 30 s. **Allowed** 1 ms to 1 day. **Kafka name** `log.flush.interval.ms`.
+    #[doc(alias = "log.flush.interval.ms")]
+    #[must_use]
+    pub fn memory_flush_interval(mut self, memory_flush_interval: Duration) -> BrokerConfig {
+        self.memory_flush_interval = memory_flush_interval;
+        self
+    }
+
+    /// Who does the upkeep.
+    ///
+    /// **Default** `threads`. **Allowed** any. **Kafka name** none.
+    #[must_use]
+    pub fn background(mut self, background: Background) -> BrokerConfig {
+        self.background = background;
+        self
+    }
+
+    /// How bytes of the logs are reached.
+    #[must_use]
+    pub fn read_mode_kind(&self) -> ReadMode {
+        self.read_mode
+    }
+
+    /// When checksums are computed again on reading.
+    #[must_use]
+    pub fn crc_check_kind(&self) -> CrcCheck {
+        self.crc_check
+    }
+
+    /// The most memory for records that wait to be written, in bytes.
+    #[must_use]
+    pub fn buffer_memory_bytes(&self) -> u64 {
+        self.buffer_memory.as_u64()
+    }
+
+    /// How long `send` waits for room.
+    #[must_use]
+    pub fn max_block_duration(&self) -> Duration {
+        self.max_block
+    }
+
+    /// How many threads bring files to the device.
+    #[must_use]
+    pub fn flush_thread_count(&self) -> u32 {
+        self.flush_threads
+    }
+
+    /// How often the recovery points are written down.
+    #[must_use]
+    pub fn checkpoint_interval_duration(&self) -> Duration {
+        self.checkpoint_interval
+    }
+
+    /// How often topics of the level `Memory` are brought to the device.
+    #[must_use]
+    pub fn memory_flush_interval_duration(&self) -> Duration {
+        self.memory_flush_interval
+    }
+
+    /// Who does the upkeep.
+    #[must_use]
+    pub fn background_kind(&self) -> Background {
+        self.background
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) names field, value and bound.
+    pub fn validate(&self) -> Result<()> {
+        let instant = Duration::from_millis(1);
+        let day = Duration::from_secs(86_400);
+        check_size("buffer_memory", self.buffer_memory, ByteSize::kib(64), ByteSize::gib(1024))?;
+        check_duration("max_block", self.max_block, Duration::ZERO, MAX_BLOCK)?;
+        check_count("flush_threads", self.flush_threads.into(), 1, 64)?;
+        check_duration("checkpoint_interval", self.checkpoint_interval, instant, day)?;
+        check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)
+    }
+}
