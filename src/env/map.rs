@@ -26,6 +26,8 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
+/// A word of mapped memory: never loom's, which cannot stand at a given address.
+use std::sync::atomic::AtomicU64 as MemoryWord;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,7 +74,8 @@ unsafe impl Send for HeapPages {}
 unsafe impl Sync for HeapPages {}
 
 impl HeapPages {
-    /// `len` zero bytes, aligned to a page and taken from the system only as they are touched.
+    /// `len` zero bytes, aligned to a word and taken from the system only as they are touched (a greater
+    /// alignment would have the allocator write the zeros).
     pub(crate) fn zeroed(len: usize) -> Arc<HeapPages> {
         let layout = heap_layout(len);
         // SAFETY: the layout has a size above zero (heap_layout sees to it).
@@ -122,9 +125,8 @@ impl Drop for HeapPages {
 
 fn heap_layout(len: usize) -> std::alloc::Layout {
     let len = len.max(1);
-    std::alloc::Layout::from_size_align(len, 4096).unwrap_or_else(|_| {
-        std::alloc::handle_alloc_error(std::alloc::Layout::new::<u8>())
-    })
+    std::alloc::Layout::from_size_align(len, align_of::<MemoryWord>())
+        .unwrap_or_else(|_| std::alloc::handle_alloc_error(std::alloc::Layout::new::<u8>()))
 }
 
 impl Region {
@@ -140,9 +142,10 @@ impl Region {
         Region { base, len, backing: Backing::Mapped(map), tap: None }
     }
 
-    /// A region over heap pages that stand for a file; `tap` hears of the stores.
-    pub(crate) fn heap(pages: Arc<HeapPages>, tap: Option<Arc<dyn StoreTap>>) -> Region {
-        Region { base: pages.base, len: pages.len, backing: Backing::Heap(pages), tap }
+    /// A region over the first `len` bytes of heap pages that stand for a file; `tap` hears of the stores.
+    pub(crate) fn heap(pages: Arc<HeapPages>, len: usize, tap: Option<Arc<dyn StoreTap>>) -> Region {
+        assert!(len <= pages.len);
+        Region { base: pages.base, len, backing: Backing::Heap(pages), tap }
     }
 
     /// The number of bytes mapped.
@@ -448,28 +451,29 @@ impl CellMap {
 
     /// Loads word `word` of cell `cell`; 0 outside.
     pub(crate) fn load(&self, cell: usize, word: usize) -> u64 {
-        self.word(cell, word).map_or(0, |w| w.load(std::sync::atomic::Ordering::Acquire))
+        self.word(cell, word).map_or(0, |w| w.load(Ordering::Acquire))
     }
 
     /// Stores word `word` of cell `cell`, after everything this thread stored before; nothing outside.
     #[inline]
     pub(crate) fn store(&self, cell: usize, word: usize, value: u64) {
         if let Some(w) = self.word(cell, word) {
-            w.store(value, std::sync::atomic::Ordering::Release);
+            w.store(value, Ordering::Release);
             let start = (cell * CELL_LEN + word * 8) as u64;
             self.region.stored(start..start + 8);
         }
     }
 
     #[inline]
-    fn word(&self, cell: usize, word: usize) -> Option<&std::sync::atomic::AtomicU64> {
+    fn word(&self, cell: usize, word: usize) -> Option<&MemoryWord> {
         if cell >= self.cells() || word >= CELL_WORDS {
             return None;
         }
         // SAFETY: cell and word lie inside the region, as just checked.
         let address = unsafe { self.region.base.as_ptr().add(cell * CELL_LEN + word * 8) };
-        // SAFETY: in bounds, 8-aligned (regions are page-aligned), and only ever accessed atomically.
-        Some(unsafe { std::sync::atomic::AtomicU64::from_ptr(address.cast()) })
+        // SAFETY: in bounds, 8-aligned (a mapping starts at a page, heap pages at a word, and cells
+        // and words follow in steps of 8), and only ever accessed atomically.
+        Some(unsafe { MemoryWord::from_ptr(address.cast()) })
     }
 }
 
@@ -478,3 +482,6 @@ impl fmt::Debug for CellMap {
         write!(f, "CellMap({} cells)", self.cells())
     }
 }
+
+#[cfg(test)]
+mod tests;

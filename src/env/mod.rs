@@ -13,10 +13,12 @@
 //!        └───────── Random
 //! ```
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub(crate) mod map;
 mod os;
 #[cfg(any(test, feature = "testing"))]
-pub(crate) mod sim;
+pub mod sim;
 
 use std::fmt::Debug;
 use std::io;
@@ -45,7 +47,11 @@ impl Environment {
     /// The real one: the operating system's files, clock and randomness.
     #[must_use]
     pub fn system() -> Environment {
-        Environment::new(Arc::new(os::OsFileSystem::new()), Arc::new(os::SystemClock), Arc::new(os::OsRandom))
+        Environment::new(
+            Arc::new(os::OsFileSystem::new()),
+            Arc::new(os::SystemClock::new()),
+            Arc::new(os::OsRandom),
+        )
     }
 
     /// An environment of these parts.
@@ -189,10 +195,11 @@ pub trait File: Debug + Send + Sync + 'static {
     /// The operating system's.
     fn set_size(&self, size: u64) -> io::Result<()>;
 
-    /// Really allocates `[position, position + len)` as zeros and extends the file to its end.
+    /// Really allocates `[position, position + len)` and extends the file to its end if that lies
+    /// beyond; bytes that were there stay, new ones are zeros.
     ///
     /// # Errors
-    /// `StorageFull` when there is no room; then nothing that was there has changed.
+    /// `StorageFull` when there is no room; then no byte that was there has changed (the size may have).
     fn allocate(&self, position: u64, len: u64) -> io::Result<()>;
 
     /// Makes the bytes (and the size) durable. A failed one is never repeated: the second would lie.
@@ -202,7 +209,8 @@ pub trait File: Debug + Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
 
     /// Maps `[0, len)`, shared, for reading and writing. `len` may lie beyond the end of the file; those
-    /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps.
+    /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps, and
+    /// of a file opened with [`OpenMode::Read`].
     ///
     /// # Errors
     /// The operating system's.

@@ -1,0 +1,124 @@
+//! What is peculiar to Unix: modes, `flock`, `fallocate`, maps, clocks.
+//!
+//! Invariant: nothing here is reached but through `os.rs`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::env::Region;
+
+#[cfg(target_os = "linux")]
+const WALL: ClockId = ClockId::RealtimeCoarse;
+#[cfg(target_os = "linux")]
+const MONOTONIC: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(target_os = "linux"))]
+const WALL: ClockId = ClockId::Realtime;
+#[cfg(not(target_os = "linux"))]
+const MONOTONIC: ClockId = ClockId::Monotonic;
+
+/// Makes a directory and its missing parents, for this user only.
+pub(super) fn create_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Options that every open shares: private to the user, no symbolic links, closed on exec (which the
+/// standard library adds).
+pub(super) fn open_options() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.mode(0o600).custom_flags(flag_bits(OFlags::NOFOLLOW));
+    options
+}
+
+/// The flags as the standard library takes them.
+fn flag_bits(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+pub(super) fn read_at(file: &fs::File, buf: &mut [u8], position: u64) -> io::Result<usize> {
+    file.read_at(buf, position)
+}
+
+pub(super) fn write_at(file: &fs::File, buf: &[u8], position: u64) -> io::Result<usize> {
+    file.write_at(buf, position)
+}
+
+/// Really allocates; `Unsupported` where the system or the file system cannot.
+#[cfg(target_os = "linux")]
+pub(super) fn allocate(file: &fs::File, position: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    loop {
+        match fallocate(file, FallocateFlags::empty(), position, len) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Elsewhere zeros are written.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes the entries of a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    let flags = flag_bits(OFlags::DIRECTORY);
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
+}
+
+/// Locks a file of its own descriptor, so that a second lock of this process fails as well.
+pub(super) fn lock(path: &Path) -> io::Result<fs::File> {
+    let file = open_options().read(true).write(true).create(true).truncate(false).open(path)?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// ext4, xfs and tmpfs: there the tests show that allocated space takes stores without a fault.
+#[cfg(target_os = "linux")]
+pub(super) fn trusts_mapped_stores(dir: &Path) -> bool {
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const TMPFS: u64 = 0x0102_1994;
+    match rustix::fs::statfs(dir) {
+        // The type's width differs between machines; all three numbers fit 31 bits.
+        Ok(found) => matches!(found.f_type as u64, EXT4 | XFS | TMPFS),
+        Err(_) => false,
+    }
+}
+
+/// Nowhere else: no tests hold it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn trusts_mapped_stores(_dir: &Path) -> bool {
+    false
+}
+
+/// A shared map for reading and writing; it may reach beyond the end of the file.
+pub(super) fn map(file: &fs::File, len: usize) -> io::Result<Region> {
+    memmap2::MmapOptions::new().len(len).map_raw(file).map(Region::mapped)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn unix_millis() -> i64 {
+    let time = clock_gettime(WALL);
+    let millis = u32::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
+    time.tv_sec.saturating_mul(1_000).saturating_add(i64::from(millis))
+}
+
+/// Time since some fixed point.
+pub(super) fn monotonic() -> Duration {
+    let time = clock_gettime(MONOTONIC);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
