@@ -48,6 +48,10 @@ pub struct Region {
     tap: Option<Arc<dyn StoreTap>>,
 }
 
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "held for their drop; only advice looks inside")
+)]
 enum Backing {
     /// No memory at all: the file is read and written by calls.
     Absent,

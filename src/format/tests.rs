@@ -9,6 +9,8 @@ mod round_trips;
 
 use serde_json::Value;
 
+use crate::format::compression::Codec;
+
 /// A file of `tests/vectors`.
 fn vectors(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -34,4 +36,9 @@ fn hex(text: &str) -> Vec<u8> {
 /// Null, or bytes in hex.
 fn nullable(value: &Value) -> Option<Vec<u8>> {
     value.as_str().map(hex)
+}
+
+/// The codecs that this build has; `None` is always one.
+fn built_in() -> Vec<Codec> {
+    Codec::ALL.into_iter().filter(|codec| codec.is_built_in()).collect()
 }

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::batch::{BatchBuilder, BatchHeader, BatchSpec};
 use crate::segment::NewRecord;
 
@@ -26,6 +26,7 @@ pub(crate) struct StagedBatch {
     pub(crate) taken: u64,
     /// When it was sealed, in milliseconds since the epoch.
     pub(crate) sealed_at: i64,
+    /// Its records, or its bytes.
     pub(crate) content: StagedContent,
 }
 
@@ -43,8 +44,6 @@ pub(crate) enum StagedContent {
 pub(crate) struct Staging {
     open: Option<OpenStaged>,
     queue: VecDeque<StagedBatch>,
-    /// Builders kept for reuse.
-    spare: Vec<BatchBuilder>,
     next: u64,
 }
 
@@ -59,7 +58,7 @@ struct OpenStaged {
 impl Staging {
     /// Nothing staged; the next record gets offset `next`.
     pub(crate) fn new(next: u64) -> Staging {
-        Staging { open: None, queue: VecDeque::new(), spare: Vec::new(), next }
+        Staging { open: None, queue: VecDeque::new(), next }
     }
 
     /// The offset the next record gets.
@@ -91,13 +90,8 @@ impl Staging {
     /// are for it. Answers its offset, and whether it opened the batch.
     pub(crate) fn push(&mut self, record: &NewRecord<'_>, spec: BatchSpec, now: i64, taken: u64) -> (u64, bool) {
         let opened = self.open.is_none();
-        let spare = &mut self.spare;
         let next = self.next;
-        let open = self.open.get_or_insert_with(|| {
-            let mut builder = spare.pop().unwrap_or_else(|| BatchBuilder::new(spec));
-            builder.reset(spec);
-            OpenStaged { builder, base_offset: next, opened_at: now, taken: 0 }
-        });
+        let open = self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now));
         let timestamp = if spec.attributes.is_log_append_time() { open.opened_at } else { record.timestamp };
         open.builder.append(timestamp, record.key, record.value, record.headers);
         open.taken += taken;
@@ -137,14 +131,6 @@ impl Staging {
         self.queue.push_front(batch);
     }
 
-    /// Keeps a builder for the next batch.
-    pub(crate) fn recycle(&mut self, builder: BatchBuilder) {
-        const SPARE: usize = 2;
-        if self.spare.len() < SPARE {
-            self.spare.push(builder);
-        }
-    }
-
     /// Throws away everything staged; answers the bytes it had taken.
     pub(crate) fn discard(&mut self) -> u64 {
         let open = self.open.take().map_or(0, |open| open.taken);
@@ -152,17 +138,28 @@ impl Staging {
     }
 }
 
+impl OpenStaged {
+    fn new(spec: BatchSpec, base_offset: u64, now: i64) -> OpenStaged {
+        let mut builder = BatchBuilder::new(spec);
+        if spec.attributes.is_log_append_time() {
+            builder.set_append_time(now);
+        }
+        OpenStaged { builder, base_offset, opened_at: now, taken: 0 }
+    }
+}
+
 impl StagedBatch {
-    /// The final bytes, compressed if its builder says so, and their header.
-    pub(crate) fn finish(&mut self) -> Result<(&[u8], &BatchHeader)> {
+    /// The final bytes, compressed (at `level`) if its builder says so, and their header.
+    pub(crate) fn finish(&mut self, level: Option<i32>) -> Result<(&[u8], &BatchHeader)> {
         if let StagedContent::Records(builder) = &mut self.content {
-            let bytes = builder.finish(self.base_offset as i64).map_err(crate::format::to_codec_error)?;
-            let header = BatchHeader::parse(&bytes).map_err(crate::format::to_codec_error)?;
+            let unable = |e: crate::format::FormatError| Error::unsupported(format!("cannot seal a batch: {e}"));
+            let bytes = builder.finish(self.base_offset as i64, level).map_err(unable)?;
+            let header = BatchHeader::parse(&bytes).map_err(unable)?;
             self.content = StagedContent::Finished(bytes, header);
         }
         match &self.content {
             StagedContent::Finished(bytes, header) => Ok((bytes, header)),
-            StagedContent::Records(_) => Err(crate::error::Error::codec("a staged batch has no bytes")),
+            StagedContent::Records(_) => Err(Error::codec("a staged batch has no bytes")),
         }
     }
 }

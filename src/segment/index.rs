@@ -104,6 +104,11 @@ impl LiveIndex {
         Some(after.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |entry| entry.delta))
     }
 
+    /// The last relative offset that an entry names.
+    pub(crate) fn last_delta(&self) -> Option<u32> {
+        self.offsets.last().map(|entry| entry.delta)
+    }
+
     /// Adds the final time entry of a segment that grows no more.
     pub(crate) fn close(&mut self) {
         self.push_time();

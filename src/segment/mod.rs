@@ -25,11 +25,12 @@ mod tail;
 mod verified;
 
 pub(crate) use append_times::AppendTimes;
-pub(crate) use cells::{Cell, CellIdentity, TailCells};
+pub(crate) use cells::{Cell, CellIdentity, FoundCell, TailCells};
 pub(crate) use files::SegmentFiles;
 pub(crate) use index::{IndexLengths, LiveIndex};
 pub(crate) use name::{FileKind, SegmentFileName};
 pub(crate) use open_batch::OpenBatch;
 pub(crate) use scan::{BatchCheck, Scan, ScannedBatch, Stop};
-pub(crate) use segment::{BatchAt, Segment};
-pub(crate) use tail::{NewRecord, Tail, TailRoom};
+pub(crate) use prepare::Way;
+pub(crate) use segment::{ActiveSettings, BatchAt, Segment};
+pub(crate) use tail::{NewRecord, OpenLimits, Tail, TailRoom};

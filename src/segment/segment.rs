@@ -80,7 +80,10 @@ impl Segment {
     /// A segment that grows no more; its files are opened at first use. `index_settings` are the interval
     /// and the greatest size of its indexes, in bytes, should they have to be rebuilt.
     pub(crate) fn closed(home: &Arc<SegmentFiles>, base: u64, index_settings: (u64, u64)) -> Arc<Segment> {
-        Arc::new(Segment::new(home, base, Index::Unopened, index_settings))
+        let segment = Segment::new(home, base, Index::Unopened, index_settings);
+        // Anything but unbounded: how long the file is shows when it is opened.
+        segment.end.store(UNBOUNDED - 1, Ordering::Relaxed);
+        Arc::new(segment)
     }
 
     /// The active segment over `file`, whose bytes below `end` are complete batches. It may grow to
@@ -175,6 +178,23 @@ impl Segment {
     /// Readers stop at `position`: the segment is closed, or truncated there.
     pub(crate) fn set_end(&self, position: u64) {
         self.end.store(position, Ordering::Release);
+    }
+
+    /// It grows no more: readers that have reached its end go on in the next one.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.load(Ordering::Acquire) != UNBOUNDED
+    }
+
+    /// Whether it is read through a map.
+    pub(crate) fn is_mapped(&self) -> Result<bool> {
+        Ok(!self.map()?.region().is_empty())
+    }
+
+    /// The last offset that the indexes of the growing segment know; its base if they know none.
+    pub(crate) fn last_indexed_offset(&self) -> u64 {
+        let delta = self.with_live_index(|live| live.last_delta()).flatten();
+        self.base + u64::from(delta.unwrap_or(0))
     }
 
     /// Where readers must stop: the end of the segment, or of what is sealed in it so far.
@@ -363,6 +383,15 @@ impl Segment {
         self.with_live_index(LiveIndex::close);
         self.write_index()?;
         self.write_times()
+    }
+
+    /// Makes the side files of a closed segment durable.
+    pub(crate) fn sync_side_files(&self) -> Result<()> {
+        self.write_index()?;
+        self.sync_index()?;
+        let path = self.home.path(FileKind::AppendTimes, self.base);
+        let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::CreateIfMissing)?;
+        file.sync_data().map_err(|e| Error::io("sync", &path, e))
     }
 
     fn write_times(&self) -> Result<()> {

@@ -118,6 +118,12 @@ impl Tail {
         self.end == 0
     }
 
+    /// Prepared bytes that are not used yet.
+    #[inline]
+    pub(crate) fn room_left(&self) -> u64 {
+        self.writer.map().prepared().saturating_sub(self.end)
+    }
+
     /// A batch is being built in place.
     pub(crate) fn is_building(&self) -> bool {
         self.building.is_some()

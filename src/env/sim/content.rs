@@ -10,8 +10,8 @@
 //!
 //! ```text
 //!   page 0   durable ................ = cache
-//!   page 1   durable │ v1 │ v2 │      cache      dirty: the next sync leaves only the cache's
-//!   page 2   durable │ v1 │           cache      dropped by a failed sync: lost or not, syncs do not help
+//!   page 1   durable | v1 | v2 |      cache      dirty: the next sync leaves only the cache's
+//!   page 2   durable | v1 |           cache      dropped by a failed sync: lost or not, syncs do not help
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

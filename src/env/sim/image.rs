@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   names   durable + some of the pending changes
-//!   size    any since the last sync            ─┐ chosen apart: a grown file may end in zeros, a page
-//!   pages   any version since the last sync    ─┘ stored beyond a lost size is gone
+//!   size    any since the last sync            -+ chosen apart: a grown file may end in zeros, a page
+//!   pages   any version since the last sync    -+ stored beyond a lost size is gone
 //! ```
 
 use std::collections::BTreeMap;

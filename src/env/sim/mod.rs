@@ -8,13 +8,13 @@
 //! - The same seed and the same calls give the same images.
 //!
 //! ```text
-//!   calls, stores ──► cache ── snapshot / after_kill ──► a disk with the same cache, still not durable
-//!                       │
+//!   calls, stores --> cache -- snapshot / after_kill --> a disk with the same cache, still not durable
+//!                       |
 //!                sync_data, sync_dir
-//!                       ▼
-//!                    durable ── after_power_cut(seed) ──► a disk with durable + some of the rest
+//!                       v
+//!                    durable -- after_power_cut(seed) --> a disk with durable + some of the rest
 //!
-//!   of each page since its last sync:   old │ v1 │ v2 │ now        one of them, or torn at 512 bytes
+//!   of each page since its last sync:   old | v1 | v2 | now        one of them, or torn at 512 bytes
 //! ```
 
 mod calls;

@@ -490,7 +490,7 @@ proptest! {
         deltas.dedup();
         let bytes: Vec<u8> =
             deltas.iter().flat_map(|&delta| OffsetEntry { delta, position: delta }.to_bytes()).collect();
-        let expected = deltas.iter().copied().filter(|&d| d <= target).next_back();
+        let expected = deltas.iter().copied().rfind(|&d| d <= target);
         prop_assert_eq!(index::lookup::<OffsetEntry>(&bytes, target).map(|e| e.key()), expected);
     }
 }

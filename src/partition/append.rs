@@ -1,0 +1,552 @@
+//! The append path: one record, or one finished batch, gets its offset.
+//!
+//! ```text
+//!             in place                                staged
+//!   record -> tail.push -> published, acknowledged    record -> staging.push -> (sealed -> written -> flushed)
+//!     obstacle? prepare | roll | write out | wait for room: without the append lock, then again
+//! ```
+//!
+//! Invariants
+//! - Under the append lock nothing blocks: no system call in place, a memory copy when staged.
+//! - An offset is given exactly once, in the order of the lock.
+
+use std::time::Duration;
+
+use super::batch_in::FinishedBatch;
+use super::log::Log;
+use super::roll::Writer;
+use super::settings::LogSettings;
+use super::staging::Staging;
+use crate::config::{Durability, TimestampType};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::batch::{Attributes, BatchSpec};
+use crate::format::record::RecordFields;
+use crate::segment::{NewRecord, OpenLimits, Tail, TailRoom};
+use crate::types::TopicPartition;
+
+/// How long an append may wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all: `Backpressure` at once.
+    No,
+    /// Until this point of the monotonic clock.
+    Until(Duration),
+}
+
+/// What an append answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Offset of the (first) record.
+    pub(crate) offset: u64,
+    /// Its timestamp, in milliseconds since the epoch.
+    pub(crate) timestamp: i64,
+    /// Acknowledged already, at the topic's level.
+    pub(crate) settled: bool,
+}
+
+/// What the append lock guards.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    mode: Mode,
+    limits: OpenLimits,
+    spec: BatchSpec,
+    /// Greatest size of a record as encoded, in bytes.
+    max_record_size: u64,
+    flush_after_ms: Option<i64>,
+    /// Interval: appends wait once the oldest unflushed record is older than this.
+    overdue_after_ms: i64,
+    /// When the oldest record that no flush covers was appended, in milliseconds since the epoch.
+    oldest_unflushed: Option<i64>,
+    stopped: Option<Stopped>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Batches are built in the map; this is the tail.
+    InPlace(Tail),
+    /// Batches are staged in memory; the writer has the tail.
+    Staged(Staging),
+    /// The tail is on its way from one segment to the next, in the hands of the write lock's holder.
+    Moving(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    Poisoned,
+    Closed,
+}
+
+/// What must happen before an append can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    Prepare(u64),
+    Roll,
+    Moving,
+    /// Staging memory is used up.
+    Budget(u64),
+    /// The interval has passed and the flush is not done.
+    Overdue,
+    Poisoned,
+    Closed,
+}
+
+/// What the caller does after an append, without the lock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Aftermath {
+    /// Due at this many milliseconds from now: the first record of a batch or of a flush interval.
+    due_in: Option<i64>,
+    /// A sealed batch waits to be written.
+    write_out: bool,
+    /// The prepared room runs low.
+    prepare: bool,
+}
+
+/// Room ahead of the tail below which the background is asked for more.
+const LOW_ROOM: u64 = 32 << 10;
+
+impl Appender {
+    /// An appender over the tail, and the writer that goes with it.
+    pub(super) fn over(tail: Tail, settings: &LogSettings, epoch: i32) -> (Appender, Writer) {
+        let mut appender = Appender {
+            mode: Mode::Moving(tail.next_offset()),
+            limits: limits(settings, epoch),
+            spec: spec(settings, epoch),
+            max_record_size: settings.max_record_size,
+            flush_after_ms: None,
+            overdue_after_ms: i64::MAX,
+            oldest_unflushed: None,
+            stopped: None,
+        };
+        appender.configure(settings, epoch);
+        let mut writer = Writer::new();
+        appender.install(tail, settings.builds_in_place(), &mut writer);
+        (appender, writer)
+    }
+
+    /// New settings, for the batches from now on.
+    pub(super) fn configure(&mut self, settings: &LogSettings, epoch: i32) {
+        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        self.limits = limits(settings, epoch);
+        self.spec = spec(settings, epoch);
+        self.max_record_size = settings.max_record_size;
+        self.flush_after_ms = settings.flush_after().map(millis);
+        self.overdue_after_ms = match settings.durability {
+            Durability::Interval(d) => millis(d),
+            _ => i64::MAX,
+        };
+    }
+
+    /// Puts the tail where the mode wants it.
+    pub(super) fn install(&mut self, tail: Tail, in_place: bool, writer: &mut Writer) {
+        if in_place {
+            self.mode = Mode::InPlace(tail);
+            return;
+        }
+        if !matches!(self.mode, Mode::Staged(_)) {
+            self.mode = Mode::Staged(Staging::new(tail.next_offset()));
+        }
+        writer.tail = Some(tail);
+    }
+
+    /// Takes the tail out of an appender that builds in place, its open batch sealed.
+    pub(super) fn take_tail(&mut self) -> Option<Tail> {
+        let next = self.next_offset();
+        if !matches!(self.mode, Mode::InPlace(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.mode, Mode::Moving(next)) {
+            Mode::InPlace(mut tail) => {
+                tail.seal();
+                Some(tail)
+            }
+            other => {
+                self.mode = other;
+                None
+            }
+        }
+    }
+
+    /// Leaves staging if nothing is staged: appends wait until a tail is installed.
+    pub(super) fn hold_if_drained(&mut self) -> bool {
+        let drained = matches!(&self.mode, Mode::Staged(staging) if staging.is_empty());
+        if drained {
+            self.mode = Mode::Moving(self.next_offset());
+        }
+        drained
+    }
+
+    /// The tail, if batches are built in place.
+    pub(super) fn tail_mut(&mut self) -> Option<&mut Tail> {
+        match &mut self.mode {
+            Mode::InPlace(tail) => Some(tail),
+            _ => None,
+        }
+    }
+
+    /// The staging area, if batches are staged.
+    pub(super) fn staging_mut(&mut self) -> Option<&mut Staging> {
+        match &mut self.mode {
+            Mode::Staged(staging) => Some(staging),
+            _ => None,
+        }
+    }
+
+    /// The offset the next record gets.
+    pub(super) fn next_offset(&self) -> u64 {
+        match &self.mode {
+            Mode::InPlace(tail) => tail.next_offset(),
+            Mode::Staged(staging) => staging.next_offset(),
+            Mode::Moving(next) => *next,
+        }
+    }
+
+    /// Records wait in memory.
+    pub(super) fn has_staged(&self) -> bool {
+        matches!(&self.mode, Mode::Staged(staging) if !staging.is_empty())
+    }
+
+    /// Closes the open batch.
+    pub(super) fn seal(&mut self, now: i64) {
+        match &mut self.mode {
+            Mode::InPlace(tail) => tail.seal(),
+            Mode::Staged(staging) => staging.seal(now),
+            Mode::Moving(_) => {}
+        }
+    }
+
+    /// When the oldest unflushed record was appended.
+    pub(super) fn oldest_unflushed(&self) -> Option<i64> {
+        self.oldest_unflushed
+    }
+
+    /// A flush begins: it covers what has been appended so far.
+    pub(super) fn flush_begins(&mut self) {
+        self.oldest_unflushed = None;
+    }
+
+    /// A flush has failed without poison (the disk is full): what it was for is as old as before.
+    pub(super) fn flush_postponed(&mut self, oldest: Option<i64>) {
+        self.oldest_unflushed = match (self.oldest_unflushed, oldest) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// No more appends: the partition is poisoned.
+    pub(super) fn stop(&mut self) {
+        self.stopped.get_or_insert(Stopped::Poisoned);
+    }
+
+    /// No more appends: the partition is closed.
+    pub(super) fn close(&mut self) {
+        self.stopped = Some(Stopped::Closed);
+    }
+
+    /// The error of a closed partition.
+    pub(super) fn closed_error(&self, tp: &TopicPartition) -> Option<Error> {
+        (self.stopped == Some(Stopped::Closed)).then(|| Error::closed("the partition").in_partition(tp))
+    }
+
+    fn check(&self, now: i64) -> std::result::Result<(), Obstacle> {
+        match self.stopped {
+            None => {}
+            Some(Stopped::Poisoned) => return Err(Obstacle::Poisoned),
+            Some(Stopped::Closed) => return Err(Obstacle::Closed),
+        }
+        match self.oldest_unflushed {
+            Some(oldest) if now.saturating_sub(oldest) > self.overdue_after_ms => Err(Obstacle::Overdue),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn append(
+        &mut self,
+        record: &NewRecord<'_>,
+        now: i64,
+        budget: &super::Budget,
+    ) -> std::result::Result<(Appended, Aftermath), Obstacle> {
+        if self.stopped.is_some() || self.oldest_unflushed.is_some() {
+            self.check(now)?;
+        }
+        let mut after = Aftermath::default();
+        let (offset, settled) = match &mut self.mode {
+            Mode::InPlace(tail) => {
+                let offset = tail.push(record, now, self.limits).map_err(Obstacle::from)?;
+                after.prepare = tail.room_left() < LOW_ROOM;
+                (offset, true)
+            }
+            Mode::Staged(staging) => {
+                let taken = staged_size(record);
+                if !budget.try_take(taken) {
+                    return Err(Obstacle::Budget(taken));
+                }
+                if staging.is_full_for(taken, self.limits.batch_size) {
+                    staging.seal(now);
+                }
+                let (offset, opened) = staging.push(record, self.spec, now, taken);
+                if opened {
+                    after.due_in = Some(self.limits.linger_ms);
+                }
+                after.write_out = staging.has_sealed();
+                (offset, false)
+            }
+            Mode::Moving(_) => return Err(Obstacle::Moving),
+        };
+        self.note_unflushed(now, &mut after);
+        let timestamp = if self.limits.log_append_time { now } else { record.timestamp };
+        Ok((Appended { offset, timestamp, settled }, after))
+    }
+
+    #[inline]
+    fn note_unflushed(&mut self, now: i64, after: &mut Aftermath) {
+        if self.oldest_unflushed.is_none() {
+            self.oldest_unflushed = Some(now);
+            let due = [after.due_in, self.flush_after_ms].into_iter().flatten().min();
+            after.due_in = due;
+        }
+    }
+
+    fn append_batch(
+        &mut self,
+        batch: &mut FinishedBatch,
+        now: i64,
+        budget: &super::Budget,
+    ) -> std::result::Result<(Appended, Aftermath), Obstacle> {
+        self.check(now)?;
+        let mut after = Aftermath::default();
+        let epoch = self.limits.leader_epoch;
+        let settled = match &mut self.mode {
+            Mode::InPlace(tail) => {
+                tail.seal();
+                tail.room_for_batch(batch.len(), batch.count(), true).map_err(Obstacle::from)?;
+                batch.place(tail.next_offset(), epoch);
+                tail.store_batch(batch.bytes(), batch.header(), now).map_err(Obstacle::from)?;
+                after.prepare = tail.room_left() < LOW_ROOM;
+                true
+            }
+            Mode::Staged(staging) => {
+                let taken = batch.len();
+                if !budget.try_take(taken) {
+                    return Err(Obstacle::Budget(taken));
+                }
+                batch.place(staging.next_offset(), epoch);
+                let (bytes, header) = batch.take();
+                staging.push_batch(bytes, header, now, taken);
+                after.write_out = true;
+                false
+            }
+            Mode::Moving(_) => return Err(Obstacle::Moving),
+        };
+        self.note_unflushed(now, &mut after);
+        let header = batch.header();
+        let timestamp = header.max_timestamp;
+        Ok((Appended { offset: header.base_offset as u64, timestamp, settled }, after))
+    }
+}
+
+impl From<TailRoom> for Obstacle {
+    fn from(room: TailRoom) -> Obstacle {
+        match room {
+            TailRoom::Prepare(end) => Obstacle::Prepare(end),
+            TailRoom::Roll => Obstacle::Roll,
+        }
+    }
+}
+
+fn limits(settings: &LogSettings, epoch: i32) -> OpenLimits {
+    OpenLimits {
+        batch_size: settings.batch_size,
+        linger_ms: i64::try_from(settings.linger.as_millis()).unwrap_or(i64::MAX),
+        log_append_time: settings.timestamp_type == TimestampType::LogAppend,
+        leader_epoch: epoch,
+    }
+}
+
+fn spec(settings: &LogSettings, epoch: i32) -> BatchSpec {
+    let codec = super::batch_in::codec_of(settings.compression);
+    let attributes = Attributes::NONE.with_codec(codec);
+    let attributes = match settings.timestamp_type {
+        TimestampType::LogAppend => attributes.with_log_append_time(),
+        TimestampType::Create => attributes,
+    };
+    BatchSpec { attributes, leader_epoch: epoch, ..BatchSpec::default() }
+}
+
+/// Bytes a record takes, at most: its encoding with the longest deltas.
+fn staged_size(record: &NewRecord<'_>) -> u64 {
+    const LONGEST_DELTAS: u64 = 10 + 5;
+    let fields = RecordFields {
+        timestamp_delta: 0,
+        offset_delta: 0,
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+    };
+    fields.encoded_len() as u64 + LONGEST_DELTAS
+}
+
+impl Log {
+    /// Appends one record.
+    #[inline]
+    pub(crate) fn append(&self, record: &NewRecord<'_>, patience: Patience) -> Result<Appended> {
+        loop {
+            let now = self.environment.clock().now().millis();
+            let outcome = {
+                let mut appender = self.append.lock();
+                self.check_size(record, appender.max_record_size)?;
+                appender.append(record, now, &self.budget)
+            };
+            match outcome {
+                Ok((appended, after)) => {
+                    self.follow_up(&appended, after);
+                    return Ok(appended);
+                }
+                Err(obstacle) => self.clear(obstacle, patience)?,
+            }
+        }
+    }
+
+    /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
+    pub(crate) fn append_batch(&self, mut batch: FinishedBatch, patience: Patience) -> Result<Appended> {
+        let settings = self.settings();
+        let limit = settings.segment_size;
+        if batch.len() > limit {
+            return Err(self.too_large(batch.len(), limit));
+        }
+        loop {
+            let now = self.environment.clock().now().millis();
+            let outcome = self.append.lock().append_batch(&mut batch, now, &self.budget);
+            match outcome {
+                Ok((appended, after)) => {
+                    self.follow_up(&appended, after);
+                    return Ok(appended);
+                }
+                Err(obstacle) => self.clear(obstacle, patience)?,
+            }
+        }
+    }
+
+    #[inline]
+    fn check_size(&self, record: &NewRecord<'_>, limit: u64) -> Result<()> {
+        let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        if record.headers.is_empty() && (payload as u64) + 64 <= limit {
+            return Ok(());
+        }
+        let size = staged_size(record);
+        if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+    }
+
+    #[cold]
+    fn too_large(&self, size: u64, limit: u64) -> Error {
+        let kind = ErrorKind::RecordTooLarge { size, limit };
+        Error::new(kind, format!("{size} bytes exceed the limit of {limit}")).in_partition(&self.tp)
+    }
+
+    /// What an append leaves to be done without the lock.
+    #[inline]
+    fn follow_up(&self, appended: &Appended, after: Aftermath) {
+        if appended.settled {
+            self.readers.notify_after_publish();
+        } else if after.write_out {
+            self.write_if_free();
+        } else if self.readers.has_waiters() {
+            self.attendant.flush_soon();
+        }
+        if let Some(due_in) = after.due_in {
+            self.attendant.due_at(self.monotonic() + Duration::from_millis(due_in.max(0) as u64));
+        }
+        if after.prepare {
+            self.attendant.prepare_soon();
+        }
+    }
+
+    /// Writes what is sealed, unless somebody is at it already. A full disk shows at the next append or at
+    /// whoever waits for the acknowledgement; the batch stays queued.
+    fn write_if_free(&self) {
+        if let Some(mut writer) = self.writer.try_lock() {
+            let _ = self.write_queue(&mut writer).map_err(|e| self.fail(e));
+        }
+    }
+
+    /// Removes what stood in the way of an append.
+    #[cold]
+    fn clear(&self, obstacle: Obstacle, patience: Patience) -> Result<()> {
+        match obstacle {
+            Obstacle::Prepare(end) => self.prepare_to(end),
+            Obstacle::Roll => self.roll().map_err(|e| self.fail(e)),
+            Obstacle::Moving => {
+                drop(self.writer.lock());
+                Ok(())
+            }
+            Obstacle::Budget(bytes) => self.wait_for_room(bytes, patience),
+            Obstacle::Overdue if patience == Patience::No => {
+                self.attendant.flush_soon();
+                Err(self.backpressure("the flush of the last interval is not done"))
+            }
+            Obstacle::Overdue => self.flush(),
+            Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
+            Obstacle::Closed => Err(self.closed()),
+        }
+    }
+
+    fn closed(&self) -> Error {
+        Error::closed("the partition").in_partition(&self.tp)
+    }
+
+    fn backpressure(&self, why: &str) -> Error {
+        Error::new(ErrorKind::Backpressure, why.to_string()).in_partition(&self.tp)
+    }
+
+    /// Staging memory is used up: write out our own batches, then wait for those of others.
+    fn wait_for_room(&self, bytes: u64, patience: Patience) -> Result<()> {
+        if patience == Patience::No {
+            self.attendant.flush_soon();
+            return Err(self.backpressure("staging memory is used up"));
+        }
+        self.seal_and_write()?;
+        let Patience::Until(deadline) = patience else { return Ok(()) };
+        let mut room = RoomWait { log: self, bytes, key: None };
+        let now = || self.monotonic();
+        let left = deadline.saturating_sub(now());
+        match crate::sync::block_on_for(&mut room, left, &now) {
+            Some(()) => Ok(()),
+            None => Err(self.backpressure("no staging memory came free within max_block")),
+        }
+    }
+}
+
+/// Waits until there may be room for `bytes` more.
+struct RoomWait<'a> {
+    log: &'a Log,
+    bytes: u64,
+    key: Option<crate::sync::WaitKey>,
+}
+
+impl RoomWait<'_> {
+    fn done(&self) -> bool {
+        let budget = &self.log.budget;
+        budget.used() == 0 || budget.used() + self.bytes <= budget.limit() || self.log.is_poisoned()
+    }
+}
+
+impl Future for RoomWait<'_> {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        if self.done() {
+            return std::task::Poll::Ready(());
+        }
+        let this = &mut *self;
+        this.log.budget.waiters().register(&mut this.key, cx.waker());
+        if this.done() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }
+}
+
+impl Drop for RoomWait<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.log.budget.waiters().cancel(key);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A batch that arrives whole: from a producer with batches of its own, or from a leader.
+
+use crate::config::Compression;
+use crate::error::{Error, Result};
+use crate::format::batch::{BatchHeader, BatchView};
+use crate::format::compression::Codec;
+
+/// Who says which offsets a batch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Assign {
+    /// This partition, as its leader.
+    Here,
+    /// They are given already.
+    Given,
+}
+
+/// A finished batch on its way into the log.
+#[derive(Debug)]
+pub(crate) struct FinishedBatch {
+    bytes: Vec<u8>,
+    header: BatchHeader,
+    assign: Assign,
+}
+
+impl FinishedBatch {
+    /// A batch that this partition gives its offsets. Checks that it is one, whole, and intact.
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<FinishedBatch> {
+        FinishedBatch::checked(bytes, Assign::Here)
+    }
+
+    /// A batch whose offsets and epoch are given.
+    pub(crate) fn given(bytes: Vec<u8>) -> Result<FinishedBatch> {
+        FinishedBatch::checked(bytes, Assign::Given)
+    }
+
+    fn checked(bytes: Vec<u8>, assign: Assign) -> Result<FinishedBatch> {
+        let bad = |why: String| Error::invalid_argument(format!("not a batch that can be appended: {why}"));
+        let header = BatchView::parse(&bytes)
+            .and_then(|view| view.check_crc().map(|()| view.header))
+            .map_err(|e| bad(e.to_string()))?;
+        if header.total_len() != bytes.len() {
+            return Err(bad(format!("{} bytes where {} were announced", bytes.len(), header.total_len())));
+        }
+        Ok(FinishedBatch { bytes, header, assign })
+    }
+
+    /// Bytes, the header included.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// How many offsets it takes.
+    pub(crate) fn count(&self) -> u64 {
+        self.header.last_offset_delta as u64 + 1
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes offset and epoch into it, unless they were given.
+    pub(crate) fn place(&mut self, base_offset: u64, leader_epoch: i32) {
+        if self.assign == Assign::Given {
+            return;
+        }
+        BatchHeader::patch_leader(&mut self.bytes, base_offset as i64, leader_epoch);
+        self.header.base_offset = base_offset as i64;
+        self.header.leader_epoch = leader_epoch;
+    }
+
+    /// Takes the bytes out.
+    pub(crate) fn take(&mut self) -> (Vec<u8>, BatchHeader) {
+        (std::mem::take(&mut self.bytes), self.header)
+    }
+}
+
+/// The codec of a setting.
+pub(crate) fn codec_of(compression: Compression) -> Codec {
+    match compression {
+        Compression::None => Codec::None,
+        Compression::Gzip { .. } => Codec::Gzip,
+        Compression::Snappy => Codec::Snappy,
+        Compression::Lz4 => Codec::Lz4,
+        Compression::Zstd { .. } => Codec::Zstd,
+    }
+}

@@ -1,0 +1,162 @@
+//! Recovery points: up to where a partition needs no recovery.
+//!
+//! Invariants
+//! - A point rises only over what is synced: all older segments in order, their side files, the indexes
+//!   of the active one up to the lengths it names, and the folder.
+//! - It is lowered durably before any truncation (the broker does it, asked through the manifest).
+
+use super::flush::FlushPoint;
+use super::log::Log;
+use crate::config::Durability;
+use crate::error::Result;
+use crate::format::FormatError;
+use crate::format::sealed_file::{Reader, Writer};
+use crate::segment::IndexLengths;
+
+/// Everything of a partition below this point is on the device, indexed, and known to be good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecoveryPoint {
+    /// The offset.
+    pub(crate) offset: u64,
+    /// Base offset of the segment it lies in.
+    pub(crate) segment: u64,
+    /// Position in that segment.
+    pub(crate) position: u64,
+    /// Synced lengths of that segment's indexes, in bytes.
+    pub(crate) indexes: IndexLengths,
+}
+
+impl RecoveryPoint {
+    /// Appends the point to a file's content.
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        for word in [self.offset, self.segment, self.position, self.indexes.offsets, self.indexes.times] {
+            writer.put_u64(word);
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> std::result::Result<RecoveryPoint, FormatError> {
+        let mut word = || reader.get_u64();
+        Ok(RecoveryPoint {
+            offset: word()?,
+            segment: word()?,
+            position: word()?,
+            indexes: IndexLengths { offsets: word()?, times: word()? },
+        })
+    }
+}
+
+impl Log {
+    /// Makes side files durable up to the last flush, and answers the recovery point that follows;
+    /// `None` if nothing has been flushed since the last one.
+    pub(crate) fn checkpoint(&self) -> Result<Option<RecoveryPoint>> {
+        self.poison.check(&self.tp)?;
+        let Some(flush) = self.commit.last() else { return Ok(None) };
+        let mut done = self.checkpointed.lock();
+        if done.as_ref().is_some_and(|point: &RecoveryPoint| point.offset >= flush.offset) {
+            return Ok(None);
+        }
+        let since = done.as_ref().map_or(0, |point| point.segment);
+        let point = self.sync_side_files(since, &flush).map_err(|e| self.fail(e))?;
+        *done = Some(point.clone());
+        Ok(Some(point))
+    }
+
+    fn sync_side_files(&self, since: u64, flush: &FlushPoint) -> Result<RecoveryPoint> {
+        let closed: Vec<_> = {
+            let segments = self.segments.read();
+            segments.iter().filter(|s| s.base() >= since && s.base() < flush.segment.base()).cloned().collect()
+        };
+        for segment in closed {
+            segment.sync_side_files()?;
+        }
+        let (indexes, written) = flush.segment.write_index()?;
+        if written {
+            flush.segment.sync_index()?;
+        }
+        self.home.sync_dir()?;
+        Ok(RecoveryPoint {
+            offset: flush.offset,
+            segment: flush.segment.base(),
+            position: flush.position,
+            indexes,
+        })
+    }
+
+    /// Closes the partition: seals, flushes, cuts unused room, makes everything durable.
+    pub(crate) fn close(&self) -> Result<RecoveryPoint> {
+        self.append.lock().close();
+        let closed = self.close_durably();
+        self.wake_everybody();
+        closed.map_err(|e| self.fail(e))
+    }
+
+    fn close_durably(&self) -> Result<RecoveryPoint> {
+        self.flush()?;
+        let point = self.written_point()?;
+        point.segment.close()?;
+        point.segment.sync(point.position)?;
+        let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
+        point.segment.sync_side_files()?;
+        let recovery = self.sync_side_files(since, &point)?;
+        *self.checkpointed.lock() = Some(recovery.clone());
+        Ok(recovery)
+    }
+
+    /// Closes the partition without a flush: what is staged is lost, everybody who waits is told.
+    pub(crate) fn abandon(&self) {
+        let taken = {
+            let mut appender = self.append.lock();
+            appender.close();
+            appender.staging_mut().map_or(0, super::staging::Staging::discard)
+        };
+        if taken > 0 {
+            self.budget.give_back(taken);
+        }
+        self.wake_everybody();
+    }
+
+    /// Removes the partition's files, after [`abandon`](Self::abandon).
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        let list = self.home.files.list(&self.dir);
+        let entries = list.map_err(|e| crate::Error::io("list a partition's folder", &self.dir, e))?;
+        let paths: Vec<_> = entries.iter().filter(|e| !e.is_dir).map(|e| self.dir.join(&e.name)).collect();
+        self.home.unlink(&paths)?;
+        self.home.files.remove_dir(&self.dir).map_err(|e| crate::Error::io("remove", &self.dir, e))
+    }
+
+    /// Does what is due at `now` (monotonic clock): linger, flush interval, age of the segment. Answers when
+    /// something will be due next, if anything is.
+    pub(crate) fn tick(&self, now: std::time::Duration) -> Result<Option<std::time::Duration>> {
+        if self.is_poisoned() || self.append.lock().closed_error(&self.tp).is_some() {
+            return Ok(None);
+        }
+        let settings = self.settings();
+        let wall = self.environment.clock().now().millis();
+        let age = |since: i64| std::time::Duration::from_millis(wall.saturating_sub(since).max(0) as u64);
+        let (opened, oldest) = {
+            let mut appender = self.append.lock();
+            (appender.staging_mut().and_then(|s| s.opened_at()), appender.oldest_unflushed())
+        };
+        let mut next = None;
+        let mut later = |wait: std::time::Duration| {
+            let at = now + wait;
+            next = Some(next.map_or(at, |n: std::time::Duration| n.min(at)));
+        };
+        if let Some(opened) = opened {
+            match settings.linger.checked_sub(age(opened)).filter(|left| !left.is_zero()) {
+                Some(left) => later(left),
+                None if settings.durability == Durability::Sync => self.flush()?,
+                None => self.seal_and_write()?,
+            }
+        }
+        if let (Some(oldest), Some(after)) = (oldest, settings.flush_after()) {
+            match after.checked_sub(age(oldest)).filter(|left| !left.is_zero()) {
+                Some(left) => later(left),
+                None => self.flush()?,
+            }
+        }
+        self.roll_if_aged().map_err(|e| self.fail(e))?;
+        Ok(next)
+    }
+}

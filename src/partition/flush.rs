@@ -1,0 +1,264 @@
+//! Group commit: one flush serves all who were appended before it began.
+//!
+//! ```text
+//!   A: seal, write, fdatasync ................ done     leads
+//!   B:      append, wait ..................... leads the next one, for B and C
+//!   C:          append, wait ................. woken by B's
+//! ```
+//!
+//! Invariants
+//! - At most one flush of a partition runs; no lock that an append needs is held across it.
+//! - `flushed` rises in log order: a segment counts only after all older ones and the folder are synced,
+//!   whatever order the device answered in.
+//! - A failed sync poisons the partition and is never repeated.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::log::Log;
+use crate::config::Durability;
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::Segment;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, WaitKey, WaitList};
+
+/// Who leads the flush, and what the last one covered.
+#[derive(Debug)]
+pub(crate) struct GroupCommit {
+    leading: Mutex<bool>,
+    /// Counts flushes that have ended, whether well or badly.
+    ended: AtomicU64,
+    followers: WaitList,
+    directory_changed: AtomicBool,
+    /// Where the last completed flush ended.
+    last: Mutex<Option<FlushPoint>>,
+}
+
+/// Where the log ended when everything appended had been sealed and written.
+#[derive(Clone, Debug)]
+pub(crate) struct FlushPoint {
+    /// The segment that was active.
+    pub(crate) segment: Arc<Segment>,
+    /// The end of its sealed batches.
+    pub(crate) position: u64,
+    /// The offset there.
+    pub(crate) offset: u64,
+}
+
+impl GroupCommit {
+    pub(super) fn new() -> GroupCommit {
+        GroupCommit {
+            leading: Mutex::new(false),
+            ended: AtomicU64::new(0),
+            followers: WaitList::new(),
+            directory_changed: AtomicBool::new(false),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Files have been made, renamed or removed in the partition's folder.
+    pub(super) fn directory_changed(&self) {
+        self.directory_changed.store(true, Ordering::Release);
+    }
+
+    /// Where the last completed flush ended.
+    pub(super) fn last(&self) -> Option<FlushPoint> {
+        self.last.lock().clone()
+    }
+
+    pub(super) fn set_last(&self, point: Option<FlushPoint>) {
+        *self.last.lock() = point;
+    }
+
+    /// Becomes the leader, unless somebody is.
+    fn try_lead(&self) -> Option<Leader<'_>> {
+        let mut leading = self.leading.lock();
+        if *leading {
+            return None;
+        }
+        *leading = true;
+        Some(Leader { commit: self })
+    }
+}
+
+/// The right to flush; gives it up, and wakes who followed, when dropped.
+struct Leader<'a> {
+    commit: &'a GroupCommit,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        *self.commit.leading.lock() = false;
+        self.commit.ended.fetch_add(1, Ordering::AcqRel);
+        self.commit.followers.notify_after_publish();
+    }
+}
+
+impl Log {
+    /// Makes everything appended before the call durable.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let end = self.append.lock().next_offset();
+        self.flush_to(end, None)
+    }
+
+    /// Blocks until everything below `end` is acknowledged at the topic's level; this thread may do the
+    /// work that is missing.
+    pub(crate) fn wait_acked(&self, end: u64) -> Result<()> {
+        self.reach_acked(end, None)
+    }
+
+    /// As [`wait_acked`](Self::wait_acked), for at most `timeout`.
+    pub(crate) fn wait_acked_for(&self, end: u64, timeout: Duration) -> Result<()> {
+        self.reach_acked(end, Some(self.monotonic().saturating_add(timeout)))
+    }
+
+    fn reach_acked(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
+        if let Some(done) = self.acked(end) {
+            return done;
+        }
+        if self.settings().durability != Durability::Sync {
+            self.seal_and_write()?;
+            return self.acked(end).unwrap_or(Ok(()));
+        }
+        self.flush_to(end, deadline)
+    }
+
+    /// Leads or follows flushes until everything below `end` is on the device.
+    fn flush_to(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
+        loop {
+            if self.marks.flushed() >= end {
+                return Ok(());
+            }
+            self.poison.check(&self.tp)?;
+            let seen = self.commit.ended.load(Ordering::Acquire);
+            match self.commit.try_lead() {
+                Some(leader) => {
+                    self.lead().map_err(|e| self.fail(e))?;
+                    drop(leader);
+                }
+                None => self.follow(end, seen, deadline)?,
+            }
+        }
+    }
+
+    /// Waits for the end of the flush that somebody else leads.
+    fn follow(&self, end: u64, seen: u64, deadline: Option<Duration>) -> Result<()> {
+        let mut ended = FlushEnded { log: self, end, seen, key: None };
+        let Some(deadline) = deadline else {
+            crate::sync::block_on(&mut ended);
+            return Ok(());
+        };
+        let now = || self.monotonic();
+        let left = deadline.saturating_sub(now());
+        match crate::sync::block_on_for(&mut ended, left, &now) {
+            Some(()) => Ok(()),
+            None => Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp)),
+        }
+    }
+
+    /// One flush: seal, write, sync in log order, and tell everybody.
+    fn lead(&self) -> Result<()> {
+        let oldest = {
+            let mut appender = self.append.lock();
+            let oldest = appender.oldest_unflushed();
+            appender.flush_begins();
+            oldest
+        };
+        let flushed = self.flush_once();
+        if flushed.is_err() {
+            self.append.lock().flush_postponed(oldest);
+        }
+        flushed
+    }
+
+    fn flush_once(&self) -> Result<()> {
+        let point = self.written_point()?;
+        self.sync_older(&point)?;
+        if self.commit.directory_changed.swap(false, Ordering::AcqRel) {
+            self.home.sync_dir()?;
+        }
+        if self.settings().builds_in_place() {
+            // Else the flush write-protects page after page under the feet of the writer.
+            point.segment.forget(point.segment.synced()..point.position);
+        }
+        point.segment.sync(point.position)?;
+        self.commit.set_last(Some(point.clone()));
+        self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
+        self.acks.notify_after_publish();
+        self.readers.notify_after_publish();
+        Ok(())
+    }
+
+    /// Seals and writes everything appended, and says where the log ends then.
+    pub(super) fn written_point(&self) -> Result<FlushPoint> {
+        let now = self.environment.clock().now().millis();
+        self.append.lock().seal(now);
+        let mut writer = self.writer.lock();
+        self.write_queue(&mut writer)?;
+        let point = |tail: &crate::segment::Tail| FlushPoint {
+            segment: tail.segment().clone(),
+            position: tail.end(),
+            offset: tail.next_offset(),
+        };
+        if let Some(tail) = &writer.tail {
+            return Ok(point(tail));
+        }
+        let mut appender = self.append.lock();
+        let Some(tail) = appender.tail_mut() else { return Err(Error::closed("the partition")) };
+        tail.seal();
+        Ok(point(tail))
+    }
+
+    /// Syncs the segments before the active one that are not synced to their end, oldest first.
+    fn sync_older(&self, point: &FlushPoint) -> Result<()> {
+        let from = self.commit.last().map_or(0, |last| last.segment.base());
+        let older: Vec<_> = {
+            let segments = self.segments.read();
+            let wanted = |s: &&Arc<Segment>| s.base() >= from && s.base() < point.segment.base();
+            segments.iter().filter(wanted).cloned().collect()
+        };
+        for segment in older {
+            segment.sync(segment.sealed_end()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of the flush that runs now, or of the wait for it.
+struct FlushEnded<'a> {
+    log: &'a Log,
+    end: u64,
+    seen: u64,
+    key: Option<WaitKey>,
+}
+
+impl FlushEnded<'_> {
+    fn done(&self) -> bool {
+        let commit = &self.log.commit;
+        commit.ended.load(Ordering::Acquire) != self.seen
+            || self.log.marks.flushed() >= self.end
+            || self.log.poison.is_set()
+    }
+}
+
+impl Future for FlushEnded<'_> {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.done() {
+            return Poll::Ready(());
+        }
+        let this = &mut *self;
+        this.log.commit.followers.register(&mut this.key, cx.waker());
+        if this.done() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for FlushEnded<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.log.commit.followers.cancel(key);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A partition's log: the parts that the other files of this module work on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use super::append::Appender;
+use super::attendant::Attendant;
+use super::budget::Budget;
+use super::checkpoint::RecoveryPoint;
+use super::flush::GroupCommit;
+use super::manifest::PartitionManifest;
+use super::poison::Poison;
+use super::roll::Writer;
+use super::settings::LogSettings;
+use super::watermarks::Watermarks;
+use crate::config::{CrcCheck, Durability};
+use crate::env::{Clock, Environment};
+use crate::error::{Error, Result};
+use crate::format::leader_epochs::LeaderEpochs;
+use crate::segment::{Cell, Segment, SegmentFiles};
+use crate::sync::{Mutex, WaitKey, WaitList};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// One partition.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(super) tp: TopicPartition,
+    pub(super) topic_id: TopicId,
+    pub(super) dir: PathBuf,
+    pub(super) environment: Environment,
+    pub(super) home: Arc<SegmentFiles>,
+    pub(super) settings: RwLock<Arc<LogSettings>>,
+    pub(super) crc_check: CrcCheck,
+    pub(super) cell: Option<Cell>,
+    pub(super) marks: Watermarks,
+    pub(super) poison: Poison,
+    /// Oldest first; the last one is active.
+    pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    pub(super) append: Mutex<Appender>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) commit: GroupCommit,
+    /// The last recovery point given out.
+    pub(super) checkpointed: Mutex<Option<RecoveryPoint>>,
+    pub(super) epochs: Mutex<LeaderEpochs>,
+    pub(super) manifest: Mutex<PartitionManifest>,
+    /// Who waits at the high watermark.
+    pub(super) readers: WaitList,
+    /// Who waits for an acknowledgement.
+    pub(super) acks: WaitList,
+    pub(super) budget: Arc<Budget>,
+    pub(super) attendant: Arc<dyn Attendant>,
+}
+
+/// What a log is made of.
+pub(crate) struct LogParts {
+    pub(crate) tp: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) dir: PathBuf,
+    pub(crate) environment: Environment,
+    pub(crate) home: Arc<SegmentFiles>,
+    pub(crate) settings: LogSettings,
+    pub(crate) crc_check: CrcCheck,
+    pub(crate) cell: Option<Cell>,
+    pub(crate) manifest: PartitionManifest,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) tail: crate::segment::Tail,
+    /// The recovery point it was opened with, if it still holds.
+    pub(crate) point: Option<RecoveryPoint>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) attendant: Arc<dyn Attendant>,
+}
+
+impl Log {
+    /// A log of these parts; everything in it is on the device.
+    pub(super) fn new(parts: LogParts) -> Log {
+        let end = parts.tail.next_offset();
+        let epoch = parts.epochs.latest().unwrap_or(0);
+        let marks = Watermarks::new(parts.manifest.log_start.min(end), end);
+        if parts.settings.durability != Durability::Sync {
+            marks.uncap();
+        }
+        let (appender, writer) = Appender::over(parts.tail, &parts.settings, epoch);
+        Log {
+            tp: parts.tp,
+            topic_id: parts.topic_id,
+            dir: parts.dir,
+            environment: parts.environment,
+            home: parts.home,
+            settings: RwLock::new(Arc::new(parts.settings)),
+            crc_check: parts.crc_check,
+            cell: parts.cell,
+            marks,
+            poison: Poison::default(),
+            segments: RwLock::new(parts.segments),
+            append: Mutex::new(appender),
+            writer: Mutex::new(writer),
+            commit: GroupCommit::new(),
+            checkpointed: Mutex::new(parts.point),
+            epochs: Mutex::new(parts.epochs),
+            manifest: Mutex::new(parts.manifest),
+            readers: WaitList::new(),
+            acks: WaitList::new(),
+            budget: parts.budget,
+            attendant: parts.attendant,
+        }
+    }
+
+    /// Which partition.
+    pub(crate) fn topic_partition(&self) -> &TopicPartition {
+        &self.tp
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The settings now.
+    pub(crate) fn settings(&self) -> Arc<LogSettings> {
+        self.settings.read().clone()
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        self.environment.clock()
+    }
+
+    /// Staging memory.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// How CRCs are checked unless a reader says otherwise.
+    pub(crate) fn crc_check(&self) -> CrcCheck {
+        self.crc_check
+    }
+
+    pub(super) fn monotonic(&self) -> Duration {
+        self.environment.clock().monotonic()
+    }
+
+    pub(super) fn active_segment(&self) -> Option<Arc<Segment>> {
+        self.segments.read().last().cloned()
+    }
+
+    /// The first offset that may be read.
+    pub(crate) fn log_start(&self) -> u64 {
+        self.marks.log_start()
+    }
+
+    /// The offset behind the last published record.
+    pub(crate) fn log_end(&self) -> u64 {
+        let Some(active) = self.active_segment() else { return self.marks.log_start() };
+        active.map().map_or(active.base(), |map| active.base() + u64::from(map.published().delta))
+    }
+
+    /// Where readers stop.
+    pub(crate) fn high_watermark(&self) -> u64 {
+        self.marks.high_watermark(self.log_end())
+    }
+
+    /// Where readers of committed records stop: the high watermark, as no transaction can be open yet.
+    pub(crate) fn last_stable(&self) -> u64 {
+        self.high_watermark()
+    }
+
+    /// Everything below is on the device.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.marks.flushed()
+    }
+
+    /// Every offset below is acknowledged at the topic's level.
+    #[inline]
+    pub(crate) fn acked_end(&self) -> u64 {
+        self.high_watermark()
+    }
+
+    /// Who waits for records.
+    pub(crate) fn readers(&self) -> &WaitList {
+        &self.readers
+    }
+
+    /// A reader is about to wait at the high watermark: what is staged is flushed soon.
+    pub(crate) fn want_records(&self) {
+        if self.append.lock().has_staged() || self.high_watermark() < self.log_end() {
+            self.attendant.flush_soon();
+        }
+    }
+
+    /// Looks whether everything below `end` is acknowledged, and registers to be woken otherwise.
+    pub(crate) fn poll_acked(&self, end: u64, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<Result<()>> {
+        if let Some(done) = self.acked(end) {
+            return Poll::Ready(done);
+        }
+        self.acks.register(key, cx.waker());
+        if let Some(done) = self.acked(end) {
+            return Poll::Ready(done);
+        }
+        self.attendant.flush_soon();
+        Poll::Pending
+    }
+
+    /// Stops waiting.
+    pub(crate) fn cancel_acked(&self, key: WaitKey) {
+        self.acks.cancel(key);
+    }
+
+    pub(super) fn acked(&self, end: u64) -> Option<Result<()>> {
+        if self.acked_end() >= end {
+            return Some(Ok(()));
+        }
+        if let Err(e) = self.poison.check(&self.tp) {
+            return Some(Err(e));
+        }
+        self.append.lock().closed_error(&self.tp).map(Err)
+    }
+
+    /// Whether a write or sync has failed.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    /// Takes note of a failure. A full disk is no poison; anything else is.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let error = error.in_partition(&self.tp);
+        let harmless = matches!(
+            error.kind(),
+            crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
+        );
+        if !harmless {
+            self.poison.set(&error);
+            self.marks.cap_at_flushed();
+            self.append.lock().stop();
+            self.wake_everybody();
+        }
+        error
+    }
+
+    pub(super) fn wake_everybody(&self) {
+        self.readers.wake_all();
+        self.acks.wake_all();
+        self.budget.waiters().wake_all();
+    }
+
+    /// The error of a reader that asks for what is not there.
+    pub(super) fn out_of_range(&self, requested: u64) -> Error {
+        let (earliest, latest) = (self.log_start(), self.high_watermark());
+        let kind = crate::ErrorKind::OffsetOutOfRange {
+            requested: Offset::of(requested),
+            earliest: Offset::of(earliest),
+            latest: Offset::of(latest),
+        };
+        Error::new(kind, format!("the log holds offsets {earliest} to {latest}"))
+            .in_partition(&self.tp)
+            .at_offset(Offset::of(requested))
+    }
+
+    /// The epoch of the batches appended now.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.epochs.lock().latest().unwrap_or(-1)
+    }
+
+    /// Where the log of `epoch` (or of the greatest one not above it) ended; see KIP-101.
+    pub(crate) fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, u64)> {
+        let end = self.log_end();
+        let (epoch, offset) = self.epochs.lock().end_offset_for(epoch, end as i64)?;
+        Some((epoch, offset.max(0) as u64))
+    }
+
+    /// Bytes of all segments' log files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let size = |segment: &Arc<Segment>| segment.sealed_end().unwrap_or(0);
+        self.segments.read().iter().map(size).sum()
+    }
+
+    /// How many segments there are.
+    pub(crate) fn segment_count(&self) -> usize {
+        self.segments.read().len()
+    }
+}

@@ -1,0 +1,346 @@
+//! Opening a partition: new, after a clean close, or after a crash.
+//!
+//! ```text
+//!   manifest -> leftovers removed -> recorded truncation repeated -> segments listed
+//!     clean:   the recovery point is the end of the log; nothing is read
+//!     unclean: scan from the recovery point, see `recover.rs`
+//! ```
+//!
+//! Invariants
+//! - After an unclean end the leader epoch rises, durably, before the first append.
+//! - A clean mark that does not fit the files is not believed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::attendant::Attendant;
+use super::budget::Budget;
+use super::checkpoint::RecoveryPoint;
+use super::log::{Log, LogParts};
+use super::manifest::PartitionManifest;
+use super::recover::{PartitionRecovery, Recovered, Recovery};
+use super::settings::LogSettings;
+use crate::config::CrcCheck;
+use crate::env::map::Mark;
+use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file};
+use crate::error::{Error, Result};
+use crate::format::index::{self, OffsetEntry, TimeEntry};
+use crate::format::leader_epochs::LeaderEpochs;
+use crate::format::partition_metadata;
+use crate::segment::{
+    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName, SegmentFiles, Tail,
+};
+use crate::types::{TopicId, TopicPartition};
+
+/// File of the leader epochs, as Kafka names it.
+const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+/// File of the topic id, as Kafka names it.
+const METADATA_FILE: &str = "partition.metadata";
+
+/// How a partition was left.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    /// It has just been created.
+    New,
+    /// It was closed; the point is its end.
+    Clean(RecoveryPoint),
+    /// It was not closed; the point is the last one written, if any.
+    Unclean(Option<RecoveryPoint>),
+}
+
+/// Everything needed to open a partition.
+pub(crate) struct Opening<'a> {
+    /// Which.
+    pub(crate) tp: TopicPartition,
+    /// Of which topic.
+    pub(crate) topic_id: TopicId,
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    /// Files, clock.
+    pub(crate) environment: &'a Environment,
+    /// Settings.
+    pub(crate) settings: LogSettings,
+    /// Read through maps.
+    pub(crate) map: bool,
+    /// How CRCs are checked unless a reader says otherwise.
+    pub(crate) crc_check: CrcCheck,
+    /// The lock on the broker's directory.
+    pub(crate) pin: Arc<dyn DirLock>,
+    /// Staging memory.
+    pub(crate) budget: Arc<Budget>,
+    /// Who serves it.
+    pub(crate) attendant: Arc<dyn Attendant>,
+    /// How it was left.
+    pub(crate) state: Found,
+    /// Its tail cell of this opening.
+    pub(crate) cell: Option<Cell>,
+    /// The tail cells of the opening before.
+    pub(crate) found_cells: &'a [FoundCell],
+    /// Hears how many bytes have been recovered.
+    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// An open partition.
+pub(crate) struct OpenLog {
+    /// The log.
+    pub(crate) log: Arc<Log>,
+    /// What its recovery did.
+    pub(crate) recovery: PartitionRecovery,
+}
+
+impl Opening<'_> {
+    /// Opens the partition.
+    pub(crate) fn open(self) -> Result<OpenLog> {
+        let tp = self.tp.clone();
+        self.open_inner().map_err(|e| e.in_partition(&tp))
+    }
+
+    fn open_inner(self) -> Result<OpenLog> {
+        let home = Arc::new(SegmentFiles {
+            files: self.environment.files().clone(),
+            dir: self.dir.clone(),
+            map: self.map,
+            pin: Some(self.pin.clone()),
+        });
+        let mut manifest = self.manifest(&home)?;
+        let mut bases = self.segment_bases(&home)?;
+        let mut epochs = load_epochs(&home)?;
+        let mut state = self.state.clone();
+        if let Some(to) = manifest.truncation {
+            super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
+            manifest.truncation = None;
+            manifest.store(&*home.files, &home.dir)?;
+            state = lowered(state, to);
+        }
+        drop_below_start(&home, &mut bases, manifest.log_start)?;
+        let clean = match state {
+            Found::Clean(point) if fits(&home, &bases, &point)? => Some(point),
+            Found::Clean(_) => {
+                state = Found::Unclean(None);
+                None
+            }
+            _ => None,
+        };
+        let recovered = match clean {
+            Some(point) => Recovered::clean(point),
+            None => self.recover(&home, &manifest, &mut bases, &mut epochs, state)?,
+        };
+        if epochs.latest().is_none() {
+            epochs.assign(0, recovered.point.offset as i64);
+            store_epochs(&home, &epochs)?;
+        }
+        self.assemble(home, manifest, bases, epochs, recovered)
+    }
+
+    fn recover(
+        &self,
+        home: &Arc<SegmentFiles>,
+        manifest: &PartitionManifest,
+        bases: &mut Vec<u64>,
+        epochs: &mut LeaderEpochs,
+        state: Found,
+    ) -> Result<Recovered> {
+        let (point, new) = match state {
+            Found::Unclean(point) => (point, false),
+            _ => (None, true),
+        };
+        let recovery = Recovery {
+            home,
+            topic_id: self.topic_id,
+            partition: self.tp.partition(),
+            log_start: manifest.log_start,
+            compacted: manifest.compacted,
+            point,
+            found_cells: self.found_cells,
+            index: self.settings.index(),
+            progress: self.progress,
+        };
+        let mut recovered = recovery.run(bases, epochs)?;
+        if !new {
+            let epoch = epochs.latest().map_or(0, |(epoch, _)| epoch.saturating_add(1));
+            epochs.assign(epoch, recovered.point.offset as i64);
+            recovered.report.leader_epoch = epoch;
+        }
+        if !epochs.entries().is_empty() {
+            store_epochs(home, epochs)?;
+        }
+        Ok(recovered)
+    }
+
+    fn manifest(&self, home: &SegmentFiles) -> Result<PartitionManifest> {
+        let files = &*home.files;
+        files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
+        if let Some(manifest) = PartitionManifest::load(files, &home.dir)? {
+            if manifest.topic_id != self.topic_id {
+                return Err(Error::corrupted(&home.dir, 0, "the folder belongs to another topic of this name"));
+            }
+            return Ok(manifest);
+        }
+        let path = home.dir.join(METADATA_FILE);
+        replace_file(files, &path, partition_metadata::print(self.topic_id).as_bytes(), Previous::Drop)
+            .map_err(|e| Error::io("write", &path, e))?;
+        let manifest = PartitionManifest::new(self.topic_id, 0);
+        manifest.store(files, &home.dir)?;
+        if let Some(parent) = home.dir.parent() {
+            files.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
+        }
+        Ok(manifest)
+    }
+
+    /// Base offsets of the segments, ascending; what interrupted operations left is removed.
+    fn segment_bases(&self, home: &SegmentFiles) -> Result<Vec<u64>> {
+        let entries = home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
+        let mut bases = Vec::new();
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            match SegmentFileName::parse(&entry.name) {
+                SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
+                SegmentFileName::Leftover => home.unlink(&[home.dir.join(&entry.name)])?,
+                _ => {}
+            }
+        }
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    fn assemble(
+        self,
+        home: Arc<SegmentFiles>,
+        manifest: PartitionManifest,
+        bases: Vec<u64>,
+        epochs: LeaderEpochs,
+        recovered: Recovered,
+    ) -> Result<OpenLog> {
+        let settings = &self.settings;
+        let point = &recovered.point;
+        let mut segments: Vec<_> = bases
+            .iter()
+            .filter(|&&base| base < point.segment)
+            .map(|&base| Segment::closed(&home, base, settings.index()))
+            .collect();
+        let file = home.open(FileKind::Log, point.segment, OpenMode::CreateIfMissing)?;
+        let index = match recovered.index {
+            Some(index) => index,
+            None => load_index(&home, point, settings.index())?,
+        };
+        let delta = u32::try_from(point.offset - point.segment)
+            .map_err(|_| Error::corrupted(&home.dir, 0, "a segment spans too many offsets"))?;
+        let end = Mark { position: point.position as u32, delta };
+        let active = ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
+        let (segment, writer) =
+            Segment::active(&home, point.segment, file, end, recovered.checked, index, active)?;
+        segment.mark_synced(point.position);
+        if point.position > 0 {
+            segment.load_times()?;
+        }
+        segments.push(segment.clone());
+        let tail = Tail::new(segment, writer, point.position, point.offset, active.max_len);
+        let log = Log::new(LogParts {
+            tp: self.tp,
+            topic_id: self.topic_id,
+            dir: self.dir,
+            environment: self.environment.clone(),
+            home,
+            settings: self.settings,
+            crc_check: self.crc_check,
+            cell: self.cell,
+            manifest,
+            epochs,
+            segments,
+            tail,
+            point: None,
+            budget: self.budget,
+            attendant: self.attendant,
+        });
+        Ok(OpenLog { log: Arc::new(log), recovery: recovered.report })
+    }
+}
+
+/// A state after a truncation to `to`: no point above it holds.
+fn lowered(state: Found, to: u64) -> Found {
+    match state {
+        Found::Unclean(Some(point)) if point.offset <= to => Found::Unclean(Some(point)),
+        Found::New => Found::New,
+        _ => Found::Unclean(None),
+    }
+}
+
+/// Removes segments that lie wholly below the log start: delete-records was interrupted.
+fn drop_below_start(home: &SegmentFiles, bases: &mut Vec<u64>, log_start: u64) -> Result<()> {
+    while bases.get(1).is_some_and(|&next| next <= log_start) {
+        let gone = home.mark_deleted(bases.remove(0))?;
+        home.unlink(&gone)?;
+    }
+    Ok(())
+}
+
+/// Whether the files are as the clean mark says: the last segment ends exactly at its point.
+fn fits(home: &SegmentFiles, bases: &[u64], point: &RecoveryPoint) -> Result<bool> {
+    if bases.last().is_none_or(|&last| last != point.segment) {
+        return Ok(bases.is_empty() && point.position == 0);
+    }
+    let file = home.open(FileKind::Log, point.segment, OpenMode::Read)?;
+    let size = file.size().map_err(|e| Error::io("look at a segment's size", &home.dir, e))?;
+    Ok(size == point.position && point.offset >= point.segment)
+}
+
+/// The active segment's indexes up to the recovery point; what looks wrong is rebuilt from the log.
+pub(super) fn load_index(home: &Arc<SegmentFiles>, point: &RecoveryPoint, settings: (u64, u64)) -> Result<LiveIndex> {
+    let empty = LiveIndex::new(settings.0, settings.1);
+    if point.position == 0 {
+        return Ok(empty);
+    }
+    let stored = read_index(home, point);
+    if let Some((offsets, times)) = stored {
+        return Ok(empty.restored(offsets, times));
+    }
+    let segment = Segment::closed(home, point.segment, settings);
+    segment.rebuild_index(point.position)
+}
+
+/// Entries of both index files within their synced lengths and below the point; `None` if in doubt.
+fn read_index(home: &SegmentFiles, point: &RecoveryPoint) -> Option<(Vec<OffsetEntry>, Vec<TimeEntry>)> {
+    let bytes = |kind, len: u64| {
+        if len == 0 {
+            return Some(Vec::new());
+        }
+        let file = home.open(kind, point.segment, OpenMode::Read).ok()?;
+        let mut bytes = read_whole(&*file, 1 << 28).ok()?;
+        let len = usize::try_from(len).ok()?;
+        (bytes.len() >= len).then(|| {
+            bytes.truncate(len);
+            bytes
+        })
+    };
+    let offsets = bytes(FileKind::OffsetIndex, point.indexes.offsets)?;
+    let times = bytes(FileKind::TimeIndex, point.indexes.times)?;
+    index::check::<OffsetEntry>(&offsets).ok()?;
+    index::check::<TimeEntry>(&times).ok()?;
+    let end_delta = point.offset - point.segment;
+    let offsets: Vec<OffsetEntry> = index::entries::<OffsetEntry>(&offsets)
+        .take_while(|e| u64::from(e.position) < point.position && u64::from(e.delta) < end_delta)
+        .collect();
+    let times: Vec<TimeEntry> =
+        index::entries::<TimeEntry>(&times).take_while(|e| u64::from(e.delta) < end_delta).collect();
+    // Without a time entry nothing is known of the newest timestamp so far: only a rebuild tells.
+    (!times.is_empty()).then_some((offsets, times))
+}
+
+fn load_epochs(home: &SegmentFiles) -> Result<LeaderEpochs> {
+    let path = home.dir.join(EPOCHS_FILE);
+    if !home.files.exists(&path).map_err(|e| Error::io("look for", &path, e))? {
+        return Ok(LeaderEpochs::new());
+    }
+    let read = home.files.open(&path, OpenMode::Read).and_then(|file| read_whole(&*file, 1 << 24));
+    let bytes = read.map_err(|e| Error::io("read", &path, e))?;
+    LeaderEpochs::parse(&bytes).map_err(|e| e.at(&path, 0))
+}
+
+/// Writes the leader epochs durably.
+pub(super) fn store_epochs(home: &SegmentFiles, epochs: &LeaderEpochs) -> Result<()> {
+    let path = home.dir.join(EPOCHS_FILE);
+    replace_file(&*home.files, &path, epochs.print().as_bytes(), Previous::Drop)
+        .map_err(|e| Error::io("write", &path, e))
+}
+
+/// Lengths of no index at all.
+pub(super) const NO_INDEXES: IndexLengths = IndexLengths { offsets: 0, times: 0 };

@@ -1,0 +1,381 @@
+//! Recovery after an unclean end: what is good is kept and made durable, the torn tail is cut.
+//!
+//! ```text
+//!   recovery point            first bad byte
+//!   | batch | batch | batch | torn ...........|     later segments
+//!   below: trusted   scanned, written again      cut, synced      deleted
+//! ```
+//!
+//! Invariants
+//! - Nothing the page cache shows above the recovery point is believed durable: accepted bytes are written
+//!   again and synced before they are served.
+//! - Below the recovery point nothing is cut: what is missing there is `Corrupted`.
+//! - A crash at any point of a recovery leaves a state from which the same recovery goes through.
+
+use std::sync::Arc;
+
+use super::checkpoint::RecoveryPoint;
+use crate::env::{File, OpenMode, read_exact_at, write_all_at};
+use crate::error::{Error, Result};
+use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, seal_header};
+use crate::format::checksum::crc32c;
+use crate::format::leader_epochs::LeaderEpochs;
+use crate::format::record::decode_record;
+use crate::segment::{BatchCheck, FileKind, FoundCell, LiveIndex, Scan, ScannedBatch, SegmentFiles, Stop};
+use crate::types::{Offset, TopicId};
+
+/// What the recovery of a partition did.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let broker = millpond::Broker::open(dir.path())?;
+/// for (partition, recovery) in broker.recovery().partitions() {
+///     println!("{partition}: {} bytes cut", recovery.bytes_cut());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionRecovery {
+    pub(crate) scanned: bool,
+    pub(crate) records_sealed: u64,
+    pub(crate) bytes_rewritten: u64,
+    pub(crate) bytes_cut: u64,
+    pub(crate) segments_deleted: u64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) log_end: u64,
+}
+
+impl PartitionRecovery {
+    /// Whether the partition had not been closed and was scanned.
+    #[must_use]
+    pub fn was_unclean(&self) -> bool {
+        self.scanned
+    }
+
+    /// Records of the batch that was open and has been sealed.
+    #[must_use]
+    pub fn records_sealed(&self) -> u64 {
+        self.records_sealed
+    }
+
+    /// Bytes above the recovery point that were found good, written again and synced.
+    #[must_use]
+    pub fn bytes_rewritten(&self) -> u64 {
+        self.bytes_rewritten
+    }
+
+    /// Bytes of a torn tail that were cut off (room that was never used does not count).
+    #[must_use]
+    pub fn bytes_cut(&self) -> u64 {
+        self.bytes_cut
+    }
+
+    /// Segments behind the cut that were deleted.
+    #[must_use]
+    pub fn segments_deleted(&self) -> u64 {
+        self.segments_deleted
+    }
+
+    /// Epoch of the batches appended from now on, if it was raised.
+    #[must_use]
+    pub fn leader_epoch(&self) -> crate::LeaderEpoch {
+        crate::LeaderEpoch::new(self.leader_epoch)
+    }
+
+    /// Where the log ends.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        Offset::of(self.log_end)
+    }
+}
+
+/// A partition whose end is known and durable.
+pub(super) struct Recovered {
+    /// Its end.
+    pub(super) point: RecoveryPoint,
+    /// Indexes of the last segment, if they were rebuilt on the way.
+    pub(super) index: Option<LiveIndex>,
+    /// Bytes of the last segment that need no further CRC check, if counted from its start.
+    pub(super) checked: u64,
+    pub(super) report: PartitionRecovery,
+}
+
+impl Recovered {
+    /// After a clean close: nothing to do.
+    pub(super) fn clean(point: RecoveryPoint) -> Recovered {
+        let report = PartitionRecovery { log_end: point.offset, leader_epoch: -1, ..Default::default() };
+        Recovered { point, index: None, checked: 0, report }
+    }
+}
+
+/// One partition's recovery.
+pub(super) struct Recovery<'a> {
+    pub(super) home: &'a Arc<SegmentFiles>,
+    pub(super) topic_id: TopicId,
+    pub(super) partition: u32,
+    pub(super) log_start: u64,
+    pub(super) compacted: bool,
+    pub(super) point: Option<RecoveryPoint>,
+    pub(super) found_cells: &'a [FoundCell],
+    pub(super) index: (u64, u64),
+    pub(super) progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// How one segment came through.
+struct SegmentOutcome {
+    end: u64,
+    next_offset: u64,
+    index: LiveIndex,
+    torn: bool,
+}
+
+impl Recovery<'_> {
+    /// Recovers the segments `bases` (ascending); those behind a cut leave the list.
+    pub(super) fn run(&self, bases: &mut Vec<u64>, epochs: &mut LeaderEpochs) -> Result<Recovered> {
+        let start = self.start(bases)?;
+        let mut report = PartitionRecovery { scanned: true, leader_epoch: -1, ..Default::default() };
+        // Entries above the point were written ahead of their batches; the headers win.
+        let mut known = epochs.clone();
+        known.truncate_from_end(start.offset as i64);
+        let mut check = BatchCheck {
+            next_offset: start.offset,
+            gaps: self.compacted,
+            leader_epoch: known.latest().map_or(-1, |(epoch, _)| epoch),
+        };
+        let mut last = None;
+        let first = bases.partition_point(|&base| base < start.segment);
+        let mut at = first;
+        while let Some(&base) = bases.get(at) {
+            if at > first && !self.follows(base, check.next_offset) {
+                report.segments_deleted += self.delete_from(bases, at)?;
+                break;
+            }
+            let from = if base == start.segment { start.position } else { 0 };
+            let index = self.index_below(base, &start)?;
+            let tail = bases.get(at + 1).is_none();
+            let outcome = self.segment(base, from, index, &mut check, &mut known, &mut report, tail)?;
+            at += 1;
+            let torn = outcome.torn;
+            last = Some((base, outcome));
+            if torn {
+                report.segments_deleted += self.delete_from(bases, at)?;
+                break;
+            }
+        }
+        self.home.sync_dir()?;
+        *epochs = known;
+        Ok(self.conclude(last, &start, report))
+    }
+
+    /// Where the scan begins. A point that the files contradict means damage below it.
+    fn start(&self, bases: &[u64]) -> Result<RecoveryPoint> {
+        let Some(point) = &self.point else {
+            let base = bases.first().copied().unwrap_or(self.log_start);
+            return Ok(RecoveryPoint { offset: base, segment: base, position: 0, indexes: super::open::NO_INDEXES });
+        };
+        let path = self.home.path(FileKind::Log, point.segment);
+        if bases.is_empty() && point.position == 0 {
+            return Ok(point.clone());
+        }
+        if !bases.contains(&point.segment) {
+            return Err(Error::corrupted(&path, 0, "the segment of the recovery point is missing"));
+        }
+        let size = self.open(point.segment)?.size().map_err(|e| Error::io("look at", &path, e))?;
+        if size < point.position {
+            let why = format!("the file ends below the recovery point, byte {}", point.position);
+            return Err(Error::corrupted(&path, size, why));
+        }
+        Ok(point.clone())
+    }
+
+    fn follows(&self, base: u64, next_offset: u64) -> bool {
+        base == next_offset || (self.compacted && base > next_offset)
+    }
+
+    fn open(&self, base: u64) -> Result<Arc<dyn File>> {
+        self.home.open(FileKind::Log, base, OpenMode::ReadWrite)
+    }
+
+    /// The index entries of a segment below the recovery point.
+    fn index_below(&self, base: u64, start: &RecoveryPoint) -> Result<LiveIndex> {
+        if base == start.segment && start.position > 0 {
+            return super::open::load_index(self.home, start, self.index);
+        }
+        Ok(LiveIndex::new(self.index.0, self.index.1))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the state of one walk over all segments")]
+    fn segment(
+        &self,
+        base: u64,
+        from: u64,
+        mut index: LiveIndex,
+        check: &mut BatchCheck,
+        epochs: &mut LeaderEpochs,
+        report: &mut PartitionRecovery,
+        is_last: bool,
+    ) -> Result<SegmentOutcome> {
+        let path = self.home.path(FileKind::Log, base);
+        let failed = |what: &'static str| move |e: std::io::Error| Error::io(what, &path, e);
+        let file = self.open(base)?;
+        let size = file.size().map_err(failed("look at a segment"))?;
+        let mut scan = Scan::new(file.clone(), from, size, *check);
+        let path = self.home.path(FileKind::Log, base);
+        let failed = |what: &'static str| {
+            let path = path.clone();
+            move |e: std::io::Error| Error::io(what, &path, e)
+        };
+        let stop = loop {
+            match scan.next().map_err(failed("read a segment"))? {
+                Ok(batch) => {
+                    self.accept(&*file, base, &batch, &mut index, epochs, report)
+                        .map_err(failed("write a segment again"))?;
+                }
+                Err(stop) => break stop,
+            }
+        };
+        let mut end = scan.position();
+        *check = scan.check();
+        if let Some(batch) = self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))? {
+            report.records_sealed += batch.header.records_count as u64;
+            self.accept(&*file, base, &batch, &mut index, epochs, report).map_err(failed("seal a batch"))?;
+            end += batch.bytes.len() as u64;
+            check.next_offset = batch.header.last_offset() as u64 + 1;
+            check.leader_epoch = check.leader_epoch.max(batch.header.leader_epoch);
+        } else if matches!(stop, Stop::Bad(_)) {
+            report.bytes_cut += size - end;
+        }
+        if size > end {
+            file.set_size(end).map_err(failed("cut a torn tail"))?;
+        }
+        file.sync_data().map_err(failed("sync a recovered segment"))?;
+        if !is_last {
+            index.close();
+        }
+        let torn = matches!(stop, Stop::Bad(_));
+        Ok(SegmentOutcome { end, next_offset: check.next_offset, index, torn })
+    }
+
+    /// Takes a good batch up: written again, indexed, its epoch noted.
+    fn accept(
+        &self,
+        file: &dyn File,
+        base: u64,
+        batch: &ScannedBatch,
+        index: &mut LiveIndex,
+        epochs: &mut LeaderEpochs,
+        report: &mut PartitionRecovery,
+    ) -> std::io::Result<()> {
+        let header = &batch.header;
+        write_all_at(file, &batch.bytes, batch.position)?;
+        let delta = (header.last_offset() as u64).saturating_sub(base) as u32;
+        index.appended(batch.position as u32, batch.bytes.len() as u64, delta, header.max_timestamp);
+        if epochs.latest().is_none_or(|(epoch, _)| header.leader_epoch > epoch) {
+            epochs.assign(header.leader_epoch, header.base_offset);
+        }
+        report.bytes_rewritten += batch.bytes.len() as u64;
+        (self.progress)(report.bytes_rewritten);
+        Ok(())
+    }
+
+    /// The batch that was open at `end` when the process died, if its tail cell vouches for the bytes.
+    fn seal_open_batch(
+        &self,
+        file: &Arc<dyn File>,
+        base: u64,
+        end: u64,
+        size: u64,
+        check: &BatchCheck,
+    ) -> std::io::Result<Option<ScannedBatch>> {
+        let mine = |cell: &&FoundCell| {
+            let id = &cell.identity;
+            id.topic == self.topic_id && id.partition == self.partition && id.segment == base
+        };
+        let Some(cell) = self.found_cells.iter().find(mine) else { return Ok(None) };
+        let id = &cell.identity;
+        let records_at = end + HEADER_LEN as u64;
+        let len = u64::from(cell.length);
+        let fits = id.base_offset == check.next_offset && id.leader_epoch >= check.leader_epoch;
+        if !fits || len == 0 || records_at + len > size {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; HEADER_LEN + cell.length as usize];
+        read_exact_at(&**file, &mut bytes[HEADER_LEN..], records_at)?;
+        if crc32c(&bytes[HEADER_LEN..]) != cell.crc {
+            return Ok(None);
+        }
+        let Some(header) = header_for(cell, &bytes[HEADER_LEN..]) else { return Ok(None) };
+        let Ok(header) = seal_header(&mut bytes, &header) else { return Ok(None) };
+        Ok(Some(ScannedBatch { position: end, header, bytes }))
+    }
+
+    /// Deletes the segments from index `at` on.
+    fn delete_from(&self, bases: &mut Vec<u64>, at: usize) -> Result<u64> {
+        let gone: Vec<u64> = bases.drain(at..).collect();
+        for &base in gone.iter().rev() {
+            let marked = self.home.mark_deleted(base)?;
+            self.home.sync_dir()?;
+            self.home.unlink(&marked)?;
+        }
+        Ok(gone.len() as u64)
+    }
+
+    fn conclude(
+        &self,
+        last: Option<(u64, SegmentOutcome)>,
+        start: &RecoveryPoint,
+        mut report: PartitionRecovery,
+    ) -> Recovered {
+        let Some((base, outcome)) = last else {
+            report.log_end = start.offset;
+            return Recovered { point: start.clone(), index: None, checked: 0, report };
+        };
+        report.log_end = outcome.next_offset;
+        let indexes = outcome.index.lengths();
+        let checked = if base == start.segment && start.position > 0 { 0 } else { outcome.end };
+        Recovered {
+            point: RecoveryPoint {
+                offset: outcome.next_offset,
+                segment: base,
+                position: outcome.end,
+                indexes,
+            },
+            index: Some(outcome.index),
+            checked,
+            report,
+        }
+    }
+}
+
+/// The header of an open batch, from its cell and its records.
+fn header_for(cell: &FoundCell, mut records: &[u8]) -> Option<BatchHeader> {
+    let id = &cell.identity;
+    let (mut count, mut max_timestamp) = (0i32, id.base_timestamp);
+    let length = records.len();
+    while !records.is_empty() {
+        let (record, len) = decode_record(records).ok()?;
+        if record.offset_delta != count {
+            return None;
+        }
+        max_timestamp = max_timestamp.max(id.base_timestamp.wrapping_add(record.timestamp_delta));
+        count += 1;
+        records = records.get(len..)?;
+    }
+    let attributes =
+        if id.log_append_time { Attributes::NONE.with_log_append_time() } else { Attributes::NONE };
+    Some(BatchHeader {
+        base_offset: i64::try_from(id.base_offset).ok()?,
+        batch_length: i32::try_from(length + HEADER_LEN - 12).ok()?,
+        leader_epoch: id.leader_epoch,
+        magic: 2,
+        crc: 0,
+        attributes,
+        last_offset_delta: count.checked_sub(1)?,
+        base_timestamp: id.base_timestamp,
+        max_timestamp,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        records_count: count,
+    })
+}

@@ -1,0 +1,269 @@
+//! The write lock's side: writing staged batches, and moving from one segment to the next.
+//!
+//! Invariants
+//! - Staged batches are written in the order of their offsets; a batch leaves the queue once written.
+//! - A roll that fails on a full disk leaves the old segment active: the next append tries again.
+//! - The new segment is in the list before anything is published in it, and the old one has its end.
+
+use std::sync::Arc;
+
+use super::log::Log;
+use super::settings::LogSettings;
+use super::staging::StagedBatch;
+use crate::config::Durability;
+use crate::env::OpenMode;
+use crate::env::map::Mark;
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::{ActiveSettings, FileKind, LiveIndex, Segment, Tail, TailRoom, Way};
+
+/// What the write lock guards: the tail, while batches are staged.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(super) tail: Option<Tail>,
+}
+
+impl Writer {
+    pub(super) fn new() -> Writer {
+        Writer { tail: None }
+    }
+}
+
+impl Log {
+    /// Seals the open batch and writes everything staged.
+    pub(crate) fn seal_and_write(&self) -> Result<()> {
+        let now = self.environment.clock().now().millis();
+        self.append.lock().seal(now);
+        let mut writer = self.writer.lock();
+        self.write_queue(&mut writer).map_err(|e| self.fail(e))
+    }
+
+    /// Writes the sealed batches, oldest first.
+    pub(super) fn write_queue(&self, writer: &mut Writer) -> Result<()> {
+        let mut written = false;
+        while let Some(batch) = self.next_staged() {
+            self.poison.check(&self.tp)?;
+            self.write_staged(writer, batch)?;
+            written = true;
+        }
+        if written && self.settings().durability != Durability::Sync {
+            self.readers.notify_after_publish();
+            self.acks.notify_after_publish();
+        }
+        Ok(())
+    }
+
+    fn next_staged(&self) -> Option<StagedBatch> {
+        self.append.lock().staging_mut()?.pop()
+    }
+
+    fn write_staged(&self, writer: &mut Writer, mut batch: StagedBatch) -> Result<()> {
+        match self.try_write(writer, &mut batch) {
+            Ok(()) => {
+                self.budget.give_back(batch.taken);
+                Ok(())
+            }
+            Err(e) => {
+                if let Some(staging) = self.append.lock().staging_mut() {
+                    staging.put_back(batch);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn try_write(&self, writer: &mut Writer, batch: &mut StagedBatch) -> Result<()> {
+        let (sealed_at, count) = (batch.sealed_at, batch.count);
+        let level = self.settings().compression.level();
+        let (bytes, header) = batch.finish(level)?;
+        let len = bytes.len() as u64;
+        let Some(tail) = &writer.tail else { return Err(Error::closed("the partition")) };
+        if tail.room_for_batch(len, count, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
+            self.roll_locked(writer)?;
+        }
+        let Some(tail) = &mut writer.tail else { return Err(Error::closed("the partition")) };
+        tail.segment().prepare(tail.end() + len, Way::Written, self.monotonic())?;
+        tail.write_batch(bytes, header, sealed_at)
+    }
+
+    /// Whether the active segment is older than its topic allows.
+    fn is_aged(&self, tail: &Tail) -> bool {
+        let age = self.settings().segment_age;
+        let now = self.environment.clock().now();
+        let first = tail.segment().times().first();
+        !tail.is_empty() && first.is_some_and(|first| older_than(first.millis(), now.millis(), age))
+    }
+
+    /// Rolls because the active segment is full, unless somebody else has just done it.
+    pub(super) fn roll(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.poison.check(&self.tp)?;
+        if writer.tail.is_some() {
+            return Ok(()); // staged by now: the batch is rolled for when it is written
+        }
+        self.roll_locked(&mut writer)
+    }
+
+    /// Rolls if the active segment is old, also without traffic.
+    pub(super) fn roll_if_aged(&self) -> Result<()> {
+        let Some(active) = self.active_segment() else { return Ok(()) };
+        let Some(first) = active.times().first() else { return Ok(()) };
+        let now = self.environment.clock().now().millis();
+        if !older_than(first.millis(), now, self.settings().segment_age) || active.map()?.published().position == 0 {
+            return Ok(());
+        }
+        let mut writer = self.writer.lock();
+        self.write_queue(&mut writer)?;
+        self.roll_locked(&mut writer)
+    }
+
+    /// Closes the active segment and opens the next, in the mode that the settings want.
+    pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
+        let settings = self.settings();
+        let taken = match writer.tail.take() {
+            Some(tail) if settings.builds_in_place() => Some(self.drain(writer, tail)?),
+            Some(tail) => Some(tail),
+            None => self.append.lock().take_tail(),
+        };
+        let Some(mut old) = taken else { return Err(Error::closed("the partition")) };
+        old.seal();
+        match self.next_tail(&old, &settings) {
+            Ok(tail) => {
+                let closed = old.segment().clone();
+                drop(old);
+                self.append.lock().install(tail, settings.builds_in_place(), writer);
+                closed.close()
+            }
+            Err(e) => {
+                // The old segment goes on; only a full disk leaves it usable, the caller knows.
+                let in_place = self.append.lock().staging_mut().is_none();
+                self.append.lock().install(old, in_place, writer);
+                Err(e)
+            }
+        }
+    }
+
+    /// Writes everything staged and holds further appends back, so that the tail can leave staging.
+    fn drain(&self, writer: &mut Writer, tail: Tail) -> Result<Tail> {
+        writer.tail = Some(tail);
+        loop {
+            let now = self.environment.clock().now().millis();
+            self.append.lock().seal(now);
+            self.write_queue(writer)?;
+            if self.append.lock().hold_if_drained() {
+                return writer.tail.take().ok_or_else(|| Error::closed("the partition"));
+            }
+        }
+    }
+
+    fn next_tail(&self, old: &Tail, settings: &LogSettings) -> Result<Tail> {
+        if old.is_empty() {
+            // Nothing in it: the same segment serves the new mode.
+            return self.tail_over(old.next_offset(), settings, OpenMode::ReadWrite);
+        }
+        old.segment().set_end(old.end());
+        self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing)
+    }
+
+    /// A tail over the empty segment with base offset `base`, which joins (or replaces the last of) the list.
+    pub(super) fn tail_over(&self, base: u64, settings: &LogSettings, mode: OpenMode) -> Result<Tail> {
+        let file = self.home.open(FileKind::Log, base, mode)?;
+        let path = self.home.path(FileKind::Log, base);
+        // What an interrupted roll or a truncation left under this name was never acknowledged.
+        file.set_size(0).map_err(|e| Error::io("empty a new segment", &path, e))?;
+        self.commit.directory_changed();
+        let (segment, writer) = Segment::active(
+            &self.home,
+            base,
+            file,
+            Mark { position: 0, delta: 0 },
+            0,
+            LiveIndex::new(settings.index_interval, settings.index_size),
+            ActiveSettings { max_len: settings.segment_size, index: settings.index() },
+        )?;
+        {
+            let mut segments = self.segments.write();
+            if segments.last().is_some_and(|last| last.base() == base) {
+                segments.pop();
+            }
+            segments.push(segment.clone());
+        }
+        Ok(self.finish_tail(Tail::new(segment, writer, 0, base, settings.segment_size)))
+    }
+
+    pub(super) fn finish_tail(&self, tail: Tail) -> Tail {
+        match &self.cell {
+            Some(cell) => tail.with_cell(cell.clone(), self.topic_id, self.tp.partition()),
+            None => tail,
+        }
+    }
+
+    /// Prepares the active segment up to `end`, for stores through the map.
+    pub(super) fn prepare_to(&self, end: u64) -> Result<()> {
+        let Some(active) = self.active_segment() else { return Err(Error::closed("the partition")) };
+        match active.prepare(end, Way::Stored, self.monotonic()) {
+            Err(e) if cannot_prefault(&e) => self.leave_the_map(),
+            other => other.map_err(|e| self.fail(e)),
+        }
+    }
+
+    /// Pages cannot be made present here: from now on batches are staged and written.
+    fn leave_the_map(&self) -> Result<()> {
+        let mut settings = (*self.settings()).clone();
+        settings.in_place = false;
+        self.change_settings(settings)
+    }
+
+    /// Prepares room ahead of the writer, in the background.
+    pub(crate) fn prepare_ahead(&self) -> Result<()> {
+        let settings = self.settings();
+        let Some(active) = self.active_segment() else { return Ok(()) };
+        if !settings.builds_in_place() || self.is_poisoned() {
+            return Ok(());
+        }
+        let need = (active.map()?.prepared() + 1).min(settings.segment_size);
+        match active.prepare(need, Way::Stored, self.monotonic()) {
+            // The writer meets the full disk itself, with the exact need.
+            Err(e) if e.kind() == ErrorKind::StorageFull || cannot_prefault(&e) => Ok(()),
+            other => other.map_err(|e| self.fail(e)),
+        }
+    }
+
+    /// Replaces the settings: the open batch is closed first, and a level is raised only over flushed records.
+    pub(crate) fn change_settings(&self, settings: LogSettings) -> Result<()> {
+        self.flush()?;
+        let mut writer = self.writer.lock();
+        self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
+        let before = self.settings();
+        *self.settings.write() = Arc::new(settings.clone());
+        let epoch = self.leader_epoch();
+        self.append.lock().configure(&settings, epoch);
+        let moves = before.builds_in_place() != settings.builds_in_place();
+        if moves || before.segment_size != settings.segment_size || before.index() != settings.index() {
+            self.roll_locked(&mut writer).map_err(|e| self.fail(e))?;
+        }
+        drop(writer);
+        self.apply_level(&settings)
+    }
+
+    fn apply_level(&self, settings: &LogSettings) -> Result<()> {
+        if settings.durability == Durability::Sync {
+            self.marks.cap_at_flushed();
+            return self.flush();
+        }
+        if !self.is_poisoned() {
+            self.marks.uncap();
+        }
+        self.readers.notify_after_publish();
+        self.acks.notify_after_publish();
+        Ok(())
+    }
+}
+
+fn older_than(first: i64, now: i64, age: std::time::Duration) -> bool {
+    u128::try_from(now.saturating_sub(first)).is_ok_and(|elapsed| elapsed > age.as_millis())
+}
+
+fn cannot_prefault(e: &Error) -> bool {
+    let source = std::error::Error::source(e).and_then(|s| s.downcast_ref::<std::io::Error>());
+    source.is_some_and(|io| io.kind() == std::io::ErrorKind::Unsupported)
+}

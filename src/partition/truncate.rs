@@ -1,0 +1,264 @@
+//! Taking records away: from the end (a follower that has diverged), or from the start (delete-records).
+//!
+//! ```text
+//!   truncate(T):  T recorded | segments >= T deleted | segment T.log made | record cleared | appends go on
+//!                 the segment before keeps its bytes: it ends where T begins
+//!   delete_records(B): log start recorded | segments wholly below B deleted
+//! ```
+//!
+//! Invariants
+//! - A truncation is recorded durably before anything changes and repeated at opening until it is cleared.
+//! - Views of what is taken away stay valid: files are unlinked, maps stay until their last view goes.
+//! - The recovery point is not believed above a truncation: opening takes the record into account, and a
+//!   checkpoint follows before the record is cleared.
+
+use std::sync::Arc;
+
+use super::log::Log;
+use crate::env::OpenMode;
+use crate::error::{Error, Result};
+use crate::format::leader_epochs::LeaderEpochs;
+use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
+
+impl Log {
+    /// Raises the log start to `before` and deletes the segments wholly below it; answers the log start.
+    pub(crate) fn delete_records(&self, before: u64) -> Result<u64> {
+        let point = self.written_point().map_err(|e| self.fail(e))?;
+        if before > self.high_watermark().max(self.log_start()) {
+            return Err(self.out_of_range(before));
+        }
+        if before <= self.log_start() {
+            return Ok(self.log_start());
+        }
+        if self.flushed() < point.offset {
+            self.flush()?;
+        }
+        {
+            let mut manifest = self.manifest.lock();
+            let mut changed = manifest.clone();
+            changed.log_start = before;
+            changed.store(&*self.home.files, &self.dir).map_err(|e| self.fail(e))?;
+            *manifest = changed;
+        }
+        self.marks.raise_log_start(before, self.log_end());
+        self.drop_segments_below(before).map_err(|e| self.fail(e))?;
+        self.readers.notify_after_publish();
+        Ok(before)
+    }
+
+    fn drop_segments_below(&self, start: u64) -> Result<()> {
+        loop {
+            let oldest = {
+                let mut segments = self.segments.write();
+                if segments.get(1).is_none_or(|next| next.base() > start) {
+                    return Ok(());
+                }
+                segments.remove(0)
+            };
+            self.delete_segment(&oldest)?;
+        }
+    }
+
+    fn delete_segment(&self, segment: &Arc<Segment>) -> Result<()> {
+        let marked = self.home.mark_deleted(segment.base())?;
+        self.home.sync_dir()?;
+        self.home.unlink(&marked)
+    }
+
+    /// Takes back everything from the batch that holds `to` on; answers the new log end.
+    pub(crate) fn truncate(&self, to: u64) -> Result<u64> {
+        self.flush()?;
+        if to < self.log_start() {
+            return Err(self.out_of_range(to));
+        }
+        let mut writer = self.writer.lock();
+        self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
+        if to >= self.log_end() {
+            return Ok(self.log_end());
+        }
+        let boundary = self.batch_boundary(to)?;
+        self.truncate_locked(boundary, &mut writer).map_err(|e| self.fail(e))?;
+        drop(writer);
+        self.readers.notify_after_publish();
+        Ok(boundary)
+    }
+
+    /// The base offset of the batch that holds `to`, and where it lies.
+    fn batch_boundary(&self, to: u64) -> Result<u64> {
+        let Some(segment) = self.segment_for(to) else { return Err(self.out_of_range(to)) };
+        self.append.lock().seal(self.environment.clock().now().millis());
+        let mut position = segment.position_for(to)?;
+        while let Some(batch) = segment.batch_at(position)? {
+            if batch.header.last_offset() as u64 >= to {
+                return Ok((batch.header.base_offset as u64).min(to).max(self.log_start()));
+            }
+            position = batch.end();
+        }
+        Ok(to)
+    }
+
+    fn truncate_locked(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
+        // Nobody appends from here on: the tail is in our hands.
+        let tail = match writer.tail.take() {
+            Some(tail) => tail,
+            None => {
+                self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?
+            }
+        };
+        drop(tail);
+        self.append.lock().hold(to);
+        self.record_truncation(Some(to))?;
+        self.marks.truncate(to);
+        let (kept_end, gone) = self.cut_list(to)?;
+        for segment in gone.iter().rev() {
+            self.delete_segment(segment)?;
+        }
+        if let Some((segment, end)) = kept_end {
+            segment.set_end(end);
+        }
+        {
+            let mut epochs = self.epochs.lock();
+            if epochs.truncate_from_end(to as i64) {
+                super::open::store_epochs(&self.home, &epochs)?;
+            }
+        }
+        let settings = self.settings();
+        self.commit.set_last(None);
+        let tail = self.tail_over(to, &settings, OpenMode::CreateIfMissing)?;
+        self.home.sync_dir()?;
+        *self.checkpointed.lock() = None;
+        self.append.lock().install(tail, settings.builds_in_place(), writer);
+        Ok(())
+    }
+
+    /// Takes the segments at and above `to` out of the list; answers where the one before them ends now.
+    #[expect(clippy::type_complexity, reason = "a segment with its new end, and those that go")]
+    fn cut_list(&self, to: u64) -> Result<(Option<(Arc<Segment>, u64)>, Vec<Arc<Segment>>)> {
+        let kept = self.segment_for(to).filter(|segment| segment.base() < to);
+        let end = match &kept {
+            Some(segment) => {
+                let mut position = segment.position_for(to)?;
+                while let Some(batch) = segment.batch_at(position)? {
+                    if batch.header.base_offset as u64 >= to {
+                        break;
+                    }
+                    position = batch.end();
+                }
+                Some((segment.clone(), position))
+            }
+            None => None,
+        };
+        let mut segments = self.segments.write();
+        let first = segments.partition_point(|segment| segment.base() < to);
+        let gone = segments.drain(first..).collect();
+        Ok((end, gone))
+    }
+
+    fn record_truncation(&self, to: Option<u64>) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        changed.truncation = to;
+        changed.store(&*self.home.files, &self.dir)?;
+        *manifest = changed;
+        Ok(())
+    }
+
+    /// Appends batches whose offsets and epochs are given (a follower's); answers the log end.
+    pub(crate) fn append_follower(&self, mut bytes: &[u8]) -> Result<u64> {
+        self.clear_truncation()?;
+        while !bytes.is_empty() {
+            let header = crate::format::batch::BatchHeader::parse(bytes)
+                .map_err(|e| Error::invalid_argument(format!("not a batch: {e}")).in_partition(&self.tp))?;
+            let Some(batch) = bytes.get(..header.total_len()) else {
+                return Err(Error::invalid_argument("the last batch is cut off").in_partition(&self.tp));
+            };
+            self.append_given(batch)?;
+            bytes = bytes.get(header.total_len()..).unwrap_or_default();
+        }
+        self.seal_and_write()?;
+        Ok(self.log_end())
+    }
+
+    fn append_given(&self, batch: &[u8]) -> Result<()> {
+        let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+        let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
+        let next = self.append.lock().next_offset();
+        let continuous = base == next || (base > next && self.manifest.lock().compacted);
+        if !continuous {
+            let why = format!("batch at offset {base} where the log ends at {next}");
+            return Err(Error::invalid_argument(why).in_partition(&self.tp));
+        }
+        self.take_epoch(epoch, base)?;
+        self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+    }
+
+    /// Notes a leader's epoch, durably, before its first batch.
+    fn take_epoch(&self, epoch: i32, start: u64) -> Result<()> {
+        let mut epochs = self.epochs.lock();
+        match epochs.latest() {
+            Some((latest, _)) if epoch < latest => {
+                let why = format!("leader epoch {epoch} is older than {latest}");
+                return Err(Error::invalid_argument(why).in_partition(&self.tp));
+            }
+            Some((latest, _)) if epoch == latest => return Ok(()),
+            _ => {}
+        }
+        epochs.assign(epoch, start as i64);
+        super::open::store_epochs(&self.home, &epochs).map_err(|e| self.fail(e))
+    }
+
+    /// A recorded truncation is done once the recovery point lies at or below it.
+    pub(super) fn clear_truncation(&self) -> Result<()> {
+        if self.manifest.lock().truncation.is_none() {
+            return Ok(());
+        }
+        self.record_truncation(None).map_err(|e| self.fail(e))
+    }
+}
+
+/// Repeats a truncation that was recorded and not cleared: deletes what lies at or above `to` and cuts the
+/// overlap of the segment before.
+pub(super) fn repeat(
+    home: &Arc<SegmentFiles>,
+    bases: &mut Vec<u64>,
+    epochs: &mut LeaderEpochs,
+    to: u64,
+) -> Result<()> {
+    let first = bases.partition_point(|&base| base < to);
+    for base in bases.drain(first..).rev() {
+        let marked = home.mark_deleted(base)?;
+        home.sync_dir()?;
+        home.unlink(&marked)?;
+    }
+    if let Some(&last) = bases.last() {
+        cut_overlap(home, last, to)?;
+    }
+    if epochs.truncate_from_end(to as i64) {
+        super::open::store_epochs(home, epochs)?;
+    }
+    Ok(())
+}
+
+/// Cuts the batches at and above `to` off the file of segment `base`; nothing maps it yet.
+pub(super) fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
+    let path = home.path(FileKind::Log, base);
+    let failed = |what: &'static str, e| Error::io(what, &path, e);
+    let file = home.open(FileKind::Log, base, OpenMode::ReadWrite)?;
+    let size = file.size().map_err(|e| failed("look at a segment", e))?;
+    let check = BatchCheck { next_offset: base, gaps: true, leader_epoch: i32::MIN };
+    let mut scan = Scan::new(file.clone(), 0, size, check);
+    let mut end = 0;
+    while let Ok(batch) = scan.next().map_err(|e| failed("read a segment", e))? {
+        if batch.header.base_offset as u64 >= to {
+            break;
+        }
+        end = scan.position();
+    }
+    if end < size {
+        file.set_size(end).map_err(|e| failed("cut a segment", e))?;
+        file.sync_data().map_err(|e| failed("sync a segment", e))?;
+        let stale = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::AppendTimes];
+        home.unlink(&stale.map(|kind| home.path(kind, base)))?;
+    }
+    Ok(())
+}
