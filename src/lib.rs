@@ -3,10 +3,8 @@
 
 pub mod codec;
 pub mod config;
-pub mod consumer;
 pub mod env;
 pub mod error;
-pub mod producer;
 pub mod topic;
 pub mod types;
 
