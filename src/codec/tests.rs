@@ -27,10 +27,7 @@ impl<KC: Codec + Default, VC: Codec + Default> MockProducer<KC, VC> {
         MockProducer { sent: Vec::new(), codecs: PhantomData }
     }
 
-    fn send<K: EncodeKey<KC>, V: EncodeValue<VC>>(
-        &mut self,
-        record: Record<'_, V, K>,
-    ) -> crate::Result<&Sent> {
+    fn send<K: EncodeKey<KC>, V: EncodeValue<VC>>(&mut self, record: Record<'_, V, K>) -> Result<&Sent> {
         let (mut key_buf, mut value_buf) = (b"left over".to_vec(), b"left over".to_vec());
         let encoded = record.encode(&KC::default(), &VC::default(), &mut key_buf, &mut value_buf)?;
         let owned = |(name, value): &(&str, Option<&[u8]>)| ((*name).to_owned(), value.map(<[u8]>::to_vec));

@@ -8,9 +8,9 @@
 //! - `unsafe` stands in `map.rs` and nowhere else in the crate.
 //!
 //! ```text
-//!   Environment ── FileSystem ── File ── Region (a map of the file's bytes)
-//!        ├───────── Clock
-//!        └───────── Random
+//!   Environment -- FileSystem -- File -- Region (a map of the file's bytes)
+//!        |------------- Clock
+//!        `------------- Random
 //! ```
 
 #[cfg(any(test, feature = "testing"))]

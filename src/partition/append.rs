@@ -175,6 +175,11 @@ impl Appender {
         drained
     }
 
+    /// Appends wait until a tail is installed; the next offset will be `next`.
+    pub(super) fn hold(&mut self, next: u64) {
+        self.mode = Mode::Moving(next);
+    }
+
     /// The tail, if batches are built in place.
     pub(super) fn tail_mut(&mut self) -> Option<&mut Tail> {
         match &mut self.mode {

@@ -14,7 +14,7 @@ use crate::format::sealed_file::{Reader, Writer};
 use crate::segment::IndexLengths;
 
 /// Everything of a partition below this point is on the device, indexed, and known to be good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecoveryPoint {
     /// The offset.
     pub(crate) offset: u64,
@@ -24,6 +24,8 @@ pub(crate) struct RecoveryPoint {
     pub(crate) position: u64,
     /// Synced lengths of that segment's indexes, in bytes.
     pub(crate) indexes: IndexLengths,
+    /// How many truncations the partition had seen: a point from before one is not believed above it.
+    pub(crate) generation: u32,
 }
 
 impl RecoveryPoint {
@@ -32,17 +34,15 @@ impl RecoveryPoint {
         for word in [self.offset, self.segment, self.position, self.indexes.offsets, self.indexes.times] {
             writer.put_u64(word);
         }
+        writer.put_u32(self.generation);
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> std::result::Result<RecoveryPoint, FormatError> {
         let mut word = || reader.get_u64();
-        Ok(RecoveryPoint {
-            offset: word()?,
-            segment: word()?,
-            position: word()?,
-            indexes: IndexLengths { offsets: word()?, times: word()? },
-        })
+        let (offset, segment, position) = (word()?, word()?, word()?);
+        let indexes = IndexLengths { offsets: word()?, times: word()? };
+        Ok(RecoveryPoint { offset, segment, position, indexes, generation: reader.get_u32()? })
     }
 }
 
@@ -51,14 +51,14 @@ impl Log {
     /// `None` if nothing has been flushed since the last one.
     pub(crate) fn checkpoint(&self) -> Result<Option<RecoveryPoint>> {
         self.poison.check(&self.tp)?;
-        let Some(flush) = self.commit.last() else { return Ok(None) };
+        let flush = self.commit.last();
         let mut done = self.checkpointed.lock();
         if done.as_ref().is_some_and(|point: &RecoveryPoint| point.offset >= flush.offset) {
             return Ok(None);
         }
         let since = done.as_ref().map_or(0, |point| point.segment);
         let point = self.sync_side_files(since, &flush).map_err(|e| self.fail(e))?;
-        *done = Some(point.clone());
+        *done = Some(point);
         Ok(Some(point))
     }
 
@@ -80,6 +80,7 @@ impl Log {
             segment: flush.segment.base(),
             position: flush.position,
             indexes,
+            generation: self.manifest.lock().generation,
         })
     }
 
@@ -99,7 +100,7 @@ impl Log {
         let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;
         let recovery = self.sync_side_files(since, &point)?;
-        *self.checkpointed.lock() = Some(recovery.clone());
+        *self.checkpointed.lock() = Some(recovery);
         Ok(recovery)
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct GroupCommit {
     followers: WaitList,
     directory_changed: AtomicBool,
     /// Where the last completed flush ended.
-    last: Mutex<Option<FlushPoint>>,
+    last: Mutex<FlushPoint>,
 }
 
 /// Where the log ended when everything appended had been sealed and written.
@@ -47,13 +47,14 @@ pub(crate) struct FlushPoint {
 }
 
 impl GroupCommit {
-    pub(super) fn new() -> GroupCommit {
+    /// Everything up to `last` is on the device.
+    pub(super) fn new(last: FlushPoint) -> GroupCommit {
         GroupCommit {
             leading: Mutex::new(false),
             ended: AtomicU64::new(0),
             followers: WaitList::new(),
             directory_changed: AtomicBool::new(false),
-            last: Mutex::new(None),
+            last: Mutex::new(last),
         }
     }
 
@@ -63,11 +64,12 @@ impl GroupCommit {
     }
 
     /// Where the last completed flush ended.
-    pub(super) fn last(&self) -> Option<FlushPoint> {
+    pub(super) fn last(&self) -> FlushPoint {
         self.last.lock().clone()
     }
 
-    pub(super) fn set_last(&self, point: Option<FlushPoint>) {
+    /// From now on, everything up to `point` is on the device.
+    pub(super) fn set_last(&self, point: FlushPoint) {
         *self.last.lock() = point;
     }
 
@@ -183,7 +185,7 @@ impl Log {
             point.segment.forget(point.segment.synced()..point.position);
         }
         point.segment.sync(point.position)?;
-        self.commit.set_last(Some(point.clone()));
+        self.commit.set_last(point.clone());
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
@@ -212,7 +214,7 @@ impl Log {
 
     /// Syncs the segments before the active one that are not synced to their end, oldest first.
     fn sync_older(&self, point: &FlushPoint) -> Result<()> {
-        let from = self.commit.last().map_or(0, |last| last.segment.base());
+        let from = self.commit.last().segment.base();
         let older: Vec<_> = {
             let segments = self.segments.read();
             let wanted = |s: &&Arc<Segment>| s.base() >= from && s.base() < point.segment.base();

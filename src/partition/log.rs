@@ -11,7 +11,7 @@ use super::append::Appender;
 use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::RecoveryPoint;
-use super::flush::GroupCommit;
+use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
 use super::poison::Poison;
 use super::roll::Writer;
@@ -68,6 +68,8 @@ pub(crate) struct LogParts {
     pub(crate) manifest: PartitionManifest,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) segments: Vec<Arc<Segment>>,
+    /// The active one.
+    pub(crate) segment: Arc<Segment>,
     pub(crate) tail: crate::segment::Tail,
     /// The recovery point it was opened with, if it still holds.
     pub(crate) point: Option<RecoveryPoint>,
@@ -79,11 +81,12 @@ impl Log {
     /// A log of these parts; everything in it is on the device.
     pub(super) fn new(parts: LogParts) -> Log {
         let end = parts.tail.next_offset();
-        let epoch = parts.epochs.latest().unwrap_or(0);
+        let epoch = parts.epochs.latest().map_or(0, |(epoch, _)| epoch);
         let marks = Watermarks::new(parts.manifest.log_start.min(end), end);
         if parts.settings.durability != Durability::Sync {
             marks.uncap();
         }
+        let flushed = FlushPoint { segment: parts.segment, position: parts.tail.end(), offset: end };
         let (appender, writer) = Appender::over(parts.tail, &parts.settings, epoch);
         Log {
             tp: parts.tp,
@@ -99,7 +102,7 @@ impl Log {
             segments: RwLock::new(parts.segments),
             append: Mutex::new(appender),
             writer: Mutex::new(writer),
-            commit: GroupCommit::new(),
+            commit: GroupCommit::new(flushed),
             checkpointed: Mutex::new(parts.point),
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
@@ -273,7 +276,7 @@ impl Log {
 
     /// The epoch of the batches appended now.
     pub(crate) fn leader_epoch(&self) -> i32 {
-        self.epochs.lock().latest().unwrap_or(-1)
+        self.epochs.lock().latest().map_or(-1, |(epoch, _)| epoch)
     }
 
     /// Where the log of `epoch` (or of the greatest one not above it) ended; see KIP-101.

@@ -1,7 +1,7 @@
 //! The partition's own small file: what neither the log nor its checkpoints can tell.
 //!
 //! ```text
-//!   millpond.partition: format | topic id | log start | compacted | truncation (0/1, offset)
+//!   millpond.partition: topic id | log start | compacted | truncation (0/1, offset) | generation | overlaps
 //! ```
 //!
 //! Invariants
@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use crate::env::{FileSystem, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
-use crate::format::sealed_file::{self, Kind, Reader, Writer};
+use crate::format::sealed_file::{self, Reader, Writer};
 use crate::types::TopicId;
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "millpond.partition";
+/// Kind number of the file.
+const KIND: u16 = 0x5041;
 const VERSION: u16 = 1;
 
 /// Content of the partition manifest.
@@ -30,12 +32,16 @@ pub(crate) struct PartitionManifest {
     pub(crate) compacted: bool,
     /// A truncation to this offset has begun.
     pub(crate) truncation: Option<u64>,
+    /// Truncations so far.
+    pub(crate) generation: u32,
+    /// Offsets of finished truncations whose cut bytes are still in the file before, ascending.
+    pub(crate) overlaps: Vec<u64>,
 }
 
 impl PartitionManifest {
     /// Of a new partition.
     pub(crate) fn new(topic_id: TopicId, log_start: u64) -> PartitionManifest {
-        PartitionManifest { topic_id, log_start, compacted: false, truncation: None }
+        PartitionManifest { topic_id, log_start, compacted: false, truncation: None, generation: 0, overlaps: Vec::new() }
     }
 
     /// Reads the manifest of a partition's folder; `None` if there is none yet.
@@ -49,6 +55,14 @@ impl PartitionManifest {
         PartitionManifest::decode(&bytes).map(Some).map_err(|why| Error::corrupted(&path, 0, why))
     }
 
+    /// A truncation to `to` is finished: its bytes may still overlap, and no older point counts above it.
+    pub(crate) fn truncated(&mut self, to: u64) {
+        self.truncation = None;
+        self.generation = self.generation.wrapping_add(1);
+        self.overlaps.retain(|&overlap| overlap < to);
+        self.overlaps.push(to);
+    }
+
     /// Writes it durably.
     pub(crate) fn store(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = path_in(dir);
@@ -58,25 +72,32 @@ impl PartitionManifest {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.put_bytes(self.topic_id.as_bytes());
+        writer.put_array(*self.topic_id.as_bytes());
         writer.put_u64(self.log_start);
         writer.put_u8(self.compacted.into());
         writer.put_u8(self.truncation.is_some().into());
         writer.put_u64(self.truncation.unwrap_or(0));
-        sealed_file::seal(Kind::Partition, VERSION, writer.as_slice())
+        writer.put_u32(self.generation);
+        writer.put_count(self.overlaps.len());
+        for &overlap in &self.overlaps {
+            writer.put_u64(overlap);
+        }
+        writer.seal(KIND, VERSION)
     }
 
     fn decode(bytes: &[u8]) -> std::result::Result<PartitionManifest, String> {
-        let (_, payload) = sealed_file::open(Kind::Partition, VERSION, bytes).map_err(|e| e.to_string())?;
+        let (_, payload) = sealed_file::open(KIND, VERSION, bytes).map_err(|e| e.to_string())?;
         let mut reader = Reader::new(payload);
         let mut read = || -> std::result::Result<PartitionManifest, crate::format::FormatError> {
-            let id = reader.get_bytes(16)?;
-            let topic_id = TopicId::from_bytes(id.try_into().unwrap_or([0; 16]));
+            let topic_id = TopicId::from_bytes(reader.get_array()?);
             let log_start = reader.get_u64()?;
             let compacted = reader.get_u8()? != 0;
             let truncating = reader.get_u8()? != 0;
             let offset = reader.get_u64()?;
-            Ok(PartitionManifest { topic_id, log_start, compacted, truncation: truncating.then_some(offset) })
+            let generation = reader.get_u32()?;
+            let overlaps = (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
+            let truncation = truncating.then_some(offset);
+            Ok(PartitionManifest { topic_id, log_start, compacted, truncation, generation, overlaps })
         };
         read().map_err(|e| e.to_string())
     }

@@ -38,7 +38,7 @@ const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 const METADATA_FILE: &str = "partition.metadata";
 
 /// How a partition was left.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
     /// It has just been created.
     New,
@@ -105,12 +105,16 @@ impl Opening<'_> {
         let mut manifest = self.manifest(&home)?;
         let mut bases = self.segment_bases(&home)?;
         let mut epochs = load_epochs(&home)?;
-        let mut state = self.state.clone();
+        let mut state = self.state;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
-            manifest.truncation = None;
+            manifest.truncated(to);
+        }
+        if let Some(&lowest) = manifest.overlaps.first() {
+            super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
+            state = lowered(state, lowest, manifest.generation);
+            manifest.overlaps.clear();
             manifest.store(&*home.files, &home.dir)?;
-            state = lowered(state, to);
         }
         drop_below_start(&home, &mut bases, manifest.log_start)?;
         let clean = match state {
@@ -150,6 +154,7 @@ impl Opening<'_> {
             partition: self.tp.partition(),
             log_start: manifest.log_start,
             compacted: manifest.compacted,
+            generation: manifest.generation,
             point,
             found_cells: self.found_cells,
             index: self.settings.index(),
@@ -160,6 +165,8 @@ impl Opening<'_> {
             let epoch = epochs.latest().map_or(0, |(epoch, _)| epoch.saturating_add(1));
             epochs.assign(epoch, recovered.point.offset as i64);
             recovered.report.leader_epoch = epoch;
+        } else {
+            recovered.report.scanned = false;
         }
         if !epochs.entries().is_empty() {
             store_epochs(home, epochs)?;
@@ -233,8 +240,9 @@ impl Opening<'_> {
             segment.load_times()?;
         }
         segments.push(segment.clone());
-        let tail = Tail::new(segment, writer, point.position, point.offset, active.max_len);
+        let tail = Tail::new(segment.clone(), writer, point.position, point.offset, active.max_len);
         let log = Log::new(LogParts {
+            segment,
             tp: self.tp,
             topic_id: self.topic_id,
             dir: self.dir,
@@ -255,12 +263,16 @@ impl Opening<'_> {
     }
 }
 
-/// A state after a truncation to `to`: no point above it holds.
-fn lowered(state: Found, to: u64) -> Found {
+/// A state after truncations, the lowest to `to`: a point from before does not hold above it. What lies
+/// below was on the device before the truncation began, and segment `to` starts there.
+fn lowered(state: Found, to: u64, generation: u32) -> Found {
+    let start = RecoveryPoint { offset: to, segment: to, position: 0, indexes: NO_INDEXES, generation };
     match state {
-        Found::Unclean(Some(point)) if point.offset <= to => Found::Unclean(Some(point)),
-        Found::New => Found::New,
-        _ => Found::Unclean(None),
+        Found::Unclean(Some(point)) if point.generation != generation && point.offset > to => {
+            Found::Unclean(Some(start))
+        }
+        Found::Clean(point) if point.generation != generation => Found::Unclean(Some(start)),
+        other => other,
     }
 }
 
@@ -289,11 +301,12 @@ pub(super) fn load_index(home: &Arc<SegmentFiles>, point: &RecoveryPoint, settin
     if point.position == 0 {
         return Ok(empty);
     }
-    let stored = read_index(home, point);
-    if let Some((offsets, times)) = stored {
-        return Ok(empty.restored(offsets, times));
-    }
     let segment = Segment::closed(home, point.segment, settings);
+    if let Some((offsets, times)) = read_index(home, point) {
+        let mut index = empty.restored(offsets, times);
+        segment.observe_tail(&mut index, point.position)?;
+        return Ok(index);
+    }
     segment.rebuild_index(point.position)
 }
 
@@ -321,8 +334,7 @@ fn read_index(home: &SegmentFiles, point: &RecoveryPoint) -> Option<(Vec<OffsetE
         .collect();
     let times: Vec<TimeEntry> =
         index::entries::<TimeEntry>(&times).take_while(|e| u64::from(e.delta) < end_delta).collect();
-    // Without a time entry nothing is known of the newest timestamp so far: only a rebuild tells.
-    (!times.is_empty()).then_some((offsets, times))
+    Some((offsets, times))
 }
 
 fn load_epochs(home: &SegmentFiles) -> Result<LeaderEpochs> {

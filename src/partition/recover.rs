@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::RecoveryPoint;
+use super::open::NO_INDEXES;
 use crate::env::{File, OpenMode, read_exact_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, seal_header};
@@ -115,6 +116,7 @@ pub(super) struct Recovery<'a> {
     pub(super) partition: u32,
     pub(super) log_start: u64,
     pub(super) compacted: bool,
+    pub(super) generation: u32,
     pub(super) point: Option<RecoveryPoint>,
     pub(super) found_cells: &'a [FoundCell],
     pub(super) index: (u64, u64),
@@ -171,11 +173,11 @@ impl Recovery<'_> {
     fn start(&self, bases: &[u64]) -> Result<RecoveryPoint> {
         let Some(point) = &self.point else {
             let base = bases.first().copied().unwrap_or(self.log_start);
-            return Ok(RecoveryPoint { offset: base, segment: base, position: 0, indexes: super::open::NO_INDEXES });
+            return Ok(RecoveryPoint { offset: base, segment: base, position: 0, indexes: NO_INDEXES, generation: self.generation });
         };
         let path = self.home.path(FileKind::Log, point.segment);
         if bases.is_empty() && point.position == 0 {
-            return Ok(point.clone());
+            return Ok(*point);
         }
         if !bases.contains(&point.segment) {
             return Err(Error::corrupted(&path, 0, "the segment of the recovery point is missing"));
@@ -185,7 +187,7 @@ impl Recovery<'_> {
             let why = format!("the file ends below the recovery point, byte {}", point.position);
             return Err(Error::corrupted(&path, size, why));
         }
-        Ok(point.clone())
+        Ok(*point)
     }
 
     fn follows(&self, base: u64, next_offset: u64) -> bool {
@@ -251,9 +253,23 @@ impl Recovery<'_> {
         file.sync_data().map_err(failed("sync a recovered segment"))?;
         if !is_last {
             index.close();
+            self.write_index(base, &index)?;
         }
         let torn = matches!(stop, Stop::Bad(_));
         Ok(SegmentOutcome { end, next_offset: check.next_offset, index, torn })
+    }
+
+    /// Writes a closed segment's indexes anew.
+    fn write_index(&self, base: u64, index: &LiveIndex) -> Result<()> {
+        for (kind, bytes) in [(FileKind::OffsetIndex, index.offset_bytes()), (FileKind::TimeIndex, index.time_bytes())] {
+            let path = self.home.path(kind, base);
+            let file = self.home.open(kind, base, OpenMode::CreateIfMissing)?;
+            file.set_size(0)
+                .and_then(|()| write_all_at(&*file, &bytes, 0))
+                .and_then(|()| file.sync_data())
+                .map_err(|e| Error::io("write an index", &path, e))?;
+        }
+        Ok(())
     }
 
     /// Takes a good batch up: written again, indexed, its epoch noted.
@@ -328,7 +344,7 @@ impl Recovery<'_> {
     ) -> Recovered {
         let Some((base, outcome)) = last else {
             report.log_end = start.offset;
-            return Recovered { point: start.clone(), index: None, checked: 0, report };
+            return Recovered { point: *start, index: None, checked: 0, report };
         };
         report.log_end = outcome.next_offset;
         let indexes = outcome.index.lengths();
@@ -339,6 +355,7 @@ impl Recovery<'_> {
                 segment: base,
                 position: outcome.end,
                 indexes,
+                generation: self.generation,
             },
             index: Some(outcome.index),
             checked,

@@ -143,7 +143,7 @@ impl Log {
     }
 
     /// Writes everything staged and holds further appends back, so that the tail can leave staging.
-    fn drain(&self, writer: &mut Writer, tail: Tail) -> Result<Tail> {
+    pub(super) fn drain(&self, writer: &mut Writer, tail: Tail) -> Result<Tail> {
         writer.tail = Some(tail);
         loop {
             let now = self.environment.clock().now().millis();

@@ -38,15 +38,15 @@ impl LogSettings {
     pub(crate) fn of(topic: &TopicConfig, in_place: bool, lazy_flush: Duration) -> LogSettings {
         LogSettings {
             durability: topic.durability_level(),
-            compression: topic.compression_codec(),
-            batch_size: topic.batch_size_bytes().as_u64(),
+            compression: topic.compression_type(),
+            batch_size: topic.batch_size_bytes(),
             linger: topic.linger_duration(),
-            max_record_size: topic.max_record_size_bytes().as_u64(),
-            segment_size: topic.segment_size_bytes().as_u64(),
+            max_record_size: topic.max_record_size_bytes(),
+            segment_size: topic.segment_size_bytes(),
             segment_age: topic.segment_age_duration(),
-            index_interval: topic.index_interval_bytes().as_u64(),
-            index_size: topic.index_size_bytes().as_u64(),
-            timestamp_type: topic.timestamp_type_kind(),
+            index_interval: topic.index_interval_bytes(),
+            index_size: topic.index_size_bytes(),
+            timestamp_type: topic.timestamp_kind(),
             in_place,
             lazy_flush,
         }

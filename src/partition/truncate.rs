@@ -1,7 +1,7 @@
 //! Taking records away: from the end (a follower that has diverged), or from the start (delete-records).
 //!
 //! ```text
-//!   truncate(T):  T recorded | segments >= T deleted | segment T.log made | record cleared | appends go on
+//!   truncate(T):  T recorded | segments >= T deleted | segment T.log made | T marked done | appends go on
 //!                 the segment before keeps its bytes: it ends where T begins
 //!   delete_records(B): log start recorded | segments wholly below B deleted
 //! ```
@@ -9,11 +9,11 @@
 //! Invariants
 //! - A truncation is recorded durably before anything changes and repeated at opening until it is cleared.
 //! - Views of what is taken away stay valid: files are unlinked, maps stay until their last view goes.
-//! - The recovery point is not believed above a truncation: opening takes the record into account, and a
-//!   checkpoint follows before the record is cleared.
+//! - A recovery point from before a truncation is not believed above it: each counts the truncations.
 
 use std::sync::Arc;
 
+use super::flush::FlushPoint;
 use super::log::Log;
 use crate::env::OpenMode;
 use crate::error::{Error, Result};
@@ -100,14 +100,14 @@ impl Log {
     fn truncate_locked(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         // Nobody appends from here on: the tail is in our hands.
         let tail = match writer.tail.take() {
-            Some(tail) => tail,
+            Some(tail) => self.drain(writer, tail)?,
             None => {
                 self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?
             }
         };
         drop(tail);
         self.append.lock().hold(to);
-        self.record_truncation(Some(to))?;
+        self.record_truncation(to)?;
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
@@ -123,9 +123,16 @@ impl Log {
             }
         }
         let settings = self.settings();
-        self.commit.set_last(None);
         let tail = self.tail_over(to, &settings, OpenMode::CreateIfMissing)?;
         self.home.sync_dir()?;
+        self.commit.set_last(FlushPoint { segment: tail.segment().clone(), position: 0, offset: to });
+        {
+            let mut manifest = self.manifest.lock();
+            let mut changed = manifest.clone();
+            changed.truncated(to);
+            changed.store(&*self.home.files, &self.dir)?;
+            *manifest = changed;
+        }
         *self.checkpointed.lock() = None;
         self.append.lock().install(tail, settings.builds_in_place(), writer);
         Ok(())
@@ -154,10 +161,10 @@ impl Log {
         Ok((end, gone))
     }
 
-    fn record_truncation(&self, to: Option<u64>) -> Result<()> {
+    fn record_truncation(&self, to: u64) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();
-        changed.truncation = to;
+        changed.truncation = Some(to);
         changed.store(&*self.home.files, &self.dir)?;
         *manifest = changed;
         Ok(())
@@ -165,7 +172,6 @@ impl Log {
 
     /// Appends batches whose offsets and epochs are given (a follower's); answers the log end.
     pub(crate) fn append_follower(&self, mut bytes: &[u8]) -> Result<u64> {
-        self.clear_truncation()?;
         while !bytes.is_empty() {
             let header = crate::format::batch::BatchHeader::parse(bytes)
                 .map_err(|e| Error::invalid_argument(format!("not a batch: {e}")).in_partition(&self.tp))?;
@@ -206,18 +212,10 @@ impl Log {
         epochs.assign(epoch, start as i64);
         super::open::store_epochs(&self.home, &epochs).map_err(|e| self.fail(e))
     }
-
-    /// A recorded truncation is done once the recovery point lies at or below it.
-    pub(super) fn clear_truncation(&self) -> Result<()> {
-        if self.manifest.lock().truncation.is_none() {
-            return Ok(());
-        }
-        self.record_truncation(None).map_err(|e| self.fail(e))
-    }
 }
 
-/// Repeats a truncation that was recorded and not cleared: deletes what lies at or above `to` and cuts the
-/// overlap of the segment before.
+/// Repeats a truncation that was recorded and not marked done: deletes what lies at or above `to`, and makes
+/// the segment that starts there.
 pub(super) fn repeat(
     home: &Arc<SegmentFiles>,
     bases: &mut Vec<u64>,
@@ -230,17 +228,29 @@ pub(super) fn repeat(
         home.sync_dir()?;
         home.unlink(&marked)?;
     }
-    if let Some(&last) = bases.last() {
-        cut_overlap(home, last, to)?;
-    }
     if epochs.truncate_from_end(to as i64) {
         super::open::store_epochs(home, epochs)?;
+    }
+    let path = home.path(FileKind::Log, to);
+    home.files.open(&path, OpenMode::CreateIfMissing).map_err(|e| Error::io("make a segment", &path, e))?;
+    home.sync_dir()?;
+    bases.push(to);
+    Ok(())
+}
+
+/// Cuts what finished truncations have left in the segments before them.
+pub(super) fn cut_overlaps(home: &Arc<SegmentFiles>, bases: &[u64], overlaps: &[u64]) -> Result<()> {
+    for &to in overlaps.iter().filter(|to| bases.contains(to)) {
+        let before = bases.partition_point(|&base| base < to);
+        if let Some(&base) = before.checked_sub(1).and_then(|i| bases.get(i)) {
+            cut_overlap(home, base, to)?;
+        }
     }
     Ok(())
 }
 
 /// Cuts the batches at and above `to` off the file of segment `base`; nothing maps it yet.
-pub(super) fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
+fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
     let path = home.path(FileKind::Log, base);
     let failed = |what: &'static str, e| Error::io(what, &path, e);
     let file = home.open(FileKind::Log, base, OpenMode::ReadWrite)?;

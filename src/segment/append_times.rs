@@ -4,10 +4,12 @@
 //! written when the segment grows no more. Lost after a crash, they are taken from the log file's time
 //! of change: later than the truth, so nothing goes too early.
 
-use crate::format::sealed_file::{self, Kind};
+use crate::format::sealed_file;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::Timestamp;
 
+/// Kind number of the file.
+const KIND: u16 = 0x4154;
 const UNSET: u64 = u64::MAX;
 
 /// First and last append time of a segment.
@@ -47,12 +49,12 @@ impl AppendTimes {
         let mut payload = Vec::with_capacity(16);
         payload.extend_from_slice(&self.first.load(Ordering::Relaxed).to_be_bytes());
         payload.extend_from_slice(&self.last.load(Ordering::Relaxed).to_be_bytes());
-        sealed_file::seal(Kind::AppendTimes, 1, &payload)
+        sealed_file::seal(KIND, 1, &payload)
     }
 
     /// Takes the times from the file's content; `false` if it is damaged, then nothing changes.
     pub(crate) fn restore(&self, bytes: &[u8]) -> bool {
-        let Ok((_, payload)) = sealed_file::open(Kind::AppendTimes, 1, bytes) else { return false };
+        let Ok((_, payload)) = sealed_file::open(KIND, 1, bytes) else { return false };
         let (Some(first), Some(last)) = (word(payload, 0), word(payload, 8)) else { return false };
         self.first.store(first, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);

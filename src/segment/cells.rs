@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_cell_reads_back() {
-        let cells = TailCells::new(CellMap::new(Region::heap(HeapPages::zeroed(128), None)), 77);
+        let cells = TailCells::new(CellMap::new(Region::heap(HeapPages::zeroed(128), 128, None)), 77);
         assert_eq!(cells.len(), 2);
         assert!(Cell::new(&cells, 2).is_none());
         let id = CellIdentity {

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::env::{File, read_exact_at, write_all_at};
-use crate::format::index::{OffsetEntry, TimeEntry};
+use crate::format::index::{IndexEntry, OffsetEntry, TimeEntry};
 
 /// Bytes of one offset entry.
 pub(crate) const OFFSET_ENTRY: u64 = 8;
@@ -72,15 +72,33 @@ impl LiveIndex {
 
     /// A batch has been appended: its position, length, last offset (relative) and largest timestamp.
     pub(crate) fn appended(&mut self, position: u32, len: u64, last_delta: u32, max_timestamp: i64) {
-        if self.newest.is_none_or(|newest| max_timestamp > newest.timestamp) {
-            self.newest = Some(TimeEntry { timestamp: max_timestamp, delta: last_delta });
-        }
+        self.observe(last_delta, max_timestamp);
         if self.since_entry > self.interval {
             self.offsets.push(OffsetEntry { delta: last_delta, position });
             self.push_time();
             self.since_entry = 0;
         }
         self.since_entry += len;
+    }
+
+    /// Takes note of a batch that is behind the last entry already: only its largest timestamp counts.
+    pub(crate) fn observe(&mut self, last_delta: u32, max_timestamp: i64) {
+        if self.newest.is_none_or(|newest| max_timestamp > newest.timestamp) {
+            self.newest = Some(TimeEntry { timestamp: max_timestamp, delta: last_delta });
+        }
+    }
+
+    /// The position of the last batch that an offset entry names; 0 if there is none.
+    pub(crate) fn last_position(&self) -> u64 {
+        self.offsets.last().map_or(0, |entry| entry.position.into())
+    }
+
+    /// How long the files will be once everything is written.
+    pub(crate) fn lengths(&self) -> IndexLengths {
+        IndexLengths {
+            offsets: self.offsets.len() as u64 * OFFSET_ENTRY,
+            times: self.times.len() as u64 * TIME_ENTRY,
+        }
     }
 
     /// No more entries fit (one slot stays free for the last time entry).
@@ -124,6 +142,16 @@ impl LiveIndex {
         if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp && last.delta < newest.delta) {
             self.times.push(newest);
         }
+    }
+
+    /// Every offset entry as bytes.
+    pub(crate) fn offset_bytes(&self) -> Vec<u8> {
+        self.offsets.iter().flat_map(|e| e.to_bytes()).collect()
+    }
+
+    /// Every time entry as bytes.
+    pub(crate) fn time_bytes(&self) -> Vec<u8> {
+        self.times.iter().flat_map(|e| e.to_bytes()).collect()
     }
 
     /// The bytes not yet in the files, with where they go: offsets, then times.
@@ -202,13 +230,13 @@ impl StoredIndex {
     fn offset_entry(&self, i: u64) -> io::Result<OffsetEntry> {
         let mut buf = [0; OFFSET_ENTRY as usize];
         read_exact_at(&*self.offsets, &mut buf, i * OFFSET_ENTRY)?;
-        Ok(OffsetEntry::from_bytes(buf))
+        Ok(OffsetEntry::read(&buf))
     }
 
     fn time_entry(&self, i: u64) -> io::Result<TimeEntry> {
         let mut buf = [0; TIME_ENTRY as usize];
         read_exact_at(&*self.times, &mut buf, i * TIME_ENTRY)?;
-        Ok(TimeEntry::from_bytes(buf))
+        Ok(TimeEntry::read(&buf))
     }
 
     /// As [`LiveIndex::position_for`].

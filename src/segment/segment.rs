@@ -314,7 +314,9 @@ impl Segment {
         if let Some(stored) = self.stored_index(log_len)? {
             return Ok(Index::Stored(stored));
         }
-        Ok(Index::Live(self.rebuild_index(log_len)?))
+        let mut rebuilt = self.rebuild_index(log_len)?;
+        rebuilt.close();
+        Ok(Index::Live(rebuilt))
     }
 
     fn stored_index(&self, log_len: u64) -> Result<Option<StoredIndex>> {
@@ -331,7 +333,7 @@ impl Segment {
     }
 
     /// Builds the indexes anew from the batches' headers.
-    fn rebuild_index(&self, log_len: u64) -> Result<LiveIndex> {
+    pub(crate) fn rebuild_index(&self, log_len: u64) -> Result<LiveIndex> {
         let mut index = LiveIndex::new(self.index_settings.0, self.index_settings.1);
         let mut position = 0;
         while position < log_len {
@@ -341,8 +343,19 @@ impl Segment {
             index.appended(at, batch.header.total_len() as u64, delta, batch.header.max_timestamp);
             position = batch.end();
         }
-        index.close();
         Ok(index)
+    }
+
+    /// Shows `index`, read back from its files, the batches behind its last entry.
+    pub(crate) fn observe_tail(&self, index: &mut LiveIndex, log_len: u64) -> Result<()> {
+        let mut position = index.last_position();
+        while position < log_len {
+            let Some(batch) = self.batch_at(position)? else { break };
+            let delta = (batch.header.last_offset() as u64).saturating_sub(self.base);
+            index.observe(u32::try_from(delta).unwrap_or(u32::MAX), batch.header.max_timestamp);
+            position = batch.end();
+        }
+        Ok(())
     }
 
     /// Writes the index entries that are only in memory; answers the files' lengths, and whether anything
@@ -381,7 +394,10 @@ impl Segment {
         file.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
         self.cut.store(true, Ordering::Release);
         self.with_live_index(LiveIndex::close);
-        self.write_index()?;
+        let (lengths, _) = self.write_index()?;
+        let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
+        offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
+        times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
         self.write_times()
     }
 
