@@ -15,8 +15,6 @@ mod acknowledgement;
 mod batch_delivery;
 mod buffers;
 mod delivery;
-#[cfg(test)]
-pub(crate) mod fixture;
 mod flush;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
@@ -24,8 +22,6 @@ mod producer;
 mod schema;
 mod send_batch;
 mod target;
-#[cfg(test)]
-mod tests;
 
 pub use batch_delivery::BatchDelivery;
 pub use delivery::Delivery;

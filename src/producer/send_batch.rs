@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
 use crate::format::compression::Codec;
 use crate::format::record::HeaderRef;
-use crate::partition::{FinishedBatch, Log, LogSettings, Patience};
+use crate::partition::{FinishedBatch, Log, LogSettings};
 use crate::types::Offset;
 
 /// A batch grows to this many bytes (uncompressed), or to the topic's batch size if that is more.
