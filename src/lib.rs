@@ -5,6 +5,7 @@ pub mod codec;
 pub mod config;
 pub mod env;
 pub mod error;
+pub mod producer;
 pub mod topic;
 pub mod types;
 
