@@ -9,19 +9,20 @@
 
 use std::path::Path;
 
-use super::folders;
+use super::folders::{self, partition_of};
 use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::partition::PartitionManifest;
 use crate::topic::TopicManifest;
 use crate::types::TopicPartition;
 
-/// Takes the folders and the manifest of a topic away whose manifest says `Deleting`, or that was never
-/// ready. The files themselves are removed by [`folders::remove_deleted`].
+/// Takes the folders and the manifest of a topic away whose manifest on disk says `Deleting`. The files
+/// themselves are removed by [`folders::remove_deleted`].
 pub(super) fn finish(environment: &Environment, dir: &Path, topic: &TopicManifest) -> Result<()> {
     let files = &**environment.files();
-    for number in 0..topic.config.partition_count() {
-        let tp = TopicPartition::new(topic.name.clone(), number);
+    let entries = files.list(dir).map_err(|e| Error::io("list the data directory", dir, e))?;
+    let folders_of_name = entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| partition_of(&entry.name));
+    for tp in folders_of_name.filter(|tp| *tp.topic() == topic.name) {
         if belongs_to(environment, dir, topic, &tp)? {
             folders::mark_deleted(files, &**environment.random(), dir, &tp)?;
         }
