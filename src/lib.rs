@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod config;
+pub mod consumer;
 pub mod env;
 pub mod error;
 pub mod producer;

@@ -19,7 +19,7 @@ mod flush;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod producer;
-mod schema;
+pub(crate) mod schema;
 mod send_batch;
 mod target;
 
@@ -28,5 +28,5 @@ pub use delivery::Delivery;
 pub use flush::Flush;
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
-pub(crate) use schema::{SchemaHeaders, check_schema};
+pub(crate) use schema::SchemaHeaders;
 pub(crate) use target::{PartitionSet, ProducerTarget};

@@ -45,7 +45,7 @@ fn header<'a>(name: &'static str, text: Option<&'a str>) -> Option<HeaderRef<'a>
 /// Refuses a record whose headers say that the bytes under the header `name` ([`KEY_CODEC`] or
 /// [`VALUE_CODEC`]) were written by another codec than `codec`.
 #[cold]
-pub(crate) fn check_schema(headers: HeadersRef<'_>, name: &str, codec: &str) -> Result<()> {
+pub(crate) fn check(headers: HeadersRef<'_>, name: &str, codec: &str) -> Result<()> {
     let Some(found) = headers.iter().filter(|header| header.key == name).last() else { return Ok(()) };
     let text = String::from_utf8_lossy(found.value.unwrap_or_default());
     let writer = text.rsplit_once('/').map_or(&*text, |(writer, _)| writer);
@@ -72,10 +72,10 @@ mod tests {
         fields.encode(&mut bytes);
         let (record, _) = decode_record(&bytes).unwrap();
 
-        check_schema(record.headers, VALUE_CODEC, "json").unwrap();
-        check_schema(record.headers, VALUE_CODEC, "raw").unwrap();
-        check_schema(record.headers, KEY_CODEC, "utf8").unwrap();
-        let error = check_schema(record.headers, VALUE_CODEC, "utf8").unwrap_err();
+        check(record.headers, VALUE_CODEC, "json").unwrap();
+        check(record.headers, VALUE_CODEC, "raw").unwrap();
+        check(record.headers, KEY_CODEC, "utf8").unwrap();
+        let error = check(record.headers, VALUE_CODEC, "utf8").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert_eq!(error.to_string(), "written by codec json/3, but read by codec utf8");
     }
