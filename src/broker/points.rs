@@ -160,7 +160,13 @@ mod tests {
     use crate::segment::IndexLengths;
 
     fn point(offset: u64) -> RecoveryPoint {
-        RecoveryPoint { offset, segment: 0, position: 10 * offset, indexes: IndexLengths::default() }
+        RecoveryPoint {
+            offset,
+            segment: 0,
+            position: 10 * offset,
+            indexes: IndexLengths::default(),
+            generation: 0,
+        }
     }
 
     #[test]
