@@ -196,7 +196,12 @@ impl Log {
     }
 
     /// Looks whether everything below `end` is acknowledged, and registers to be woken otherwise.
-    pub(crate) fn poll_acked(&self, end: u64, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<Result<()>> {
+    pub(crate) fn poll_acked(
+        &self,
+        end: u64,
+        cx: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<Result<()>> {
         if let Some(done) = self.acked(end) {
             return Poll::Ready(done);
         }
@@ -221,6 +226,17 @@ impl Log {
             return Some(Err(e));
         }
         self.append.lock().closed_error(&self.tp).map(Err)
+    }
+
+    /// The offset behind the last record handed over, published or still staged.
+    pub(crate) fn appended_end(&self) -> u64 {
+        self.append.lock().next_offset()
+    }
+
+    /// Why nothing new will come: the log is poisoned or closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
     }
 
     /// Whether a write or sync has failed.
