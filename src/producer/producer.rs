@@ -66,7 +66,7 @@ pub(super) struct Shared<K, V> {
     pub(super) value_codec: V,
     closed: AtomicBool,
     pub(super) buffers: BufferPool,
-    /// Bytes of the last record that there was no room for.
+    /// Bytes of the last record that there was no room for; at least 1.
     refused: AtomicU64,
 }
 
@@ -93,7 +93,7 @@ impl<K, V> Producer<K, V> {
             value_codec,
             closed: AtomicBool::new(false),
             buffers: BufferPool::new(),
-            refused: AtomicU64::new(0),
+            refused: AtomicU64::new(1),
         };
         Producer { shared: Arc::new(shared) }
     }
@@ -335,7 +335,11 @@ impl<K, V> Shared<K, V> {
         }
         let value_len = encoded.value.map_or(0, <[u8]>::len);
         let partition = self.partitioner.partition(encoded.key, value_len, partitions);
-        if partition < partitions { Ok(partition) } else { Err(self.out_of_partitions(partition, partitions)) }
+        if partition < partitions {
+            Ok(partition)
+        } else {
+            Err(self.out_of_partitions(partition, partitions))
+        }
     }
 
     #[cold]
@@ -343,7 +347,10 @@ impl<K, V> Shared<K, V> {
         let partitioner = &self.partitioner;
         Error::new(
             ErrorKind::PartitionNotFound,
-            format!("{partitioner:?} chose partition {partition} of {partitions} of topic {}", self.target.topic),
+            format!(
+                "{partitioner:?} chose partition {partition} of {partitions} of topic {}",
+                self.target.topic
+            ),
         )
     }
 
@@ -408,8 +415,10 @@ impl<K, V> Shared<K, V> {
 /// One of the two ways of appending a record.
 trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery> {}
 
-impl<K, V, F> AppendOne<K, V> for F where F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
-{}
+impl<K, V, F> AppendOne<K, V> for F where
+    F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
+{
+}
 
 /// Bytes a record may take, at most.
 fn size_of_record(record: &NewRecord<'_>) -> u64 {
