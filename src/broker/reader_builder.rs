@@ -21,10 +21,10 @@ use crate::types::Offset;
 /// let clicks = broker.create_topic("clicks", TopicConfig::new())?;
 /// clicks.producer()?.send_batch(["a", "b", "c"].map(Record::new))?.wait()?;
 ///
-/// let config = ReaderConfig::new().max_records(1).crc_check(CrcCheck::Always);
+/// let config = ReaderConfig::new().max_records(500).crc_check(CrcCheck::Always);
 /// let mut reader = clicks.partition(0)?.reader_builder().config(config).start(Start::Last(2)).build()?;
 /// let records = reader.next()?.expect("two are left");
-/// assert_eq!(records.iter().count(), 1);
+/// assert_eq!(records.iter().count(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "no reader is made before build()"]
