@@ -6,6 +6,7 @@
 //! - The new segment is in the list before anything is published in it, and the old one has its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::log::Log;
 use super::settings::LogSettings;
@@ -261,7 +262,7 @@ impl Log {
     }
 }
 
-fn older_than(first: i64, now: i64, age: std::time::Duration) -> bool {
+fn older_than(first: i64, now: i64, age: Duration) -> bool {
     u128::try_from(now.saturating_sub(first)).is_ok_and(|elapsed| elapsed > age.as_millis())
 }
 
