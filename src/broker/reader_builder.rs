@@ -68,7 +68,8 @@ impl<K: Codec + Default, V: Codec + Default> ReaderBuilder<K, V> {
         partition.check()?;
         config.validate()?;
         let start = resolve(partition.log(), start)?;
-        Ok(Reader::new(partition.log().clone(), start, until, &config, codecs()))
+        let reader = Reader::new(partition.log().clone(), start, until, &config, codecs());
+        Ok(reader.keeping_open(partition.shared().clone()))
     }
 }
 
@@ -119,7 +120,9 @@ impl<K: Codec + Default, V: Codec + Default> TopicReaderBuilder<K, V> {
         let TopicReaderBuilder { topic, config, start } = self;
         topic.check()?;
         config.validate()?;
-        TopicReader::new(topic.name().clone(), topic.state.partitions().clone(), start, &config, codecs())
+        let partitions = topic.state.partitions().clone();
+        let reader = TopicReader::new(topic.name().clone(), partitions, start, &config, codecs())?;
+        Ok(reader.keeping_open(topic.shared))
     }
 }
 
