@@ -22,7 +22,7 @@ use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file};
+use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
@@ -224,7 +224,7 @@ impl Opening<'_> {
             .filter(|&&base| base < point.segment)
             .map(|&base| Segment::closed(&home, base, settings.index()))
             .collect();
-        let file = home.open(FileKind::Log, point.segment, OpenMode::CreateIfMissing)?;
+        let file = active_file(&home, point.segment)?;
         let index = match recovered.index {
             Some(index) => index,
             None => load_index(&home, point, settings.index())?,
@@ -277,6 +277,18 @@ fn lowered(state: Found, to: u64, generation: u32) -> Found {
         Found::Clean(point) if point.generation != generation => Found::Unclean(Some(start)),
         other => other,
     }
+}
+
+/// The log file of the active segment. A new one is entered in the folder durably: the flushes that follow
+/// sync only the file.
+fn active_file(home: &SegmentFiles, base: u64) -> Result<Arc<dyn File>> {
+    let path = home.path(FileKind::Log, base);
+    let existed = home.files.exists(&path).map_err(|e| Error::io("look for a segment", &path, e))?;
+    let file = home.open(FileKind::Log, base, OpenMode::CreateIfMissing)?;
+    if !existed {
+        home.sync_dir()?;
+    }
+    Ok(file)
 }
 
 /// Removes segments that lie wholly below the log start: delete-records was interrupted.
