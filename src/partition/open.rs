@@ -110,9 +110,9 @@ impl Opening<'_> {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
             manifest.truncated(to);
         }
-        if let Some(&lowest) = manifest.overlaps.first() {
+        state = lowered(state, &manifest, &bases);
+        if !manifest.overlaps.is_empty() {
             super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
-            state = lowered(state, lowest, manifest.generation);
             manifest.overlaps.clear();
             manifest.store(&*home.files, &home.dir)?;
         }
@@ -266,16 +266,23 @@ impl Opening<'_> {
     }
 }
 
-/// A state after truncations, the lowest to `to`: a point from before does not hold above it. What lies
-/// below was on the device before the truncation began, and segment `to` starts there.
-fn lowered(state: Found, to: u64, generation: u32) -> Found {
-    let start = RecoveryPoint { offset: to, segment: to, position: 0, indexes: NO_INDEXES, generation };
-    match state {
-        Found::Unclean(Some(point)) if point.generation != generation && point.offset > to => {
-            Found::Unclean(Some(start))
-        }
-        Found::Clean(point) if point.generation != generation => Found::Unclean(Some(start)),
-        other => other,
+/// A state whose point may be from before a truncation: such a point does not hold above the lowest offset
+/// truncated to. What lies below that was on the device before the truncation began.
+fn lowered(state: Found, manifest: &PartitionManifest, bases: &[u64]) -> Found {
+    let point = match state {
+        Found::Clean(point) | Found::Unclean(Some(point)) if point.generation != manifest.generation => point,
+        other => return other,
+    };
+    match manifest.lowest_truncation {
+        Some(to) if point.offset <= to => Found::Unclean(Some(point)),
+        Some(to) if bases.contains(&to) => Found::Unclean(Some(RecoveryPoint {
+            offset: to,
+            segment: to,
+            position: 0,
+            indexes: NO_INDEXES,
+            generation: manifest.generation,
+        })),
+        _ => Found::Unclean(None),
     }
 }
 
