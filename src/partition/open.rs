@@ -161,9 +161,11 @@ impl Opening<'_> {
             index: self.settings.index(),
             progress: self.progress,
         };
+        // Also above those whose records are gone: they may have been read.
+        let known = epochs.latest();
         let mut recovered = recovery.run(bases, epochs)?;
         if !new {
-            let epoch = epochs.latest().map_or(0, |(epoch, _)| epoch.saturating_add(1));
+            let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
             epochs.assign(epoch, recovered.point.offset as i64);
             recovered.report.leader_epoch = epoch;
         } else {

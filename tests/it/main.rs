@@ -1,6 +1,8 @@
 //! The suite through the public API, one module per promise, and the shape of the repository.
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod shape;
