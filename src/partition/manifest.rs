@@ -111,7 +111,8 @@ impl PartitionManifest {
             let generation = reader.get_u32()?;
             let truncated = reader.get_u8()? != 0;
             let lowest = reader.get_u64()?;
-            let overlaps = (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
+            let overlaps =
+                (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
             let truncation = truncating.then_some(offset);
             Ok(PartitionManifest {
                 topic_id,

@@ -186,7 +186,13 @@ impl Recovery<'_> {
             return Ok(*point);
         }
         if let Some(&first) = bases.first().filter(|&&first| self.deleted_below(first, point)) {
-            return Ok(RecoveryPoint { offset: first, segment: first, position: 0, indexes: NO_INDEXES, ..*point });
+            return Ok(RecoveryPoint {
+                offset: first,
+                segment: first,
+                position: 0,
+                indexes: NO_INDEXES,
+                ..*point
+            });
         }
         if !bases.contains(&point.segment) {
             return Err(Error::corrupted(&path, 0, "the segment of the recovery point is missing"));

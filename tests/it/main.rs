@@ -5,6 +5,8 @@ mod model;
 #[cfg(test)]
 mod opening;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod shape;
 #[cfg(test)]
 mod topics;
