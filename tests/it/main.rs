@@ -1,9 +1,13 @@
 //! The suite through the public API, one module per promise, and the shape of the repository.
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod observing;
 #[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
