@@ -181,6 +181,10 @@ impl Opening<'_> {
             if manifest.topic_id != self.topic_id {
                 return Err(Error::corrupted(&home.dir, 0, "the folder belongs to another topic of this name"));
             }
+            if !matches!(self.state, Found::Clean(_)) {
+                // It may be in the page cache only; what is done on its word must not outlive it.
+                manifest.store_again(files, &home.dir)?;
+            }
             return Ok(manifest);
         }
         let path = home.dir.join(METADATA_FILE);

@@ -89,7 +89,7 @@ fn crashes_while_appending_at_sync() {
 
 /// Several segments; the flush comes late, so that it has older segments to sync first.
 fn roll(situation: &'static str, level: Durability) {
-    let (cuts, rounds) = if level == Durability::Sync { (12, 6) } else { (5, 3) };
+    let (cuts, rounds) = if level == Durability::Sync { (12, 6) } else { (4, 4) };
     let mut explorer = Explorer::new(situation, Focus::First, cuts);
     let mut run = Run::new(rolling(level));
     for round in 1..=rounds {
