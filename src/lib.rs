@@ -5,6 +5,9 @@ pub mod codec;
 pub mod config;
 pub mod env;
 pub mod error;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod topic;
 pub mod types;
 
