@@ -5,11 +5,11 @@ pub mod codec;
 pub mod config;
 pub mod env;
 pub mod error;
+pub mod topic;
+pub mod types;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod topic;
-pub mod types;
 
 pub(crate) mod format;
 pub(crate) mod partition;
