@@ -7,6 +7,7 @@ pub mod env;
 pub mod error;
 pub mod topic;
 pub mod types;
+
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[doc(hidden)]
 pub mod fuzzing;
