@@ -23,6 +23,7 @@ use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
 impl Log {
     /// Raises the log start to `before` and deletes the segments wholly below it; answers the log start.
     pub(crate) fn delete_records(&self, before: u64) -> Result<u64> {
+        self.poison.check(&self.tp)?;
         let point = self.written_point().map_err(|e| self.fail(e))?;
         if before > self.high_watermark().max(self.log_start()) {
             return Err(self.out_of_range(before));
@@ -72,6 +73,7 @@ impl Log {
             return Err(self.out_of_range(to));
         }
         let mut writer = self.writer.lock();
+        self.poison.check(&self.tp)?;
         self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
         if to >= self.log_end() {
             return Ok(self.log_end());
@@ -99,13 +101,22 @@ impl Log {
 
     fn truncate_locked(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         // Nobody appends from here on: the tail is in our hands.
+        let in_place = writer.tail.is_none();
         let tail = match writer.tail.take() {
             Some(tail) => self.drain(writer, tail)?,
             None => self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?,
         };
+        if let Err(e) = self.record_truncation(to) {
+            self.append.lock().install(tail, in_place, writer);
+            return Err(e);
+        }
         drop(tail);
         self.append.lock().hold(to);
-        self.record_truncation(to)?;
+        // Half done it is no log any more, also if only the disk is full: the next opening repeats it.
+        self.truncate_recorded(to, writer).map_err(|e| self.fail_for_good(e))
+    }
+
+    fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
