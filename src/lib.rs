@@ -13,13 +13,17 @@ pub mod producer;
 pub mod testing;
 pub mod topic;
 pub mod types;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 
+pub(crate) mod cleaner;
 pub(crate) mod format;
 pub(crate) mod partition;
 pub(crate) mod segment;
 pub(crate) mod sync;
 
-pub use broker::{Broker, BrokerBuilder, Partition, Topic};
+pub use broker::{Broker, BrokerBuilder, Observer, Partition, Topic};
 pub use codec::Record;
 pub use error::{Error, ErrorKind, Result};
 pub use sync::Operation;

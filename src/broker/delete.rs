@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::folders::{self, partition_of};
 use crate::env::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::partition::PartitionManifest;
 use crate::topic::TopicManifest;
 use crate::types::TopicPartition;
@@ -45,7 +45,7 @@ fn belongs_to(
     match PartitionManifest::load(files, &folders::folder(dir, tp)) {
         Ok(manifest) => Ok(manifest.is_none_or(|manifest| manifest.topic_id == topic.id)),
         // It goes whatever it says.
-        Err(e) if e.kind() == crate::ErrorKind::Corrupted => Ok(true),
+        Err(e) if e.kind() == ErrorKind::Corrupted => Ok(true),
         Err(e) => Err(e),
     }
 }

@@ -11,7 +11,7 @@
 //! - The clean mark is gone durably before a partition is opened, hence before the first append.
 //! - The cells of the last opening are replaced only when every partition is settled and synced.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,7 +24,8 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
-use super::recovery_report::{RecoveryProgress, RecoveryReport};
+use super::progress::Progress;
+use super::recovery_report::RecoveryReport;
 use super::service::Service;
 use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
@@ -239,7 +240,7 @@ impl Recovery<'_> {
 
     fn hear(&self, tp: &TopicPartition, bytes_done: u64, bytes_total: u64) {
         if let Some(on_recovery) = &self.on_recovery {
-            on_recovery(&RecoveryProgress {
+            on_recovery(&Progress {
                 partition: tp.clone(),
                 bytes_done,
                 bytes_total: bytes_total.max(bytes_done),
@@ -279,7 +280,7 @@ impl Recovery<'_> {
     }
 }
 
-fn size_of(files: &dyn FileSystem, path: &PathBuf) -> Result<u64> {
+fn size_of(files: &dyn FileSystem, path: &Path) -> Result<u64> {
     let size = files.open(path, OpenMode::Read).and_then(|file| file.size());
     size.map_err(|e| Error::io("look at a file's size", path, e))
 }

@@ -9,7 +9,11 @@ mod misuse;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod observing;
+#[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]

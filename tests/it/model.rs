@@ -120,7 +120,8 @@ fn timestamp() -> impl Strategy<Value = i64> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let len = prop_oneof![1 => Just(None), 12 => (0..300u16).prop_map(Some), 2 => (300..3_000u16).prop_map(Some)];
+    let len =
+        prop_oneof![1 => Just(None), 12 => (0..300u16).prop_map(Some), 2 => (300..3_000u16).prop_map(Some)];
     let partition = prop_oneof![3 => Just(None), 1 => (0..4u32).prop_map(Some)];
     (proptest::option::of(0..8u8), len, 0..4u8, proptest::option::of(timestamp()), partition).prop_map(
         |(key, len, headers, timestamp, partition)| Shape { key, len, headers, timestamp, partition },

@@ -391,7 +391,10 @@ impl World {
                 let acked = partition.high_watermark().get();
                 assert!(acked >= due(LINGER), "{name}-{n}: {acked} where the linger has passed for more");
                 let flushed = partition.flushed_offset().get();
-                assert!(flushed >= due(promise), "{name}-{n}: {flushed}, but {promise:?} have passed for more");
+                assert!(
+                    flushed >= due(promise),
+                    "{name}-{n}: {flushed}, but {promise:?} have passed for more"
+                );
             }
         }
     }
@@ -447,7 +450,8 @@ impl World {
         let partition = picked.topic.partition(n as u32).unwrap();
         let start = start_of(from, picked.logs[n].sent.len() as u64);
         let expected = picked.logs[n].resolve(start, partition.high_watermark().get());
-        let config = ReaderConfig::new().max_records(most.into()).max_bytes(ByteSize::kib(1 + u64::from(most)));
+        let config =
+            ReaderConfig::new().max_records(most.into()).max_bytes(ByteSize::kib(1 + u64::from(most)));
         let built = partition.reader_builder().config(config).start(start).build();
         if let Some(error) = built.as_ref().err().filter(|_| expected.is_none()) {
             assert!(matches!(error.kind(), ErrorKind::OffsetOutOfRange { .. }), "{error}");
@@ -564,7 +568,10 @@ impl World {
         let names: Vec<String> = self.topics.keys().cloned().collect();
         if matches!(end, End::Close) {
             self.broker().close().wait().unwrap();
-            assert_eq!(self.broker().create_topic("late", TopicConfig::new()).unwrap_err().kind(), ErrorKind::Closed);
+            assert_eq!(
+                self.broker().create_topic("late", TopicConfig::new()).unwrap_err().kind(),
+                ErrorKind::Closed
+            );
         }
         let old = std::mem::take(&mut self.topics);
         let (models, handles): (Vec<_>, Vec<_>) = old
@@ -650,7 +657,11 @@ impl World {
                 }
                 (log.acked, log.flushed) = (visible, flushed);
                 let epoch = partition.leader_epoch().get();
-                assert!(epoch >= log.epoch, "{name}-{n}: the leader epoch fell to {epoch} from {}", log.epoch);
+                assert!(
+                    epoch >= log.epoch,
+                    "{name}-{n}: the leader epoch fell to {epoch} from {}",
+                    log.epoch
+                );
                 log.epoch = epoch;
             }
         }
