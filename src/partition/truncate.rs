@@ -180,32 +180,48 @@ impl Log {
         Ok(())
     }
 
-    /// Appends batches whose offsets and epochs are given (a follower's); answers the log end.
+    /// Appends batches whose offsets and epochs are given (a follower's), all of them or, where one is wrong,
+    /// none; answers the log end.
     pub(crate) fn append_follower(&self, mut bytes: &[u8]) -> Result<u64> {
+        let mut batches: Vec<super::batch_in::FinishedBatch> = Vec::new();
+        let mut next = self.append.lock().next_offset();
         while !bytes.is_empty() {
             let header = crate::format::batch::BatchHeader::parse(bytes)
                 .map_err(|e| Error::invalid_argument(format!("not a batch: {e}")).in_partition(&self.tp))?;
             let Some(batch) = bytes.get(..header.total_len()) else {
                 return Err(Error::invalid_argument("the last batch is cut off").in_partition(&self.tp));
             };
-            self.append_given(batch)?;
+            let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+            self.check_goes_on(&batch, next)?;
+            if batches.last().is_some_and(|last| last.header().leader_epoch > header.leader_epoch) {
+                return Err(Error::invalid_argument("leader epochs that fall").in_partition(&self.tp));
+            }
+            next = batch.header().last_offset() as u64 + 1;
+            batches.push(batch);
             bytes = bytes.get(header.total_len()..).unwrap_or_default();
+        }
+        for batch in batches {
+            self.append_given(batch)?;
         }
         self.seal_and_write()?;
         Ok(self.log_end())
     }
 
-    fn append_given(&self, batch: &[u8]) -> Result<()> {
-        let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+    fn append_given(&self, batch: super::batch_in::FinishedBatch) -> Result<()> {
+        // Somebody else may have appended meanwhile.
+        self.check_goes_on(&batch, self.append.lock().next_offset())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
-        let next = self.append.lock().next_offset();
-        let continuous = base == next || (base > next && self.manifest.lock().compacted);
-        if !continuous {
-            let why = format!("batch at offset {base} where the log ends at {next}");
-            return Err(Error::invalid_argument(why).in_partition(&self.tp));
-        }
         self.take_epoch(epoch, base)?;
         self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+    }
+
+    fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {
+        let base = batch.header().base_offset as u64;
+        if base == next || (base > next && self.manifest.lock().compacted) {
+            return Ok(());
+        }
+        let why = format!("batch at offset {base} where the log ends at {next}");
+        Err(Error::invalid_argument(why).in_partition(&self.tp))
     }
 
     /// Notes a leader's epoch, durably, before its first batch. One of ours without a record gives way.

@@ -5,6 +5,8 @@ mod assertions;
 #[cfg(test)]
 mod executors;
 #[cfg(test)]
+mod misuse;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod observing;
