@@ -117,7 +117,8 @@ impl Cursor {
 
     fn at_end(&self) -> Result<Option<Chunk>> {
         // What a truncation or a recreation has taken back is not there to wait for.
-        if self.next > self.log.log_end() || self.next < self.log.log_start() {
+        let beyond = self.next > self.log.log_end() && self.next > self.log.appended_end();
+        if beyond || self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
         Ok(None)
