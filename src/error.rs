@@ -151,6 +151,19 @@ impl Error {
         }))
     }
 
+    /// The same error for one more who asks; its source becomes text.
+    pub(crate) fn again(&self) -> Error {
+        let inner = &*self.0;
+        Error(Box::new(Inner {
+            kind: inner.kind,
+            message: inner.message.clone(),
+            topic_partition: inner.topic_partition.clone(),
+            offset: inner.offset,
+            path: inner.path.clone(),
+            source: inner.source.as_ref().map(|source| source.to_string().into()),
+        }))
+    }
+
     pub(crate) fn in_partition(mut self, tp: &TopicPartition) -> Error {
         self.0.topic_partition.get_or_insert_with(|| tp.clone());
         self

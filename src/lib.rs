@@ -3,8 +3,10 @@
 
 pub mod codec;
 pub mod config;
+pub mod consumer;
 pub mod env;
 pub mod error;
+pub mod producer;
 pub mod topic;
 pub mod types;
 

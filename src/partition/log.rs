@@ -223,6 +223,17 @@ impl Log {
         self.append.lock().closed_error(&self.tp).map(Err)
     }
 
+    /// The offset behind the last record handed over, published or still staged.
+    pub(crate) fn appended_end(&self) -> u64 {
+        self.append.lock().next_offset()
+    }
+
+    /// Why nothing new will come: the log is poisoned or closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
+    }
+
     /// Whether a write or sync has failed.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poison.is_set()

@@ -29,14 +29,17 @@ mod staging;
 mod truncate;
 mod watermarks;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use append::{Appended, Patience};
 pub(crate) use attendant::{Attendant, Unattended};
 pub(crate) use batch_in::{Assign, FinishedBatch};
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;
-pub(crate) use cursor::{Chunk, ChunkRecords, ChunkRun, Cursor, ReadLimits};
+pub(crate) use cursor::{Chunk, ChunkRecord, ChunkRecords, ChunkRun, Cursor, ReadLimits};
 pub(crate) use log::{Log, LogParts};
 pub(crate) use manifest::PartitionManifest;
-pub(crate) use open::{OpenLog, Opening};
+pub(crate) use open::{Found, OpenLog, Opening};
 pub(crate) use recover::PartitionRecovery;
 pub(crate) use settings::LogSettings;

@@ -119,8 +119,8 @@ impl Opening<'_> {
         drop_below_start(&home, &mut bases, manifest.log_start)?;
         let clean = match state {
             Found::Clean(point) if fits(&home, &bases, &point)? => Some(point),
-            Found::Clean(_) => {
-                state = Found::Unclean(None);
+            Found::Clean(point) => {
+                state = Found::Unclean(Some(point));
                 None
             }
             _ => None,
@@ -240,7 +240,10 @@ impl Opening<'_> {
             segment.load_times()?;
         }
         segments.push(segment.clone());
-        let tail = Tail::new(segment.clone(), writer, point.position, point.offset, active.max_len);
+        let mut tail = Tail::new(segment.clone(), writer, point.position, point.offset, active.max_len);
+        if let Some(cell) = &self.cell {
+            tail = tail.with_cell(cell.clone(), self.topic_id, self.tp.partition());
+        }
         let log = Log::new(LogParts {
             segment,
             tp: self.tp,

@@ -1,0 +1,224 @@
+//! A bounded chunk of records, handed out at once.
+//!
+//! ```text
+//!   Records: | part: partition 3, offsets 40..97 | part: partition 0, offsets 7..9 | ...
+//!              pins its segment                     each partition at most once
+//! ```
+//!
+//! Invariants
+//! - Iterating decodes as it goes and allocates nothing.
+//! - Damage met on the way is one view that carries the error, and the last one.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::codecs::Codecs;
+use super::owned::OwnedRecord;
+use super::record_view::RecordView;
+use crate::codec::Raw;
+use crate::error::{Error, Result};
+use crate::partition::{Chunk, ChunkRecords};
+use crate::types::{Offset, TopicPartition};
+
+/// Records read at once, in order within each partition. They pin what they lend: the bytes stay where
+/// they are, whatever retention and deletion do, until this is dropped.
+///
+/// ```
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.create_topic("clicks", TopicConfig::new())?;
+/// topic.producer()?.send_batch(["/home", "/news"].map(Record::new))?.wait()?;
+///
+/// let mut reader = topic.partition(0)?.read(..)?;
+/// while let Some(records) = reader.next()? {
+///     for record in &records {
+///         println!("{} {:?}", record.offset(), record.value()?);
+///     }
+///     assert_eq!(records.next_offset(0).map(Offset::get), Some(2));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Records<K = Raw, V = Raw> {
+    codecs: Arc<Codecs<K, V>>,
+    first: Option<Part>,
+    rest: Vec<Part>,
+    /// What was found to be wrong while iterating.
+    damage: OnceLock<Error>,
+}
+
+/// The records of one partition.
+#[derive(Debug)]
+pub(super) struct Part {
+    topic_partition: TopicPartition,
+    chunk: Chunk,
+    /// No record before it.
+    from: u64,
+    /// No record from here on.
+    next_offset: u64,
+}
+
+impl Part {
+    /// A chunk of a partition, read at offset `from`; the reader goes on at `next_offset`.
+    pub(super) fn new(topic_partition: TopicPartition, chunk: Chunk, from: u64, next_offset: u64) -> Part {
+        Part { topic_partition, chunk, from, next_offset }
+    }
+
+    #[inline]
+    pub(super) fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    fn iter(&self) -> Walk<'_> {
+        Walk { part: self, records: self.chunk.iter() }
+    }
+}
+
+impl<K, V> Records<K, V> {
+    /// No records.
+    pub(super) fn none(codecs: &Arc<Codecs<K, V>>) -> Records<K, V> {
+        Records { codecs: Arc::clone(codecs), first: None, rest: Vec::new(), damage: OnceLock::new() }
+    }
+
+    /// Those of one partition.
+    pub(super) fn of(codecs: &Arc<Codecs<K, V>>, part: Part) -> Records<K, V> {
+        Records { first: Some(part), ..Records::none(codecs) }
+    }
+
+    pub(super) fn push(&mut self, part: Part) {
+        match &self.first {
+            None => self.first = Some(part),
+            Some(_) => self.rest.push(part),
+        }
+    }
+
+    pub(super) fn has_parts(&self) -> bool {
+        self.first.is_some()
+    }
+
+    #[inline]
+    pub(super) fn codecs(&self) -> &Codecs<K, V> {
+        &self.codecs
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// Whether there are none: nothing came while a `poll` waited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Bytes of the log that are lent: the records with their batches' overhead, compressed or not as they
+    /// are stored.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.parts().map(|part| part.chunk.bytes()).sum()
+    }
+
+    /// The offset at which reading this partition goes on; `None` if there is nothing of it here.
+    #[must_use]
+    pub fn next_offset(&self, partition: u32) -> Option<Offset> {
+        let mine = self.parts().find(|part| part.topic_partition.partition() == partition);
+        mine.map(|part| Offset::of(part.next_offset))
+    }
+
+    /// The records, one after the other, in order within each partition. A record whose bytes are
+    /// damaged is the last one, and answers its questions with the error.
+    #[must_use]
+    #[inline]
+    pub fn iter(&self) -> RecordsIter<'_, K, V> {
+        RecordsIter { records: self, walk: self.first.as_ref().map(Part::iter), rest: self.rest.iter(), expected: None }
+    }
+
+    /// Copies that pin nothing.
+    ///
+    /// # Errors
+    /// `Corrupted` if one of them is damaged.
+    pub fn to_owned_records(&self) -> Result<Vec<OwnedRecord>> {
+        self.iter().map(RecordView::to_owned).collect()
+    }
+}
+
+impl<'a, K, V> IntoIterator for &'a Records<K, V> {
+    type Item = RecordView<'a, K, V>;
+    type IntoIter = RecordsIter<'a, K, V>;
+
+    #[inline]
+    fn into_iter(self) -> RecordsIter<'a, K, V> {
+        self.iter()
+    }
+}
+
+impl<K, V> fmt::Debug for Records<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for part in self.parts() {
+            map.entry(&format_args!("{}", part.topic_partition), &(part.from..part.next_offset));
+        }
+        map.finish()
+    }
+}
+
+/// The records of [`Records`].
+pub struct RecordsIter<'a, K = Raw, V = Raw> {
+    records: &'a Records<K, V>,
+    /// `None` at the end.
+    walk: Option<Walk<'a>>,
+    rest: std::slice::Iter<'a, Part>,
+    /// The offset behind the last record, if there was one in this part.
+    expected: Option<u64>,
+}
+
+/// A part and the place in it.
+struct Walk<'a> {
+    part: &'a Part,
+    records: ChunkRecords<'a>,
+}
+
+impl<'a, K, V> Iterator for RecordsIter<'a, K, V> {
+    type Item = RecordView<'a, K, V>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordView<'a, K, V>> {
+        loop {
+            let walk = self.walk.as_mut()?;
+            match walk.records.next() {
+                Some(Ok(record)) => {
+                    self.expected = Some(record.offset + 1);
+                    return Some(RecordView::new(self.records, walk.part, record));
+                }
+                Some(Err(damage)) => return self.end_damaged(damage),
+                None => self.next_part(),
+            }
+        }
+    }
+}
+
+impl<'a, K, V> RecordsIter<'a, K, V> {
+    #[cold]
+    fn next_part(&mut self) {
+        self.walk = self.rest.next().map(Part::iter);
+        self.expected = None;
+    }
+
+    #[cold]
+    fn end_damaged(&mut self, damage: Error) -> Option<RecordView<'a, K, V>> {
+        let part = self.walk.take()?.part;
+        let offset = self.expected.unwrap_or(part.from);
+        let damage = damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset));
+        let damage = self.records.damage.get_or_init(|| damage);
+        Some(RecordView::damaged(self.records, part, offset, damage))
+    }
+}
+
+impl<K, V> std::iter::FusedIterator for RecordsIter<'_, K, V> {}
+
+impl<K, V> fmt::Debug for RecordsIter<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordsIter").field("records", &self.records).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! Where reading begins, as an offset of one partition.
+//!
+//! Invariant: an offset that is answered could be read from when it was asked for.
+
+use std::sync::Arc;
+
+use crate::config::Start;
+use crate::error::{Error, ErrorKind, Result};
+use crate::partition::Log;
+use crate::types::Offset;
+
+impl From<Offset> for Start {
+    fn from(offset: Offset) -> Start {
+        Start::Offset(offset)
+    }
+}
+
+/// The offset that `start` means in this partition now.
+///
+/// Errors: `OffsetOutOfRange` for an offset outside the log; those of reading for a timestamp.
+pub(crate) fn resolve(log: &Arc<Log>, start: Start) -> Result<u64> {
+    let (earliest, latest) = (log.log_start(), log.high_watermark());
+    match start {
+        Start::Earliest => Ok(earliest),
+        Start::Latest => Ok(latest),
+        Start::Offset(offset) if offset.get() < earliest || offset.get() > latest.max(log.appended_end()) => {
+            Err(out_of_range(log, offset, earliest, latest))
+        }
+        Start::Offset(offset) => Ok(offset.get()),
+        Start::Timestamp(timestamp) => {
+            let found = log.offset_for_timestamp(timestamp.millis())?;
+            Ok(found.map_or(latest, |(offset, _)| offset))
+        }
+        Start::Last(count) => Ok(latest.saturating_sub(count).max(earliest)),
+    }
+}
+
+fn out_of_range(log: &Log, requested: Offset, earliest: u64, latest: u64) -> Error {
+    let kind = ErrorKind::OffsetOutOfRange {
+        requested,
+        earliest: Offset::of(earliest),
+        latest: Offset::of(latest),
+    };
+    Error::new(kind, format!("the log holds offsets {earliest} to {latest}"))
+        .in_partition(log.topic_partition())
+        .at_offset(requested)
+}

@@ -1,0 +1,6 @@
+//! White-box tests of a partition on the simulated disk.
+
+mod basics;
+mod harness;
+mod reading;
+mod recovery;

@@ -1,0 +1,97 @@
+//! Buffers for what codecs write, used again.
+//!
+//! Invariants
+//! - Codecs that lend their value's own bytes never cost more here than one load: no buffer is fetched
+//!   before a codec has written to one.
+//! - What is kept is bounded in number and in size.
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// The most buffers kept: about as many as threads that send at once.
+const KEPT: usize = 16;
+/// A buffer that grew beyond this many bytes is not kept.
+const KEPT_SIZE: usize = 1 << 20;
+
+/// A key's and a value's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+}
+
+/// Buffers that nobody uses right now.
+#[derive(Debug)]
+pub(super) struct BufferPool {
+    /// Whether a codec has ever written to a buffer.
+    written: AtomicBool,
+    spare: Mutex<Vec<Buffers>>,
+}
+
+impl BufferPool {
+    pub(super) fn new() -> BufferPool {
+        BufferPool { written: AtomicBool::new(false), spare: Mutex::new(Vec::new()) }
+    }
+
+    /// Buffers, empty or not.
+    #[inline]
+    pub(super) fn take(&self) -> Buffers {
+        if self.written.load(Ordering::Relaxed) { self.take_spare() } else { Buffers::default() }
+    }
+
+    /// Keeps buffers for the next `take`.
+    #[inline]
+    pub(super) fn give(&self, buffers: Buffers) {
+        if buffers.key.capacity() | buffers.value.capacity() != 0 {
+            self.keep(buffers);
+        }
+    }
+
+    fn take_spare(&self) -> Buffers {
+        self.spare.try_lock().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
+
+    fn keep(&self, buffers: Buffers) {
+        if buffers.key.capacity().max(buffers.value.capacity()) > KEPT_SIZE {
+            return;
+        }
+        if !self.written.load(Ordering::Relaxed) {
+            self.written.store(true, Ordering::Relaxed);
+        }
+        if let Some(mut spare) = self.spare.try_lock() {
+            if spare.len() < KEPT {
+                spare.push(buffers);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_was_written_to_comes_back() {
+        let pool = BufferPool::new();
+        pool.give(pool.take());
+        assert!(pool.spare.lock().is_empty(), "nothing was written: nothing is kept");
+
+        let mut buffers = pool.take();
+        buffers.value.extend_from_slice(&[7; 1000]);
+        pool.give(buffers);
+        assert!(pool.take().value.capacity() >= 1000);
+        assert_eq!(pool.take().value.capacity(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let pool = BufferPool::new();
+        for _ in 0..100 {
+            pool.give(Buffers { key: Vec::with_capacity(8), value: Vec::new() });
+        }
+        assert_eq!(pool.spare.lock().len(), KEPT);
+        pool.spare.lock().clear();
+        pool.give(Buffers { key: Vec::new(), value: Vec::with_capacity(KEPT_SIZE + 1) });
+        assert!(pool.spare.lock().is_empty());
+    }
+}

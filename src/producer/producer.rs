@@ -1,0 +1,475 @@
+//! The producer: takes records, chooses their partition and hands them to its log.
+//!
+//! Invariants
+//! - A closed producer takes nothing more, through whichever of its clones.
+//! - Nothing is staged here: what `send` answered for is in the log's hands, so dropping loses nothing.
+//! - A codec or partitioner that fails has changed nothing in the log.
+//!
+//! ```text
+//!   send:      try once, without a look at the clock -- no room --> wait until max_block has passed
+//!   try_send:  try once                              -- no room --> Backpressure;  ready() waits for room
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::acknowledgement::Acknowledgement;
+use super::batch_delivery::BatchDelivery;
+use super::buffers::{BufferPool, Buffers};
+use super::delivery::Delivery;
+use super::flush::Flush;
+use super::metadata::RecordMetadata;
+use super::send_batch::BatchSender;
+use super::target::ProducerTarget;
+use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Raw, Record};
+use crate::config::{Acks, ProducerConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::record::HeaderRef;
+use crate::partition::{Log, Patience};
+use crate::segment::NewRecord;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Operation, WaitKey};
+use crate::topic::Partitioner;
+use crate::types::{Offset, Timestamp, TopicName};
+
+/// Sends records to a topic. Cheap to clone; clones are the same producer, and threads may share it.
+///
+/// ```
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.create_topic("clicks", TopicConfig::new().partitions(3))?;
+/// let producer = topic.producer()?;
+///
+/// let delivery = producer.send(Record::new(b"/home").key(b"alice").header("ua", b"curl"))?;
+/// let stored = delivery.wait()?; // now as durable as the topic promises
+/// println!("partition {} offset {}", stored.partition(), stored.offset());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Records with the same key go to the same partition, by Kafka's own hash; a record may name its
+/// partition, and a partitioner of your own may be given to the producer's builder. (It is not asked where
+/// the topic has one partition only.)
+pub struct Producer<K = Raw, V = Raw> {
+    shared: Arc<Shared<K, V>>,
+}
+
+pub(super) struct Shared<K, V> {
+    pub(super) target: ProducerTarget,
+    acks: Acks,
+    max_block: Duration,
+    partitioner: Arc<dyn Partitioner>,
+    pub(super) key_codec: K,
+    pub(super) value_codec: V,
+    closed: AtomicBool,
+    pub(super) buffers: BufferPool,
+    /// Bytes of the last record that there was no room for.
+    refused: AtomicU64,
+}
+
+/// What a record takes beside its key, value and headers, at most: its deltas and lengths, and the header
+/// of the batch that it may open.
+const RECORD_OVERHEAD: u64 = 128;
+
+impl<K, V> Producer<K, V> {
+    /// A producer for `target`. The settings have been validated.
+    pub(crate) fn new(
+        target: ProducerTarget,
+        config: &ProducerConfig,
+        partitioner: Arc<dyn Partitioner>,
+        key_codec: K,
+        value_codec: V,
+    ) -> Producer<K, V> {
+        let max_block = config.max_block_duration().unwrap_or(target.max_block);
+        let shared = Shared {
+            target,
+            acks: config.acks_level(),
+            max_block,
+            partitioner,
+            key_codec,
+            value_codec,
+            closed: AtomicBool::new(false),
+            buffers: BufferPool::new(),
+            refused: AtomicU64::new(0),
+        };
+        Producer { shared: Arc::new(shared) }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.shared.target.topic
+    }
+
+    /// How many partitions the topic has now.
+    #[must_use]
+    pub fn partition_count(&self) -> u32 {
+        self.shared.target.partitions.count()
+    }
+
+    /// Sends a record. It has its place when this returns; the [`Delivery`] tells when it is as durable as
+    /// the topic promises. Waits for room, for at most `max_block`.
+    ///
+    /// ```
+    /// use millpond::ErrorKind;
+    /// use millpond::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// let producer = broker.create_topic("clicks", TopicConfig::new())?.producer()?;
+    /// assert_eq!(producer.send(Record::new("/home"))?.wait()?.offset(), Offset::ZERO);
+    ///
+    /// let error = producer.send(Record::new("/home").partition(7)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TimedOut` without room; `RecordTooLarge`; `PartitionNotFound` for a partition that the topic does
+    /// not have; `Codec` from the codecs; `InvalidArgument` for a tombstone without a key; `Closed`;
+    /// `StorageFull`, `Io`, `Poisoned` from the disk. The record is not in the log then.
+    #[doc(alias = "produce")]
+    #[inline]
+    pub fn send<RV, RK>(&self, record: Record<'_, RV, RK>) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        self.shared.send(&record, Shared::append)
+    }
+
+    /// Sends a record if there is room for it now.
+    ///
+    /// ```
+    /// use millpond::ErrorKind;
+    /// use millpond::prelude::*;
+    ///
+    /// async fn log_visits(producer: &Producer, pages: &[String]) -> millpond::Result<()> {
+    ///     for page in pages {
+    ///         loop {
+    ///             match producer.try_send(Record::new(page)) {
+    ///                 Err(error) if error.kind() == ErrorKind::Backpressure => producer.ready().await?,
+    ///                 sent => break drop(sent?), // its delivery is not looked at: the flush tells
+    ///             }
+    ///         }
+    ///     }
+    ///     producer.flush().await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `Backpressure` without room; else as [`send`](Producer::send).
+    pub fn try_send<RV, RK>(&self, record: Record<'_, RV, RK>) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        self.shared.send(&record, Shared::try_append)
+    }
+
+    /// Sends records in batches of their own: one for each partition touched, encoded before the log is
+    /// locked. A batch is handed over when it has grown to the topic's batch size or 1 MiB, whichever is
+    /// more (but never more than a segment), and another begun, so that `records` may be a stream of any length.
+    ///
+    /// ```
+    /// use millpond::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// let producer = broker.create_topic("clicks", TopicConfig::new())?.producer()?;
+    /// let lines = "/home\n/news\n/home".lines();
+    /// let batches = producer.send_batch(lines.map(Record::new))?.wait()?;
+    /// assert_eq!(batches[0].count(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Producer::send), where nothing has been handed over yet. After that the error is told by
+    /// the [`BatchDelivery`], which lists what was handed over.
+    pub fn send_batch<'a, RV, RK, I>(&self, records: I) -> Result<BatchDelivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+        I: IntoIterator<Item = Record<'a, RV, RK>>,
+    {
+        let mut sender = BatchSender::new(&self.shared);
+        let mut records = records.into_iter();
+        let sent = records.try_for_each(|record| sender.add(&record));
+        sender.finish(sent)
+    }
+
+    /// Waits for room, after [`try_send`](Producer::try_send) found none. It finishes at once where there is
+    /// room; that there still is when the next record comes, nobody can promise.
+    ///
+    /// # Errors
+    /// `Closed` if the producer was closed.
+    pub fn ready(&self) -> Operation<()>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        let Some(log) = self.shared.target.partitions.get(0).cloned() else {
+            return Operation::finished(self.shared.check_open());
+        };
+        let clock = Arc::clone(log.clock());
+        let mut room = RoomWait { shared: Arc::clone(&self.shared), log, key: None };
+        Operation::new(Arc::new(move || clock.monotonic()), move |context| room.poll(context))
+    }
+
+    /// Brings everything sent before to where the topic promises it to be: of this producer, and of any
+    /// other of the topic.
+    ///
+    /// # Errors
+    /// Told by the operation: see [`Flush::wait`].
+    pub fn flush(&self) -> Flush {
+        Flush::start(&self.shared.target.partitions)
+    }
+
+    /// Takes no more records, through any clone, and flushes those that were sent. Dropping a producer
+    /// without closing it loses nothing either; it only does not tell.
+    ///
+    /// ```
+    /// use millpond::ErrorKind;
+    /// use millpond::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// let producer = broker.create_topic("clicks", TopicConfig::new())?.producer()?;
+    /// let delivery = producer.send(Record::new("/home"))?;
+    /// producer.close().wait()?;
+    /// assert_eq!(delivery.wait()?.offset(), Offset::ZERO);
+    /// assert_eq!(producer.send(Record::new("/news")).unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Told by the operation: see [`Flush::wait`].
+    pub fn close(&self) -> Flush {
+        self.shared.closed.store(true, Ordering::Release);
+        if let Some(log) = self.shared.target.partitions.get(0) {
+            // Whoever waits for room here looks up and finds the producer closed.
+            log.budget().waiters().wake_all();
+        }
+        self.flush()
+    }
+}
+
+impl<K, V> Shared<K, V> {
+    #[inline]
+    fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, append: impl AppendOne<K, V>) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        self.check_open()?;
+        let mut buffers = self.buffers.take();
+        let sent = self.encode_and_append(record, &mut buffers, append);
+        self.buffers.give(buffers);
+        sent
+    }
+
+    #[inline]
+    fn encode_and_append<RV, RK>(
+        &self,
+        record: &Record<'_, RV, RK>,
+        buffers: &mut Buffers,
+        append: impl AppendOne<K, V>,
+    ) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        let encoded =
+            record.encode(&self.key_codec, &self.value_codec, &mut buffers.key, &mut buffers.value)?;
+        let partition = self.partition_for(record.given_partition(), &encoded)?;
+        let log = self.target.partition(partition)?;
+        let timestamp = record.given_timestamp().unwrap_or_else(|| log.clock().now());
+        let EncodedRecord { key, value } = encoded;
+        if record.headers().is_empty() && self.target.schema.is_none() {
+            let new = NewRecord { timestamp: timestamp.millis(), key, value, headers: &[] };
+            return append(self, log, partition, &new);
+        }
+        self.with_headers(record.headers(), |headers| {
+            append(self, log, partition, &NewRecord { timestamp: timestamp.millis(), key, value, headers })
+        })
+    }
+
+    /// Lends the record's headers, and the producer's own, in the log's form.
+    pub(super) fn with_headers<R>(
+        &self,
+        given: &[(&str, Option<&[u8]>)],
+        then: impl FnOnce(&[HeaderRef<'_>]) -> R,
+    ) -> R {
+        const FEW: usize = 8;
+        let own = self.target.schema.iter().flat_map(|schema| schema.iter());
+        let mut headers = given.iter().map(|&(key, value)| HeaderRef { key, value }).chain(own);
+        let mut few = [HeaderRef { key: "", value: None }; FEW];
+        let mut count = 0;
+        for (place, header) in few.iter_mut().zip(&mut headers) {
+            *place = header;
+            count += 1;
+        }
+        match headers.next() {
+            None => then(&few[..count]),
+            Some(next) => {
+                let mut many = few.to_vec();
+                many.push(next);
+                many.extend(headers);
+                then(&many)
+            }
+        }
+    }
+
+    /// The record's partition: its own wish, else the partitioner's.
+    #[inline]
+    pub(super) fn partition_for(&self, given: Option<u32>, encoded: &EncodedRecord<'_>) -> Result<u32> {
+        if let Some(partition) = given {
+            return Ok(partition);
+        }
+        let partitions = self.target.partitions.count();
+        if partitions == 1 {
+            return Ok(0);
+        }
+        let value_len = encoded.value.map_or(0, <[u8]>::len);
+        let partition = self.partitioner.partition(encoded.key, value_len, partitions);
+        if partition < partitions { Ok(partition) } else { Err(self.out_of_partitions(partition, partitions)) }
+    }
+
+    #[cold]
+    fn out_of_partitions(&self, partition: u32, partitions: u32) -> Error {
+        let partitioner = &self.partitioner;
+        Error::new(
+            ErrorKind::PartitionNotFound,
+            format!("{partitioner:?} chose partition {partition} of {partitions} of topic {}", self.target.topic),
+        )
+    }
+
+    /// Appends, waiting for room.
+    #[inline]
+    fn append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>) -> Result<Delivery> {
+        let appended = match log.append(record, Patience::No) {
+            Err(error) if error.kind() == ErrorKind::Backpressure => {
+                self.patiently(log, |patience| log.append(record, patience))?
+            }
+            appended => appended?,
+        };
+        Ok(self.delivery(log, partition, appended.offset, appended.timestamp, appended.settled))
+    }
+
+    /// Appends, if there is room.
+    fn try_append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>) -> Result<Delivery> {
+        let appended = log.append(record, Patience::No).map_err(|error| {
+            if error.kind() == ErrorKind::Backpressure {
+                self.refused.store(size_of_record(record), Ordering::Relaxed);
+            }
+            error
+        })?;
+        Ok(self.delivery(log, partition, appended.offset, appended.timestamp, appended.settled))
+    }
+
+    /// Appends, waiting for room until `max_block` has passed.
+    #[cold]
+    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+        let deadline = log.clock().monotonic().saturating_add(self.max_block);
+        append(Patience::Until(deadline)).map_err(|error| {
+            if error.kind() != ErrorKind::Backpressure {
+                return error;
+            }
+            let message = format!("there was no room within {:?}", self.max_block);
+            Error::new(ErrorKind::TimedOut, message).in_partition(log.topic_partition()).caused_by(error)
+        })
+    }
+
+    #[inline]
+    fn delivery(&self, log: &Arc<Log>, partition: u32, offset: u64, millis: i64, settled: bool) -> Delivery {
+        let offset = Offset::of(offset);
+        let metadata = RecordMetadata::new(partition, offset, Timestamp::from_millis(millis));
+        let outstanding = if settled { None } else { self.outstanding(log, offset.next().get()) };
+        Delivery::new(metadata, outstanding)
+    }
+
+    /// What a delivery of everything below `end` must wait for.
+    pub(super) fn outstanding(&self, log: &Arc<Log>, end: u64) -> Option<Acknowledgement> {
+        match self.acks {
+            Acks::None => None,
+            _ => Some(Acknowledgement::new(Arc::clone(log), end)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::closed("the producer")) } else { Ok(()) }
+    }
+}
+
+/// One of the two ways of appending a record.
+trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery> {}
+
+impl<K, V, F> AppendOne<K, V> for F where F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
+{}
+
+/// Bytes a record may take, at most.
+fn size_of_record(record: &NewRecord<'_>) -> u64 {
+    let of = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len) as u64;
+    let headers = record.headers.iter().map(|header| header.key.len() as u64 + of(header.value) + 10);
+    RECORD_OVERHEAD + of(record.key) + of(record.value) + headers.sum::<u64>()
+}
+
+/// Waits until there is room for the record that was refused.
+struct RoomWait<K, V> {
+    shared: Arc<Shared<K, V>>,
+    log: Arc<Log>,
+    key: Option<WaitKey>,
+}
+
+impl<K, V> RoomWait<K, V> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(done) = self.done() {
+            return Poll::Ready(done);
+        }
+        self.log.budget().waiters().register(&mut self.key, context.waker());
+        match self.done() {
+            Some(done) => Poll::Ready(done),
+            None => Poll::Pending,
+        }
+    }
+
+    fn done(&self) -> Option<Result<()>> {
+        if let Err(closed) = self.shared.check_open() {
+            return Some(Err(closed));
+        }
+        let budget = self.log.budget();
+        let used = budget.used();
+        let needed = used.saturating_add(self.shared.refused.load(Ordering::Relaxed));
+        // The log's own error is told by the next `try_send`.
+        let room = used == 0 || needed <= budget.limit() || self.log.check_open().is_err();
+        room.then_some(Ok(()))
+    }
+}
+
+impl<K, V> Drop for RoomWait<K, V> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.log.budget().waiters().cancel(key);
+        }
+    }
+}
+
+impl<K, V> Clone for Producer<K, V> {
+    fn clone(&self) -> Producer<K, V> {
+        Producer { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K, V> fmt::Debug for Producer<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("topic", &self.shared.target.topic)
+            .field("acks", &self.shared.acks)
+            .field("closed", &self.shared.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
