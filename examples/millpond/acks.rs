@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 
-use millpond::Delivery;
+use millpond::producer::Delivery;
 
 use crate::failure::{Failure, Outcome};
 

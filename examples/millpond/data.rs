@@ -3,15 +3,8 @@
 use std::path::Path;
 
 use millpond::TopicName;
-use millpond::observer::Observer;
 
 use crate::failure::{Failure, Outcome};
-
-/// Looks at a directory, which must be there, without taking its lock or writing to it.
-pub(crate) fn observe(data: &Path) -> Outcome<Observer> {
-    must_exist(data)?;
-    Ok(Observer::open(data)?)
-}
 
 /// A command that only reads does not make a directory that was spelled wrong.
 pub(crate) fn must_exist(data: &Path) -> Outcome<()> {

@@ -11,7 +11,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use millpond::RecordView;
+use millpond::consumer::RecordView;
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use millpond::config::{Compression, Durability};
 use millpond::prelude::*;
-use millpond::{ErrorKind, Producer, Topic};
+use millpond::ErrorKind;
+use millpond::producer::Delivery;
 
 use crate::acks::{Acks, Sink};
 use crate::data::check_topic;

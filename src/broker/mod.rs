@@ -22,6 +22,7 @@ mod close;
 mod delete;
 mod description;
 mod folders;
+mod log_file;
 mod manifest;
 mod open;
 mod open_partition;
@@ -38,6 +39,7 @@ mod topic_state;
 
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
+pub use log_file::{LogFile, LoggedBatch, LoggedRecord};
 pub use description::{PartitionDescription, TopicDescription};
 pub use partition::Partition;
 pub use producer_builder::ProducerBuilder;
