@@ -107,13 +107,13 @@ impl Bench {
         let watch = Stopwatch::start();
         let mut reader = topic.partition(0)?.reader(Start::Latest)?;
         let producer = topic.producer()?;
-        let clock = watch.clone();
+        
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || -> millpond::Result<()> {
                 // The reader ends when nobody listens any more.
                 loop {
                     let records = reader.poll().wait()?;
-                    let now = clock.elapsed();
+                    let now = watch.elapsed();
                     for _ in &records {
                         if told.send(now).is_err() {
                             return Ok(());

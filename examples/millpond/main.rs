@@ -31,6 +31,7 @@ mod progress;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use failure::{DONE, Failure, Outcome};
 
@@ -85,6 +86,9 @@ fn parse() -> Outcome<Option<Cli>> {
     if !error.use_stderr() {
         error.print().map_err(|e| Failure::output(&e))?;
         return Ok(None);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Err(Failure::Usage("no subcommand was given (try --help)".into()));
     }
     // The first paragraph says what is wrong; the rest is advice of several lines.
     let text = error.render().to_string();

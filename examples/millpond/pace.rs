@@ -3,34 +3,29 @@
 //! Invariant: a pace is kept over the whole run, so a delay is caught up with.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
-
-use millpond::env::{Clock, Environment};
+use std::time::{Duration, Instant};
 
 /// Time since it was made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch {
-    clock: Arc<dyn Clock>,
-    start: Duration,
+    start: Instant,
 }
 
 impl Stopwatch {
     /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "the library's clock is coarser than what is measured here")]
     pub(crate) fn start() -> Stopwatch {
-        let clock = Environment::system().clock().clone();
-        let start = clock.monotonic();
-        Stopwatch { clock, start }
+        Stopwatch { start: Instant::now() }
     }
 
     /// The time since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.clock.monotonic().saturating_sub(self.start)
+    pub(crate) fn elapsed(self) -> Duration {
+        self.start.elapsed()
     }
 
     /// Waits until this much time has passed since the start.
-    pub(crate) fn wait_until(&self, due: Duration) {
+    pub(crate) fn wait_until(self, due: Duration) {
         loop {
             let left = due.saturating_sub(self.elapsed());
             if left.is_zero() {

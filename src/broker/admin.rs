@@ -163,7 +163,8 @@ impl Broker {
         let old = topic.manifest();
         let count = old.config.partition_count();
         if total <= count && old.ready == count {
-            let message = format!("topic {} has {count} partitions already; {total} is no more", topic.name());
+            let message =
+                format!("topic {} has {count} partitions already; {total} is no more", topic.name());
             return Err(Error::invalid_argument(message));
         }
         let config = old.config.clone().partitions(total.max(count));

@@ -49,7 +49,11 @@ pub(crate) struct CellFile {
 impl CellFile {
     /// Makes a file with room for `partitions` and as many again; `None` where there are no maps or
     /// where the disk is full.
-    pub(crate) fn create(environment: &Environment, dir: &Path, partitions: usize) -> Result<Option<CellFile>> {
+    pub(crate) fn create(
+        environment: &Environment,
+        dir: &Path,
+        partitions: usize,
+    ) -> Result<Option<CellFile>> {
         let files = &**environment.files();
         let path = dir.join(CELLS);
         let temporary = with_suffix(&path, "tmp");

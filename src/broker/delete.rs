@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::folders::{self, partition_of};
 use crate::env::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::partition::PartitionManifest;
 use crate::topic::TopicManifest;
 use crate::types::TopicPartition;
@@ -21,7 +21,8 @@ use crate::types::TopicPartition;
 pub(super) fn finish(environment: &Environment, dir: &Path, topic: &TopicManifest) -> Result<()> {
     let files = &**environment.files();
     let entries = files.list(dir).map_err(|e| Error::io("list the data directory", dir, e))?;
-    let folders_of_name = entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| partition_of(&entry.name));
+    let folders_of_name =
+        entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| partition_of(&entry.name));
     for tp in folders_of_name.filter(|tp| *tp.topic() == topic.name) {
         if belongs_to(environment, dir, topic, &tp)? {
             folders::mark_deleted(files, &**environment.random(), dir, &tp)?;
@@ -34,12 +35,17 @@ pub(super) fn finish(environment: &Environment, dir: &Path, topic: &TopicManifes
 }
 
 /// Whether a folder is this topic's and not that of another one of the same name.
-fn belongs_to(environment: &Environment, dir: &Path, topic: &TopicManifest, tp: &TopicPartition) -> Result<bool> {
+fn belongs_to(
+    environment: &Environment,
+    dir: &Path,
+    topic: &TopicManifest,
+    tp: &TopicPartition,
+) -> Result<bool> {
     let files = &**environment.files();
     match PartitionManifest::load(files, &folders::folder(dir, tp)) {
         Ok(manifest) => Ok(manifest.is_none_or(|manifest| manifest.topic_id == topic.id)),
         // It goes whatever it says.
-        Err(e) if e.kind() == crate::ErrorKind::Corrupted => Ok(true),
+        Err(e) if e.kind() == ErrorKind::Corrupted => Ok(true),
         Err(e) => Err(e),
     }
 }

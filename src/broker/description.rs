@@ -32,7 +32,8 @@ pub struct PartitionDescription {
 
 impl TopicDescription {
     pub(super) fn of(topic: &TopicState) -> TopicDescription {
-        let partitions = (0..).zip(topic.partitions().iter()).map(|(n, log)| PartitionDescription::of(n, log));
+        let partitions =
+            (0..).zip(topic.partitions().iter()).map(|(n, log)| PartitionDescription::of(n, log));
         TopicDescription::new(&topic.manifest(), partitions.collect())
     }
 

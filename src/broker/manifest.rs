@@ -79,8 +79,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<(u16, BrokerManifest), FormatErro
     let mut reader = Reader::new(payload);
     let format = reader.get_u16()?;
     let id = reader.get_array()?;
-    let manifest =
-        BrokerManifest { id, openings: reader.get_u64()?, next_producer_id: reader.get_u64()? };
+    let manifest = BrokerManifest { id, openings: reader.get_u64()?, next_producer_id: reader.get_u64()? };
     reader.finish()?;
     Ok((format, manifest))
 }

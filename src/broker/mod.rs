@@ -37,6 +37,7 @@ mod topic;
 mod topic_ref;
 mod topic_state;
 
+pub use crate::partition::PartitionRecovery;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
 pub use log_file::{LogFile, LoggedBatch, LoggedRecord};

@@ -133,7 +133,8 @@ pub(super) fn lock(files: &dyn FileSystem, dir: &Path) -> Result<Arc<dyn DirLock
     match files.lock(&path) {
         Ok(lock) => Ok(Arc::from(lock)),
         Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-            let why = "a broker has this directory open, or records that an earlier one lent are still in use";
+            let why =
+                "a broker has this directory open, or records that an earlier one lent are still in use";
             Err(Error::new(ErrorKind::Locked, why).at_path(dir))
         }
         Err(e) => Err(Error::io("lock the data directory", &path, e)),
@@ -256,7 +257,9 @@ impl Recovery<'_> {
         let entries = match files.list(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::corrupted(&folder, 0, "the partition's folder is missing").in_partition(tp));
+                return Err(
+                    Error::corrupted(&folder, 0, "the partition's folder is missing").in_partition(tp)
+                );
             }
             Err(e) => return Err(Error::io("list a partition's folder", &folder, e)),
         };

@@ -18,7 +18,7 @@ use std::path::Path;
 use super::manifest::BrokerManifest;
 use super::small_file::{self, CLEAN, KIND_CLEAN, KIND_POINTS, POINTS};
 use crate::env::{FileSystem, Previous, replace_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::FormatError;
 use crate::format::sealed_file::{self, Reader, Writer};
 use crate::partition::RecoveryPoint;
@@ -61,7 +61,7 @@ impl Points {
     /// Reads the file; none where it is missing or damaged.
     pub(crate) fn load(files: &dyn FileSystem, dir: &Path) -> Result<Points> {
         match Points::check(files, dir) {
-            Err(e) if e.kind() == crate::ErrorKind::Corrupted => Ok(Points::default()),
+            Err(e) if e.kind() == ErrorKind::Corrupted => Ok(Points::default()),
             points => points,
         }
     }
@@ -160,7 +160,13 @@ mod tests {
     use crate::segment::IndexLengths;
 
     fn point(offset: u64) -> RecoveryPoint {
-        RecoveryPoint { offset, segment: 0, position: 10 * offset, indexes: IndexLengths::default() }
+        RecoveryPoint {
+            offset,
+            segment: 0,
+            position: 10 * offset,
+            indexes: IndexLengths::default(),
+            generation: 0,
+        }
     }
 
     #[test]

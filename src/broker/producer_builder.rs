@@ -78,7 +78,8 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
 fn schema(manifest: &TopicManifest, key: &impl Codec, value: &impl Codec) -> Option<SchemaHeaders> {
     let (key, value) = (CodecMark::of(key), CodecMark::of(value));
     // A topic that knows of no codecs takes anything as it comes.
-    let differs = |own: &CodecMark, known: &Option<CodecMark>| known.as_ref().is_some_and(|known| known != own);
+    let differs =
+        |own: &CodecMark, known: &Option<CodecMark>| known.as_ref().is_some_and(|known| known != own);
     let key = Some(&key).filter(|own| differs(own, &manifest.key_codec));
     let value = Some(&value).filter(|own| differs(own, &manifest.value_codec));
     if key.is_none() && value.is_none() {

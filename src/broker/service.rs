@@ -280,7 +280,10 @@ struct Inside<T> {
 
 impl<T> Mailbox<T> {
     fn new() -> Mailbox<T> {
-        Mailbox { inside: Mutex::new(Inside { items: VecDeque::new(), closed: false }), arrived: Condvar::new() }
+        Mailbox {
+            inside: Mutex::new(Inside { items: VecDeque::new(), closed: false }),
+            arrived: Condvar::new(),
+        }
     }
 
     fn put(&self, item: T) {

@@ -66,7 +66,8 @@ impl TopicState {
     pub(crate) fn partition(&self, number: u32) -> Result<Arc<Log>> {
         self.partitions.get(number).cloned().ok_or_else(|| {
             let count = self.partitions.count();
-            let message = format!("topic {} has {count} partitions, counted from 0; there is no {number}", self.name);
+            let message =
+                format!("topic {} has {count} partitions, counted from 0; there is no {number}", self.name);
             Error::new(ErrorKind::PartitionNotFound, message)
                 .in_partition(&TopicPartition::new(self.name.clone(), number))
         })

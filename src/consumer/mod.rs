@@ -21,7 +21,6 @@ mod start;
 mod stream;
 mod topic_reader;
 
-
 pub(crate) use codecs::Codecs;
 pub use owned::OwnedRecord;
 pub use poll::PollRecords;

@@ -104,7 +104,9 @@ mod tests {
 
     #[test]
     fn null_is_not_empty() {
-        for (key, value) in [(None, None), (None, Some(&b""[..])), (Some(&b"k"[..]), None), (Some(b""), Some(b"v"))] {
+        for (key, value) in
+            [(None, None), (None, Some(&b""[..])), (Some(&b"k"[..]), None), (Some(b""), Some(b"v"))]
+        {
             let (key_copy, value_copy) = copy(key, value);
             assert_eq!((key_copy.as_deref(), value_copy.as_deref()), (key, value));
         }

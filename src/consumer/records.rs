@@ -131,7 +131,12 @@ impl<K, V> Records<K, V> {
     #[must_use]
     #[inline]
     pub fn iter(&self) -> RecordsIter<'_, K, V> {
-        RecordsIter { records: self, walk: self.first.as_ref().map(Part::iter), rest: self.rest.iter(), expected: None }
+        RecordsIter {
+            records: self,
+            walk: self.first.as_ref().map(Part::iter),
+            rest: self.rest.iter(),
+            expected: None,
+        }
     }
 
     /// Copies that pin nothing.

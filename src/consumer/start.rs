@@ -36,11 +36,8 @@ pub(crate) fn resolve(log: &Arc<Log>, start: Start) -> Result<u64> {
 }
 
 fn out_of_range(log: &Log, requested: Offset, earliest: u64, latest: u64) -> Error {
-    let kind = ErrorKind::OffsetOutOfRange {
-        requested,
-        earliest: Offset::of(earliest),
-        latest: Offset::of(latest),
-    };
+    let kind =
+        ErrorKind::OffsetOutOfRange { requested, earliest: Offset::of(earliest), latest: Offset::of(latest) };
     Error::new(kind, format!("the log holds offsets {earliest} to {latest}"))
         .in_partition(log.topic_partition())
         .at_offset(requested)

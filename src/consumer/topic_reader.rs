@@ -196,7 +196,8 @@ impl<K, V> TopicReader<K, V> {
 
     fn no_partition(&self, partition: u32) -> Error {
         let count = self.partitions.count();
-        let message = format!("topic {} has {count} partitions, so there is no partition {partition}", self.topic);
+        let message =
+            format!("topic {} has {count} partitions, so there is no partition {partition}", self.topic);
         Error::new(ErrorKind::PartitionNotFound, message)
     }
 
@@ -221,7 +222,8 @@ impl Room {
 }
 
 fn read_from(place: &mut Place, room: &mut Room, config: &ReaderConfig) -> Result<Option<Part>> {
-    let limits = ReadLimits { max_bytes: room.bytes, max_records: room.records, ..limits(config, place.log()) };
+    let limits =
+        ReadLimits { max_bytes: room.bytes, max_records: room.records, ..limits(config, place.log()) };
     let from = place.cursor.next_offset();
     let Some(chunk) = place.cursor.read(u64::MAX, &limits)? else { return Ok(None) };
     room.bytes = room.bytes.saturating_sub(chunk.bytes());

@@ -65,7 +65,11 @@ impl Log {
     fn sync_side_files(&self, since: u64, flush: &FlushPoint) -> Result<RecoveryPoint> {
         let closed: Vec<_> = {
             let segments = self.segments.read();
-            segments.iter().filter(|s| s.base() >= since && s.base() < flush.segment.base()).cloned().collect()
+            segments
+                .iter()
+                .filter(|s| s.base() >= since && s.base() < flush.segment.base())
+                .cloned()
+                .collect()
         };
         for segment in closed {
             segment.sync_side_files()?;

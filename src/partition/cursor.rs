@@ -133,7 +133,9 @@ impl Cursor {
                 break;
             }
             match self.step(&mut gathered, bound, limits)? {
-                Step::More if gathered.bytes < limits.max_bytes && gathered.records < u64::from(limits.max_records) => {}
+                Step::More
+                    if gathered.bytes < limits.max_bytes
+                        && gathered.records < u64::from(limits.max_records) => {}
                 Step::NextSegment if gathered.is_empty() => {}
                 Step::Alone(chunk) => return Ok(Some(chunk)),
                 _ => break,
@@ -258,7 +260,9 @@ impl Place {
             return Ok(false);
         }
         // Sealed since: the next look finds its header.
-        let Some(open) = self.segment.open_batch(self.position) else { return Ok(self.map.sealed() > self.position) };
+        let Some(open) = self.segment.open_batch(self.position) else {
+            return Ok(self.map.sealed() > self.position);
+        };
         self.position += HEADER_LEN as u64;
         self.inside = Some(open);
         Ok(true)
@@ -451,7 +455,13 @@ enum Source {
 impl Chunk {
     /// Its records, in order.
     pub(crate) fn iter(&self) -> ChunkRecords<'_> {
-        ChunkRecords { chunk: self, run: &self.first, bytes: self.slice(&self.first), taken: 0, failed: false }
+        ChunkRecords {
+            chunk: self,
+            run: &self.first,
+            bytes: self.slice(&self.first),
+            taken: 0,
+            failed: false,
+        }
     }
 
     /// Where to read on.

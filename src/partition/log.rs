@@ -196,7 +196,12 @@ impl Log {
     }
 
     /// Looks whether everything below `end` is acknowledged, and registers to be woken otherwise.
-    pub(crate) fn poll_acked(&self, end: u64, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<Result<()>> {
+    pub(crate) fn poll_acked(
+        &self,
+        end: u64,
+        cx: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<Result<()>> {
         if let Some(done) = self.acked(end) {
             return Poll::Ready(done);
         }

@@ -41,7 +41,14 @@ pub(crate) struct PartitionManifest {
 impl PartitionManifest {
     /// Of a new partition.
     pub(crate) fn new(topic_id: TopicId, log_start: u64) -> PartitionManifest {
-        PartitionManifest { topic_id, log_start, compacted: false, truncation: None, generation: 0, overlaps: Vec::new() }
+        PartitionManifest {
+            topic_id,
+            log_start,
+            compacted: false,
+            truncation: None,
+            generation: 0,
+            overlaps: Vec::new(),
+        }
     }
 
     /// Reads the manifest of a partition's folder; `None` if there is none yet.
@@ -95,7 +102,8 @@ impl PartitionManifest {
             let truncating = reader.get_u8()? != 0;
             let offset = reader.get_u64()?;
             let generation = reader.get_u32()?;
-            let overlaps = (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
+            let overlaps =
+                (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
             let truncation = truncating.then_some(offset);
             Ok(PartitionManifest { topic_id, log_start, compacted, truncation, generation, overlaps })
         };

@@ -41,5 +41,5 @@ pub(crate) use cursor::{Chunk, ChunkRecord, ChunkRecords, ChunkRun, Cursor, Read
 pub(crate) use log::{Log, LogParts};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
-pub(crate) use recover::PartitionRecovery;
+pub use recover::PartitionRecovery;
 pub(crate) use settings::LogSettings;

@@ -28,7 +28,8 @@ use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::partition_metadata;
 use crate::segment::{
-    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName, SegmentFiles, Tail,
+    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName,
+    SegmentFiles, Tail,
 };
 use crate::types::{TopicId, TopicPartition};
 
@@ -179,7 +180,11 @@ impl Opening<'_> {
         files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
         if let Some(manifest) = PartitionManifest::load(files, &home.dir)? {
             if manifest.topic_id != self.topic_id {
-                return Err(Error::corrupted(&home.dir, 0, "the folder belongs to another topic of this name"));
+                return Err(Error::corrupted(
+                    &home.dir,
+                    0,
+                    "the folder belongs to another topic of this name",
+                ));
             }
             return Ok(manifest);
         }
@@ -196,7 +201,8 @@ impl Opening<'_> {
 
     /// Base offsets of the segments, ascending; what interrupted operations left is removed.
     fn segment_bases(&self, home: &SegmentFiles) -> Result<Vec<u64>> {
-        let entries = home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
+        let entries =
+            home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
         let mut bases = Vec::new();
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
@@ -232,7 +238,8 @@ impl Opening<'_> {
         let delta = u32::try_from(point.offset - point.segment)
             .map_err(|_| Error::corrupted(&home.dir, 0, "a segment spans too many offsets"))?;
         let end = Mark { position: point.position as u32, delta };
-        let active = ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
+        let active =
+            ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
         let (segment, writer) =
             Segment::active(&home, point.segment, file, end, recovered.checked, index, active)?;
         segment.mark_synced(point.position);
@@ -299,7 +306,11 @@ fn fits(home: &SegmentFiles, bases: &[u64], point: &RecoveryPoint) -> Result<boo
 }
 
 /// The active segment's indexes up to the recovery point; what looks wrong is rebuilt from the log.
-pub(super) fn load_index(home: &Arc<SegmentFiles>, point: &RecoveryPoint, settings: (u64, u64)) -> Result<LiveIndex> {
+pub(super) fn load_index(
+    home: &Arc<SegmentFiles>,
+    point: &RecoveryPoint,
+    settings: (u64, u64),
+) -> Result<LiveIndex> {
     let empty = LiveIndex::new(settings.0, settings.1);
     if point.position == 0 {
         return Ok(empty);

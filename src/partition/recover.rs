@@ -173,7 +173,13 @@ impl Recovery<'_> {
     fn start(&self, bases: &[u64]) -> Result<RecoveryPoint> {
         let Some(point) = &self.point else {
             let base = bases.first().copied().unwrap_or(self.log_start);
-            return Ok(RecoveryPoint { offset: base, segment: base, position: 0, indexes: NO_INDEXES, generation: self.generation });
+            return Ok(RecoveryPoint {
+                offset: base,
+                segment: base,
+                position: 0,
+                indexes: NO_INDEXES,
+                generation: self.generation,
+            });
         };
         let path = self.home.path(FileKind::Log, point.segment);
         if bases.is_empty() && point.position == 0 {
@@ -238,7 +244,9 @@ impl Recovery<'_> {
         };
         let mut end = scan.position();
         *check = scan.check();
-        if let Some(batch) = self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))? {
+        if let Some(batch) =
+            self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?
+        {
             report.records_sealed += batch.header.records_count as u64;
             self.accept(&*file, base, &batch, &mut index, epochs, report).map_err(failed("seal a batch"))?;
             end += batch.bytes.len() as u64;
@@ -261,7 +269,9 @@ impl Recovery<'_> {
 
     /// Writes a closed segment's indexes anew.
     fn write_index(&self, base: u64, index: &LiveIndex) -> Result<()> {
-        for (kind, bytes) in [(FileKind::OffsetIndex, index.offset_bytes()), (FileKind::TimeIndex, index.time_bytes())] {
+        for (kind, bytes) in
+            [(FileKind::OffsetIndex, index.offset_bytes()), (FileKind::TimeIndex, index.time_bytes())]
+        {
             let path = self.home.path(kind, base);
             let file = self.home.open(kind, base, OpenMode::CreateIfMissing)?;
             file.set_size(0)

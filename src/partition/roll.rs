@@ -108,7 +108,9 @@ impl Log {
         let Some(active) = self.active_segment() else { return Ok(()) };
         let Some(first) = active.times().first() else { return Ok(()) };
         let now = self.environment.clock().now().millis();
-        if !older_than(first.millis(), now, self.settings().segment_age) || active.map()?.published().position == 0 {
+        if !older_than(first.millis(), now, self.settings().segment_age)
+            || active.map()?.published().position == 0
+        {
             return Ok(());
         }
         let mut writer = self.writer.lock();

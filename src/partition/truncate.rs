@@ -101,9 +101,7 @@ impl Log {
         // Nobody appends from here on: the tail is in our hands.
         let tail = match writer.tail.take() {
             Some(tail) => self.drain(writer, tail)?,
-            None => {
-                self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?
-            }
+            None => self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?,
         };
         drop(tail);
         self.append.lock().hold(to);

@@ -335,7 +335,11 @@ impl<K, V> Shared<K, V> {
         }
         let value_len = encoded.value.map_or(0, <[u8]>::len);
         let partition = self.partitioner.partition(encoded.key, value_len, partitions);
-        if partition < partitions { Ok(partition) } else { Err(self.out_of_partitions(partition, partitions)) }
+        if partition < partitions {
+            Ok(partition)
+        } else {
+            Err(self.out_of_partitions(partition, partitions))
+        }
     }
 
     #[cold]
@@ -343,7 +347,10 @@ impl<K, V> Shared<K, V> {
         let partitioner = &self.partitioner;
         Error::new(
             ErrorKind::PartitionNotFound,
-            format!("{partitioner:?} chose partition {partition} of {partitions} of topic {}", self.target.topic),
+            format!(
+                "{partitioner:?} chose partition {partition} of {partitions} of topic {}",
+                self.target.topic
+            ),
         )
     }
 
@@ -408,8 +415,10 @@ impl<K, V> Shared<K, V> {
 /// One of the two ways of appending a record.
 trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery> {}
 
-impl<K, V, F> AppendOne<K, V> for F where F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
-{}
+impl<K, V, F> AppendOne<K, V> for F where
+    F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
+{
+}
 
 /// Bytes a record may take, at most.
 fn size_of_record(record: &NewRecord<'_>) -> u64 {

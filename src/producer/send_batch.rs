@@ -93,7 +93,9 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         let shared = self.shared;
         let delivery = &mut self.delivery;
         let sent = sent.and_then(|()| {
-            building.iter_mut().try_for_each(|(&partition, batch)| batch.hand_over(shared, partition, delivery))
+            building
+                .iter_mut()
+                .try_for_each(|(&partition, batch)| batch.hand_over(shared, partition, delivery))
         });
         match sent {
             Ok(()) => Ok(self.delivery),

@@ -129,7 +129,8 @@ impl ProducerTarget {
     #[cold]
     fn no_partition(&self, partition: u32) -> Error {
         let count = self.partitions.count();
-        let message = format!("topic {} has {count} partitions, so there is no partition {partition}", self.topic);
+        let message =
+            format!("topic {} has {count} partitions, so there is no partition {partition}", self.topic);
         Error::new(ErrorKind::PartitionNotFound, message)
     }
 }

@@ -201,7 +201,9 @@ impl Unreadable {
             }
             Unreadable::Format(error) => Error::corrupted(path, 0, error),
             Unreadable::Damaged(why) => Error::corrupted(path, 0, why),
-            Unreadable::Setting(error) => Error::unsupported("a topic's settings").at_path(path).caused_by(error),
+            Unreadable::Setting(error) => {
+                Error::unsupported("a topic's settings").at_path(path).caused_by(error)
+            }
         }
     }
 }

@@ -3,4 +3,10 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod opening;
+#[cfg(test)]
 mod shape;
+#[cfg(test)]
+mod topics;
+#[cfg(test)]
+mod welcome;

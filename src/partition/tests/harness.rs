@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Compression, CrcCheck, Durability, TimestampType};
+use crate::env::map::CellMap;
 use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{FileSystem, OpenMode};
-use crate::env::map::CellMap;
 use crate::error::Result;
 use crate::partition::{
-    Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience, ReadLimits,
-    RecoveryPoint, Unattended,
+    Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
+    ReadLimits, RecoveryPoint, Unattended,
 };
 use crate::segment::{Cell, FoundCell, NewRecord, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};

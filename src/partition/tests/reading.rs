@@ -19,7 +19,11 @@ fn a_tailing_cursor_sees_each_record_of_the_open_batch_once() {
         assert_eq!(cursor.next_offset(), p.log.log_end());
         assert_eq!(seen.len() as u64, p.log.log_end());
     }
-    assert!(seen.iter().enumerate().all(|(i, (offset, value))| *offset == i as u64 && *value == value_of(*offset)));
+    assert!(
+        seen.iter()
+            .enumerate()
+            .all(|(i, (offset, value))| *offset == i as u64 && *value == value_of(*offset))
+    );
 }
 
 #[test]
