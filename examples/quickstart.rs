@@ -53,7 +53,7 @@ fn publish(flights: &Topic<Utf8, Utf8>) -> AnyResult<usize> {
         let column: Vec<&str> = line.split(',').collect();
         let departs = scheduled(column[TIME_HOUR], column[MINUTE]).ok_or("a time that is none")?;
         // The delivery tells when this one record is durable; we ask once, for all, with the flush below.
-        let _ = producer.send(Record::new(&line).key(column[TAIL_NUMBER]).timestamp(departs))?;
+        drop(producer.send(Record::new(&line).key(column[TAIL_NUMBER]).timestamp(departs))?);
         count += 1;
     }
     producer.flush().wait()?; // now all are as durable as the topic promises: on the device

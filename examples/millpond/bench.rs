@@ -83,7 +83,7 @@ impl Bench {
         while !self.is_over(&watch, count, payload) {
             for _ in 0..STRIDE {
                 // Its delivery is not looked at: the flush tells.
-                let _ = producer.send(Record::new(payload))?;
+                drop(producer.send(Record::new(payload))?);
             }
             count += STRIDE;
         }
@@ -107,7 +107,7 @@ impl Bench {
         let watch = Stopwatch::start();
         let mut reader = topic.partition(0)?.reader(Start::Latest)?;
         let producer = topic.producer()?;
-        
+
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || -> millpond::Result<()> {
                 // The reader ends when nobody listens any more.
@@ -124,7 +124,7 @@ impl Bench {
             let mut latency = Latency::default();
             while !self.is_over(&watch, latency.count(), payload) {
                 let sent = watch.elapsed();
-                let _ = producer.send(Record::new(payload))?;
+                drop(producer.send(Record::new(payload))?);
                 match hear.recv() {
                     Ok(read) => latency.add(read.saturating_sub(sent)),
                     Err(_) => break,
@@ -132,7 +132,7 @@ impl Bench {
             }
             drop(hear);
             // One more, so that the reader notices.
-            let _ = producer.send(Record::new(payload))?;
+            drop(producer.send(Record::new(payload))?);
             let failed = |_| Failure::failed("the reading thread failed");
             reading.join().map_err(failed)??;
             Ok(latency)
@@ -198,7 +198,13 @@ impl Display for Latency {
         let total: Duration = sorted.iter().sum();
         let rate = sorted.len() as f64 / total.as_secs_f64().max(1e-9);
         let at = |percent: usize| sorted[last * percent / 100].as_secs_f64() * 1e6;
-        write!(f, "{rate:>12.0} records/s   p50 {:.1} us, p99 {:.1} us, max {:.1} us", at(50), at(99), at(100))
+        write!(
+            f,
+            "{rate:>12.0} records/s   p50 {:.1} us, p99 {:.1} us, max {:.1} us",
+            at(50),
+            at(99),
+            at(100)
+        )
     }
 }
 

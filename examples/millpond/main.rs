@@ -27,8 +27,6 @@ mod pace;
 mod produce;
 mod progress;
 
-
-
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;

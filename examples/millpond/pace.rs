@@ -14,7 +14,10 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     /// Starts now.
-    #[expect(clippy::disallowed_methods, reason = "the library's clock is coarser than what is measured here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the library's clock is coarser than what is measured here"
+    )]
     pub(crate) fn start() -> Stopwatch {
         Stopwatch { start: Instant::now() }
     }

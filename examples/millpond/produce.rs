@@ -11,9 +11,9 @@ use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use millpond::ErrorKind;
 use millpond::config::{Compression, Durability};
 use millpond::prelude::*;
-use millpond::ErrorKind;
 use millpond::producer::Delivery;
 
 use crate::acks::{Acks, Sink};

@@ -95,7 +95,11 @@ fn dump_shows_what_is_damaged() {
     flip_byte(&path, batch - 3);
     let done = dump(&path);
     assert_eq!(done.code, 1);
-    assert!(done.text().contains("isvalid: false") && done.text().contains("isvalid: true"), "{}", done.text());
+    assert!(
+        done.text().contains("isvalid: false") && done.text().contains("isvalid: true"),
+        "{}",
+        done.text()
+    );
 
     // Not a batch at all: what comes before it is shown.
     flip_byte(&path, batch + 16);

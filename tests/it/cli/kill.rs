@@ -14,7 +14,7 @@ use std::process::Stdio;
 use super::tool::Tool;
 
 const CYCLES: usize = 20;
-const MOST_LINES: u64 = 20_000;
+const MOST_LINES: u64 = 6_000;
 
 /// Where each record lies, and what it holds.
 type Stored = HashMap<(u32, u64), String>;
@@ -39,7 +39,11 @@ fn nothing_acknowledged_is_lost_to_kills() {
         unsettled += found.code;
         tool.produce("--topic t", b"");
 
-        println!("cycle {cycle}: killed after {lines} lines, {} acknowledged, verify {}", new.len(), found.code);
+        println!(
+            "cycle {cycle}: killed after {lines} lines, {} acknowledged, verify {}",
+            new.len(),
+            found.code
+        );
         acknowledged.extend(new);
         let stored = read_all(&tool);
         let missing = acknowledged.iter().find(|place| !stored.contains_key(place));

@@ -32,7 +32,8 @@ fn producing_creates_a_topic_and_never_changes_one() {
 
     tool.produce("--topic t --partitions 2 --durability interval:250ms --compression none", b"b\n");
     tool.run_with("produce --topic t --partitions 3", b"c\n").failed(1, "partitions 2, not 3");
-    tool.run_with("produce --topic t --durability sync", b"c\n").failed(1, "durability interval:250ms, not sync");
+    tool.run_with("produce --topic t --durability sync", b"c\n")
+        .failed(1, "durability interval:250ms, not sync");
     tool.run_with("produce --topic t --compression lz4", b"c\n").failed(1, "compression none, not lz4");
     assert_eq!(tool.run("consume --topic t").ok().text().lines().count(), 2);
 }
@@ -40,7 +41,8 @@ fn producing_creates_a_topic_and_never_changes_one() {
 #[test]
 fn a_codec_that_the_build_lacks_is_named() {
     let tool = Tool::new();
-    let lacks = [("lz4", cfg!(feature = "lz4")), ("zstd", cfg!(feature = "zstd")), ("gzip", cfg!(feature = "gzip"))];
+    let lacks =
+        [("lz4", cfg!(feature = "lz4")), ("zstd", cfg!(feature = "zstd")), ("gzip", cfg!(feature = "gzip"))];
     for (codec, has) in lacks {
         let done = tool.run_with(&format!("produce --topic {codec} --compression {codec}"), b"a\na\na\n");
         if has {

@@ -11,7 +11,8 @@ fn run(arguments: &[&str]) -> super::tool::Done {
 #[test]
 fn help_and_version_are_no_errors() {
     let help = run(&["--help"]).ok();
-    let commands = ["produce", "consume", "topics", "describe", "create", "delete", "dump", "verify", "repair"];
+    let commands =
+        ["produce", "consume", "topics", "describe", "create", "delete", "dump", "verify", "repair"];
     for command in commands.into_iter().chain(["bench"]) {
         assert!(help.text().contains(command), "{command}");
         assert!(run(&[command, "--help"]).ok().text().contains("Usage: millpond"), "{command}");
