@@ -8,14 +8,17 @@
 //! Invariants: only what is published is printed, in order within each partition; a closed pipe ends it
 //! quietly; nothing is created.
 
-use std::io::{BufWriter, StdoutLock, Write, stdout};
+use std::io::{self, BufWriter, StdoutLock, Write, stdout};
 use std::path::PathBuf;
 
+use millpond::ErrorKind;
+use millpond::consumer::OwnedRecord;
 use millpond::prelude::*;
 
-use crate::data::{check_topic, must_exist};
+use crate::data::{check_topic, must_exist, observe};
 use crate::failure::{DONE, Failure, Outcome};
-use crate::output::Format;
+use crate::live::LiveView;
+use crate::output::{self, Format};
 
 /// Print the records of a topic.
 #[derive(Debug, clap::Args)]
@@ -48,39 +51,60 @@ impl Consume {
     pub(crate) fn run(self) -> Outcome {
         check_topic(&self.topic)?;
         must_exist(&self.data)?;
-        let broker = Broker::open(&self.data)?;
-        let printed = self.print_all(&broker);
+        if self.follow {
+            return self.print_live();
+        }
+        match Broker::open(&self.data) {
+            Ok(broker) => self.print_stored(&broker),
+            Err(error) if error.kind() == ErrorKind::Locked => self.print_live(),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn print_stored(&self, broker: &Broker) -> Outcome {
+        let printed = self.print_topic(broker);
         let closed = broker.close().wait();
         printed?;
         closed?;
         Ok(DONE)
     }
 
-    fn print_all(&self, broker: &Broker) -> Outcome<()> {
+    fn print_topic(&self, broker: &Broker) -> Outcome<()> {
         let topic = broker.topic(self.topic.as_str())?;
         let mut printer = Printer::new(self.output, self.max);
         match self.partition {
             Some(number) => {
                 let mut reader = topic.partition(number)?.reader(self.from)?;
-                while let Some(records) = reader.next()? {
-                    if !printer.print(&records)? {
-                        break;
-                    }
-                }
+                printer.print_chunks(|| reader.next())?;
             }
             None => {
                 let mut reader = topic.read(self.from)?;
-                while let Some(records) = reader.next()? {
-                    if !printer.print(&records)? {
-                        break;
-                    }
-                }
+                printer.print_chunks(|| reader.next())?;
             }
         }
-        printer.finish()
+        printer.flush()
+    }
+
+    fn print_live(&self) -> Outcome {
+        let observer = observe(&self.data)?;
+        let mut view = LiveView::open(&observer, &self.topic, self.partition, self.from)?;
+        let mut printer = Printer::new(self.output, self.max);
+        while printer.left > 0 {
+            match view.next()? {
+                Some(record) => printer.print_copied(&record)?,
+                None if self.follow => {
+                    printer.flush()?;
+                    view.pause();
+                }
+                None => break,
+            }
+        }
+        printer.flush()?;
+        Ok(DONE)
     }
 }
 
+/// Writes records, as many as were asked for.
 struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
@@ -93,20 +117,35 @@ impl Printer {
         Printer { out, format, left: max.unwrap_or(u64::MAX) }
     }
 
-    /// Prints records; answers whether more may be printed.
-    fn print(&mut self, records: &Records) -> Outcome<bool> {
-        for record in records {
-            if self.left == 0 {
-                break;
+    fn print_chunks(&mut self, mut next: impl FnMut() -> millpond::Result<Option<Records>>) -> Outcome<()> {
+        while let Some(records) = next()? {
+            for record in &records {
+                if self.left == 0 {
+                    return Ok(());
+                }
+                if let Err(error) = record.check() {
+                    // What comes before the damage is shown.
+                    self.flush()?;
+                    return Err(error.into());
+                }
+                let written = output::lent(&record).write(&mut self.out, self.format);
+                self.count(written)?;
             }
-            record.check()?;
-            self.format.write(&mut self.out, &record).map_err(|e| Failure::output(&e))?;
-            self.left -= 1;
         }
-        Ok(self.left > 0)
+        Ok(())
     }
 
-    fn finish(mut self) -> Outcome<()> {
+    fn print_copied(&mut self, record: &OwnedRecord) -> Outcome<()> {
+        let written = output::copied(record).write(&mut self.out, self.format);
+        self.count(written)
+    }
+
+    fn count(&mut self, written: io::Result<()>) -> Outcome<()> {
+        self.left = self.left.saturating_sub(1);
+        written.map_err(|e| Failure::output(&e))
+    }
+
+    fn flush(&mut self) -> Outcome<()> {
         self.out.flush().map_err(|e| Failure::output(&e))
     }
 }

@@ -22,10 +22,13 @@ mod dump;
 mod failure;
 mod key;
 mod lines;
+mod live;
 mod output;
 mod pace;
 mod produce;
 mod progress;
+mod topics;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -45,13 +48,13 @@ struct Cli {
 enum Command {
     Produce(produce::Produce),
     Consume(consume::Consume),
-    //    Topics(topics::Topics),
-    //    Describe(topics::Describe),
+    Topics(topics::Topics),
+    Describe(topics::Describe),
     Create(admin::Create),
     Delete(admin::Delete),
     Dump(dump::Dump),
-    //    Verify(verify::Verify),
-    //    Repair(verify::Repair),
+    Verify(verify::Verify),
+    Repair(verify::Repair),
     Bench(bench::Bench),
 }
 
@@ -64,13 +67,13 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Produce(command) => command.run(),
         Command::Consume(command) => command.run(),
-        //        Command::Topics(command) => command.run(),
-        //        Command::Describe(command) => command.run(),
+        Command::Topics(command) => command.run(),
+        Command::Describe(command) => command.run(),
         Command::Create(command) => command.run(),
         Command::Delete(command) => command.run(),
         Command::Dump(command) => command.run(),
-        //        Command::Verify(command) => command.run(),
-        //        Command::Repair(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Repair(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

@@ -11,7 +11,8 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use millpond::consumer::RecordView;
+use millpond::consumer::{OwnedRecord, RecordView};
+use millpond::{Offset, Timestamp};
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -22,39 +23,75 @@ pub(crate) enum Format {
     Json,
 }
 
-impl Format {
-    /// Writes one record.
-    pub(crate) fn write(self, out: &mut impl Write, record: &RecordView<'_>) -> io::Result<()> {
-        match self {
-            Format::Text => write_text(out, record),
-            Format::Json => write_json(out, record),
+/// What is printed of a record.
+pub(crate) struct Row<'a, H> {
+    partition: u32,
+    offset: Offset,
+    timestamp: Timestamp,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: H,
+}
+
+/// Of a record that is lent by the log.
+pub(crate) fn lent<'a>(
+    record: &RecordView<'a>,
+) -> Row<'a, impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a>> {
+    Row {
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp: record.timestamp(),
+        key: record.raw_key(),
+        value: record.raw_value(),
+        headers: record.headers(),
+    }
+}
+
+/// Of a record that was copied.
+pub(crate) fn copied(record: &OwnedRecord) -> Row<'_, impl Iterator<Item = (&str, Option<&[u8]>)>> {
+    Row {
+        partition: record.topic_partition().partition(),
+        offset: record.offset(),
+        timestamp: record.timestamp(),
+        key: record.key(),
+        value: record.value(),
+        headers: record.headers().iter(),
+    }
+}
+
+impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Row<'a, H> {
+    /// Writes it.
+    pub(crate) fn write(self, out: &mut impl Write, format: Format) -> io::Result<()> {
+        match format {
+            Format::Text => self.write_text(out),
+            Format::Json => self.write_json(out),
         }
     }
-}
 
-fn write_text(out: &mut impl Write, record: &RecordView<'_>) -> io::Result<()> {
-    write!(out, "{}\t{}\t{}\t", record.partition(), record.offset(), record.timestamp())?;
-    out.write_all(record.raw_key().unwrap_or_default())?;
-    out.write_all(b"\t")?;
-    out.write_all(record.raw_value().unwrap_or_default())?;
-    out.write_all(b"\n")
-}
-
-fn write_json(out: &mut impl Write, record: &RecordView<'_>) -> io::Result<()> {
-    let (partition, offset, timestamp) = (record.partition(), record.offset(), record.timestamp());
-    write!(out, "{{\"partition\":{partition},\"offset\":{offset},\"timestamp\":{timestamp},\"key\":")?;
-    write_bytes(out, record.raw_key())?;
-    out.write_all(b",\"value\":")?;
-    write_bytes(out, record.raw_value())?;
-    out.write_all(b",\"headers\":[")?;
-    for (n, (name, value)) in record.headers().enumerate() {
-        out.write_all(if n == 0 { b"{\"key\":" } else { b",{\"key\":" })?;
-        serde_json::to_writer(&mut *out, name)?;
-        out.write_all(b",\"value\":")?;
-        write_bytes(out, value)?;
-        out.write_all(b"}")?;
+    fn write_text(self, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "{}\t{}\t{}\t", self.partition, self.offset, self.timestamp)?;
+        out.write_all(self.key.unwrap_or_default())?;
+        out.write_all(b"\t")?;
+        out.write_all(self.value.unwrap_or_default())?;
+        out.write_all(b"\n")
     }
-    out.write_all(b"]}\n")
+
+    fn write_json(self, out: &mut impl Write) -> io::Result<()> {
+        let (partition, offset, timestamp) = (self.partition, self.offset, self.timestamp);
+        write!(out, "{{\"partition\":{partition},\"offset\":{offset},\"timestamp\":{timestamp},\"key\":")?;
+        write_bytes(out, self.key)?;
+        out.write_all(b",\"value\":")?;
+        write_bytes(out, self.value)?;
+        out.write_all(b",\"headers\":[")?;
+        for (n, (name, value)) in self.headers.enumerate() {
+            out.write_all(if n == 0 { b"{\"key\":" } else { b",{\"key\":" })?;
+            serde_json::to_writer(&mut *out, name)?;
+            out.write_all(b",\"value\":")?;
+            write_bytes(out, value)?;
+            out.write_all(b"}")?;
+        }
+        out.write_all(b"]}\n")
+    }
 }
 
 fn write_bytes(out: &mut impl Write, bytes: Option<&[u8]>) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: without a terminal on standard error nothing is drawn at all.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, stderr};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -60,5 +61,33 @@ fn styled(bar: ProgressBar, start: &str) -> ProgressBar {
     match ProgressStyle::with_template(&template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+/// Progress of a long look at many partitions.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    bar: ProgressBar,
+}
+
+impl Watch {
+    /// Draws nothing yet.
+    pub(crate) fn new() -> Watch {
+        let hidden = !stderr().is_terminal();
+        let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        Watch { bar: styled(bar, "{bar:30} {percent:>3}% ") }
+    }
+
+    /// Shows what is looked at, and how much of it has been.
+    pub(crate) fn show(&self, what: impl Display, bytes: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(bytes);
+        self.bar.set_message(what.to_string());
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -52,7 +52,7 @@ impl Describe {
         };
         let mut lines = Vec::new();
         for name in names {
-            describe(&observer.describe_topic(&name)?, &mut lines);
+            describe(&observer.describe(&name)?, &mut lines);
         }
         print(lines.iter())
     }
