@@ -14,6 +14,7 @@ pub mod testing;
 pub mod topic;
 pub mod types;
 
+pub(crate) mod cleaner;
 pub(crate) mod format;
 pub(crate) mod partition;
 pub(crate) mod segment;

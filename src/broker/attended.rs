@@ -7,6 +7,7 @@
 //!
 //! Invariants
 //! - A request is forgotten before it is served, so that one made meanwhile is served again.
+//! - A partition has one timer, the earliest asked for; `due` changes only under the service's lock of timers.
 //! - The background never keeps a partition alive by itself.
 
 use std::fmt;
@@ -20,13 +21,15 @@ use crate::error::{ErrorKind, Result};
 use crate::partition::{Attendant, Log};
 
 /// No timer is set.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 /// After a full disk the next attempt comes this much later, should nobody append before.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// The attendant of one partition.
 pub(crate) struct Attended {
     me: Weak<Attended>,
+    /// Tells it from the broker's other ones.
+    number: u64,
     service: Arc<Service>,
     log: OnceLock<Weak<Log>>,
     flush_asked: AtomicBool,
@@ -40,6 +43,7 @@ impl Attended {
     pub(crate) fn new(service: &Arc<Service>) -> Arc<Attended> {
         Arc::new_cyclic(|me| Attended {
             me: me.clone(),
+            number: service.next_number(),
             service: service.clone(),
             log: OnceLock::new(),
             flush_asked: AtomicBool::new(false),
@@ -54,9 +58,19 @@ impl Attended {
         self.due_at(self.service.now());
     }
 
-    /// Takes the timer set for `when` out of use; answers whether it still counted.
-    pub(super) fn timer_fired(&self, when: Duration) -> bool {
-        self.due.compare_exchange(nanos(when), NEVER, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Tells it from the broker's other ones.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When its timer fires, in nanoseconds of the monotonic clock; `NEVER` if none is set.
+    pub(super) fn due(&self) -> u64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Its timer has been set, or has fired; the caller holds the lock of timers.
+    pub(super) fn set_due(&self, nanos: u64) {
+        self.due.store(nanos, Ordering::Release);
     }
 
     /// Somebody waits: brings what is staged as far as the topic's level asks.
@@ -126,11 +140,11 @@ impl Attendant for Attended {
 
     fn due_at(&self, when: Duration) {
         let nanos = nanos(when);
-        if self.due.load(Ordering::Acquire) <= nanos || self.due.fetch_min(nanos, Ordering::AcqRel) <= nanos {
+        if self.due() <= nanos {
             return;
         }
         if let Some(me) = self.me.upgrade() {
-            self.service.set_timer(Duration::from_nanos(nanos), me);
+            self.service.set_timer(nanos, me);
         }
     }
 }

@@ -37,7 +37,8 @@ use crate::topic::Registry;
 
 /// One data directory, open in this process: the way to everything in it.
 ///
-/// Cheap to clone; the broker lives as long as any handle of it, of a topic or of a partition.
+/// Cheap to clone; the broker lives as long as any handle of it, of a topic or of a partition, any producer
+/// and any reader.
 /// [`close`](Broker::close) ends it in order. Dropping the last handle ends it, too, without waiting for
 /// the disk: then the next opening looks through what was written last.
 ///

@@ -60,7 +60,7 @@ impl Closing {
     }
 
     fn end(&self, result: &Result<()>) {
-        let told = result.as_ref().map(|()| ()).map_err(|e| (e.kind(), e.to_string()));
+        let told = result.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
         *self.state.lock() = State::Closed(told);
         self.ended.notify_after_publish();
     }

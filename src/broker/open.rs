@@ -11,7 +11,7 @@
 //! - The clean mark is gone durably before a partition is opened, hence before the first append.
 //! - The cells of the last opening are replaced only when every partition is settled and synced.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -279,7 +279,7 @@ impl Recovery<'_> {
     }
 }
 
-fn size_of(files: &dyn FileSystem, path: &PathBuf) -> Result<u64> {
+fn size_of(files: &dyn FileSystem, path: &Path) -> Result<u64> {
     let size = files.open(path, OpenMode::Read).and_then(|file| file.size());
     size.map_err(|e| Error::io("look at a file's size", path, e))
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use super::broker::Shared;
 use super::reader_builder::ReaderBuilder;
 use super::topic::Topic;
 use crate::codec::{Codec, Raw};
@@ -51,6 +52,10 @@ impl<K, V> Partition<K, V> {
 
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.topic.shared
     }
 
     pub(super) fn check(&self) -> Result<()> {

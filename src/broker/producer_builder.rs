@@ -68,6 +68,7 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
             topic: topic.name().clone(),
             partitions: topic.state.partitions().clone(),
             max_block: topic.shared.config.max_block_duration(),
+            kept_open: Some(topic.shared.clone()),
             schema: schema(&manifest, &key, &value).map(Arc::new),
         };
         Ok(Producer::new(target, &config, partitioner, key, value))

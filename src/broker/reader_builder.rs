@@ -21,10 +21,10 @@ use crate::types::Offset;
 /// let clicks = broker.create_topic("clicks", TopicConfig::new())?;
 /// clicks.producer()?.send_batch(["a", "b", "c"].map(Record::new))?.wait()?;
 ///
-/// let config = ReaderConfig::new().max_records(1).crc_check(CrcCheck::Always);
+/// let config = ReaderConfig::new().max_records(500).crc_check(CrcCheck::Always);
 /// let mut reader = clicks.partition(0)?.reader_builder().config(config).start(Start::Last(2)).build()?;
 /// let records = reader.next()?.expect("two are left");
-/// assert_eq!(records.iter().count(), 1);
+/// assert_eq!(records.iter().count(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "no reader is made before build()"]
@@ -68,7 +68,8 @@ impl<K: Codec + Default, V: Codec + Default> ReaderBuilder<K, V> {
         partition.check()?;
         config.validate()?;
         let start = resolve(partition.log(), start)?;
-        Ok(Reader::new(partition.log().clone(), start, until, &config, codecs()))
+        let reader = Reader::new(partition.log().clone(), start, until, &config, codecs());
+        Ok(reader.keeping_open(partition.shared().clone()))
     }
 }
 
@@ -119,7 +120,9 @@ impl<K: Codec + Default, V: Codec + Default> TopicReaderBuilder<K, V> {
         let TopicReaderBuilder { topic, config, start } = self;
         topic.check()?;
         config.validate()?;
-        TopicReader::new(topic.name().clone(), topic.state.partitions().clone(), start, &config, codecs())
+        let partitions = topic.state.partitions().clone();
+        let reader = TopicReader::new(topic.name().clone(), partitions, start, &config, codecs())?;
+        Ok(reader.keeping_open(topic.shared))
     }
 }
 

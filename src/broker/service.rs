@@ -16,16 +16,15 @@
 //! - Errors of a partition stay with the partition (it poisons itself, or tells its next caller); here
 //!   they end in `run_due`'s answer or nowhere.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::attended::Attended;
+use super::attended::{Attended, NEVER};
 use crate::env::Clock;
 use crate::error::Result;
 
@@ -56,17 +55,14 @@ pub(crate) struct Service {
     timer_set: Condvar,
     upkeep: OnceLock<Weak<dyn Upkeep>>,
     checkpoint_asked: AtomicBool,
+    numbers: AtomicU64,
 }
 
 struct Timers {
-    heap: BinaryHeap<Reverse<Timer>>,
+    /// By time in nanoseconds, then by the partition's number: one for each partition at most.
+    set: BTreeMap<(u64, u64), Arc<Attended>>,
     next_checkpoint: Duration,
     stopped: bool,
-}
-
-struct Timer {
-    when: Duration,
-    whose: Arc<Attended>,
 }
 
 impl Service {
@@ -78,10 +74,11 @@ impl Service {
             checkpoint_interval,
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
-            timers: Mutex::new(Timers { heap: BinaryHeap::new(), next_checkpoint, stopped: false }),
+            timers: Mutex::new(Timers { set: BTreeMap::new(), next_checkpoint, stopped: false }),
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
             checkpoint_asked: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
         })
     }
 
@@ -105,14 +102,22 @@ impl Service {
         self.prepare.put(whose);
     }
 
-    /// Sets a timer.
-    pub(super) fn set_timer(&self, when: Duration, whose: Arc<Attended>) {
+    /// A number for one more partition.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sets the timer of a partition to this time, unless it fires earlier anyway.
+    pub(super) fn set_timer(&self, nanos: u64, whose: Arc<Attended>) {
         let mut timers = self.timers.lock();
-        if timers.stopped {
+        if timers.stopped || whose.due() <= nanos {
             return;
         }
-        let earliest = timers.heap.peek().is_none_or(|Reverse(first)| when < first.when);
-        timers.heap.push(Reverse(Timer { when, whose }));
+        timers.set.remove(&(whose.due(), whose.number()));
+        whose.set_due(nanos);
+        timers.set.insert((nanos, whose.number()), whose);
+        let earliest = timers.set.first_key_value().is_some_and(|((first, _), _)| *first == nanos);
+        drop(timers);
         if earliest {
             self.timer_set.notify_one();
         }
@@ -123,7 +128,7 @@ impl Service {
         let left = {
             let mut timers = self.timers.lock();
             timers.stopped = true;
-            std::mem::take(&mut timers.heap)
+            std::mem::take(&mut timers.set)
         };
         drop(left);
         self.timer_set.notify_all();
@@ -222,11 +227,13 @@ impl Timers {
     /// Takes out what is due.
     fn fire(&mut self, now: Duration, checkpoint_interval: Duration) -> Vec<Job> {
         let mut fired = Vec::new();
-        while self.heap.peek().is_some_and(|Reverse(first)| first.when <= now) {
-            let Some(Reverse(timer)) = self.heap.pop() else { break };
-            if timer.whose.timer_fired(timer.when) {
-                fired.push(Job::Tick(timer.whose));
+        while let Some(first) = self.set.first_entry() {
+            if Duration::from_nanos(first.key().0) > now {
+                break;
             }
+            let whose = first.remove();
+            whose.set_due(NEVER);
+            fired.push(Job::Tick(whose));
         }
         if self.next_checkpoint <= now {
             self.next_checkpoint = now + checkpoint_interval;
@@ -236,28 +243,8 @@ impl Timers {
     }
 
     fn next_due(&self) -> Duration {
-        let timer = self.heap.peek().map(|Reverse(first)| first.when);
+        let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
         timer.map_or(self.next_checkpoint, |when| when.min(self.next_checkpoint))
-    }
-}
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Timer) -> bool {
-        self.when == other.when
-    }
-}
-
-impl Eq for Timer {}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Timer) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timer {
-    fn cmp(&self, other: &Timer) -> std::cmp::Ordering {
-        self.when.cmp(&other.when)
     }
 }
 

@@ -21,6 +21,9 @@ mod start;
 mod stream;
 mod topic_reader;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use codecs::Codecs;
 pub use owned::OwnedRecord;
 pub use poll::PollRecords;

@@ -145,7 +145,7 @@ impl Log {
         };
         let mut next = None;
         let mut later = |wait: std::time::Duration| {
-            let at = now + wait;
+            let at = now.saturating_add(wait);
             next = Some(next.map_or(at, |n: std::time::Duration| n.min(at)));
         };
         if let Some(opened) = opened {
@@ -161,7 +161,9 @@ impl Log {
                 None => self.flush()?,
             }
         }
-        self.roll_if_aged().map_err(|e| self.fail(e))?;
+        if let Some(left) = self.roll_if_aged().map_err(|e| self.fail(e))? {
+            later(left);
+        }
         Ok(next)
     }
 }

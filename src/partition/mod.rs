@@ -38,7 +38,7 @@ pub(crate) use batch_in::{Assign, FinishedBatch};
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;
 pub(crate) use cursor::{Chunk, ChunkRecord, ChunkRecords, ChunkRun, Cursor, ReadLimits};
-pub(crate) use log::{Log, LogParts};
+pub(crate) use log::{ClosedSegment, Log, LogParts};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub use recover::PartitionRecovery;

@@ -109,6 +109,7 @@ impl Log {
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
+            segment.set_end(0);
             self.delete_segment(segment)?;
         }
         if let Some((segment, end)) = kept_end {

@@ -15,6 +15,8 @@ mod acknowledgement;
 mod batch_delivery;
 mod buffers;
 mod delivery;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod flush;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
@@ -22,6 +24,8 @@ mod producer;
 pub(crate) mod schema;
 mod send_batch;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use batch_delivery::BatchDelivery;
 pub use delivery::Delivery;
@@ -29,4 +33,4 @@ pub use flush::Flush;
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
 pub(crate) use schema::SchemaHeaders;
-pub(crate) use target::{PartitionSet, ProducerTarget};
+pub(crate) use target::{KeptOpen, PartitionSet, ProducerTarget};

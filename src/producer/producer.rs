@@ -66,7 +66,7 @@ pub(super) struct Shared<K, V> {
     pub(super) value_codec: V,
     closed: AtomicBool,
     pub(super) buffers: BufferPool,
-    /// Bytes of the last record that there was no room for.
+    /// Bytes of the last record that there was no room for; at least 1.
     refused: AtomicU64,
 }
 
@@ -93,7 +93,7 @@ impl<K, V> Producer<K, V> {
             value_codec,
             closed: AtomicBool::new(false),
             buffers: BufferPool::new(),
-            refused: AtomicU64::new(0),
+            refused: AtomicU64::new(1),
         };
         Producer { shared: Arc::new(shared) }
     }

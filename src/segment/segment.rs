@@ -188,6 +188,12 @@ impl Segment {
         self.end.load(Ordering::Acquire) != UNBOUNDED
     }
 
+    /// Whether a truncation has moved the end below `position`.
+    #[inline]
+    pub(crate) fn ends_before(&self, position: u64) -> bool {
+        self.end.load(Ordering::Acquire) < position
+    }
+
     /// Whether it is read through a map.
     pub(crate) fn is_mapped(&self) -> Result<bool> {
         Ok(!self.map()?.region().is_empty())

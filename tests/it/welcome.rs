@@ -81,3 +81,19 @@ fn a_waiting_reader_is_woken() {
         broker.close().wait().unwrap();
     }
 }
+
+#[test]
+fn a_producer_or_reader_alone_keeps_the_broker_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (producer, mut reader, mut one) = {
+        let broker = Broker::open(dir.path()).unwrap();
+        let clicks = broker.create_topic("clicks", TopicConfig::new()).unwrap();
+        let one = clicks.partition(0).unwrap().read(..).unwrap();
+        (clicks.producer().unwrap(), clicks.read(Start::Earliest).unwrap(), one)
+    };
+    let _ = producer.send(Record::new("x")).unwrap();
+    drop(producer);
+    assert_eq!(reader.poll().wait().unwrap().iter().count(), 1);
+    drop(reader);
+    assert_eq!(one.poll().wait().unwrap().iter().count(), 1);
+}

@@ -16,6 +16,7 @@ const LAYERS: [(&str, f32); 22] = [
     ("segment", 4.0),
     ("partition", 5.0),
     ("cleaner", 6.0),
+    ("cleaner", 6.0),
     ("topic", 6.0),
     ("producer", 7.0),
     ("group", 7.0),
