@@ -65,6 +65,7 @@ impl Produce {
     /// Publishes the lines.
     pub(crate) fn run(self) -> Outcome {
         check_topic(&self.topic)?;
+        self.settings().validate()?;
         let key = self.key_column.map(|column| KeyColumn::new(column.get(), &self.delimiter)).transpose()?;
         let (input, size) = open_input(&self.input)?;
         let broker = Broker::open(&self.data)?;
