@@ -90,10 +90,13 @@ impl Place {
         let latest = newest.position().max(sealed);
         let first = match from {
             Start::Latest => latest,
-            Start::Last(count) => Offset::new(latest.get().saturating_sub(count)).unwrap_or(earliest).max(earliest),
+            Start::Last(count) => {
+                Offset::new(latest.get().saturating_sub(count)).unwrap_or(earliest).max(earliest)
+            }
             Start::Offset(offset) if offset < earliest || offset > latest => {
                 let number = found.partition();
-                let holds = format!("partition {number}: the log holds offsets {earliest} to {latest}, not {offset}");
+                let holds =
+                    format!("partition {number}: the log holds offsets {earliest} to {latest}, not {offset}");
                 return Err(Failure::failed(holds));
             }
             Start::Offset(offset) => offset,

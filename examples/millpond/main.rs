@@ -54,7 +54,7 @@ enum Command {
     Delete(admin::Delete),
     Dump(dump::Dump),
     Verify(verify::Verify),
-    //Repair(verify::Repair),
+    Repair(verify::Repair),
     Bench(bench::Bench),
 }
 
@@ -73,7 +73,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Delete(command) => command.run(),
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(),
-        //Command::Repair(command) => command.run(),
+        Command::Repair(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
-use millpond::broker::{VerifyReport, Verdict};
+use millpond::broker::{Verdict, VerifyReport};
 
 use crate::data::{must_exist, observe};
 use crate::failure::{CORRUPT, DONE, FAILED, Failure, Outcome};
@@ -51,6 +51,22 @@ impl Verify {
             Verdict::Unsettled => FAILED,
             _ => CORRUPT,
         })
+    }
+}
+
+impl Repair {
+    /// Cuts what is corrupt.
+    pub(crate) fn run(self) -> Outcome {
+        must_exist(&self.data)?;
+        let report = millpond::broker::repair(&self.data)?;
+        for action in report.actions() {
+            print(action)?;
+        }
+        match report.actions().len() {
+            0 => print("nothing to repair")?,
+            count => print(format_args!("{count} repairs, {} bytes dropped", report.bytes_dropped()))?,
+        }
+        Ok(DONE)
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::service::{Job, Service};
+use crate::cleaner::retain;
 use crate::config::Durability;
 use crate::error::{ErrorKind, Result};
 use crate::partition::{Attendant, Log};
@@ -101,10 +102,21 @@ impl Attended {
                 if let Some(next) = next {
                     self.due_at(next);
                 }
-                Ok(())
+                self.retain(&log)
             }
             Err(error) => self.retry_if_full(Err(error)),
         }
+    }
+
+    /// Lets go of what the topic's retention does not keep.
+    fn retain(&self, log: &Log) -> Result<()> {
+        if log.is_poisoned() {
+            return Ok(());
+        }
+        if let Some(left) = retain(log)? {
+            self.due_at(self.service.now().saturating_add(left));
+        }
+        Ok(())
     }
 
     fn log(&self) -> Option<Arc<Log>> {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::broker::Broker;
-use super::recovery_report::RecoveryProgress;
+use super::progress::Progress;
 use crate::config::BrokerConfig;
 use crate::env::{Clock, Environment};
 use crate::error::Result;
 
 /// Hears how far an opening has come.
-pub(super) type OnRecovery = Box<dyn Fn(&RecoveryProgress) + Send + Sync>;
+pub(super) type OnRecovery = Box<dyn Fn(&Progress) + Send + Sync>;
 
 /// Opens a broker with settings of your own; made by [`Broker::builder`].
 ///
@@ -66,7 +66,7 @@ impl BrokerBuilder {
     }
 
     /// Is told how far a recovery after an unclean end has come; it runs in the thread that opens.
-    pub fn on_recovery(mut self, hear: impl Fn(&RecoveryProgress) + Send + Sync + 'static) -> BrokerBuilder {
+    pub fn on_recovery(mut self, hear: impl Fn(&Progress) + Send + Sync + 'static) -> BrokerBuilder {
         self.on_recovery = Some(Box::new(hear));
         self
     }

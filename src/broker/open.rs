@@ -24,7 +24,8 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
-use super::recovery_report::{RecoveryProgress, RecoveryReport};
+use super::progress::Progress;
+use super::recovery_report::RecoveryReport;
 use super::service::Service;
 use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
@@ -239,7 +240,7 @@ impl Recovery<'_> {
 
     fn hear(&self, tp: &TopicPartition, bytes_done: u64, bytes_total: u64) {
         if let Some(on_recovery) = &self.on_recovery {
-            on_recovery(&RecoveryProgress {
+            on_recovery(&Progress {
                 partition: tp.clone(),
                 bytes_done,
                 bytes_total: bytes_total.max(bytes_done),

@@ -66,7 +66,9 @@ mod tests {
     use crate::types::ByteSize;
 
     fn segments() -> Vec<ClosedSegment> {
-        (0..4).map(|i| ClosedSegment { end_offset: (i + 1) * 10, bytes: 100, last_append: i as i64 * 1000 }).collect()
+        (0..4)
+            .map(|i| ClosedSegment { end_offset: (i + 1) * 10, bytes: 100, last_append: i as i64 * 1000 })
+            .collect()
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file};
+use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
@@ -111,9 +111,9 @@ impl Opening<'_> {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
             manifest.truncated(to);
         }
-        if let Some(&lowest) = manifest.overlaps.first() {
+        state = lowered(state, &manifest, &bases);
+        if !manifest.overlaps.is_empty() {
             super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
-            state = lowered(state, lowest, manifest.generation);
             manifest.overlaps.clear();
             manifest.store(&*home.files, &home.dir)?;
         }
@@ -161,9 +161,11 @@ impl Opening<'_> {
             index: self.settings.index(),
             progress: self.progress,
         };
+        // Also above those whose records are gone: they may have been read.
+        let known = epochs.latest();
         let mut recovered = recovery.run(bases, epochs)?;
         if !new {
-            let epoch = epochs.latest().map_or(0, |(epoch, _)| epoch.saturating_add(1));
+            let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
             epochs.assign(epoch, recovered.point.offset as i64);
             recovered.report.leader_epoch = epoch;
         } else {
@@ -230,7 +232,7 @@ impl Opening<'_> {
             .filter(|&&base| base < point.segment)
             .map(|&base| Segment::closed(&home, base, settings.index()))
             .collect();
-        let file = home.open(FileKind::Log, point.segment, OpenMode::CreateIfMissing)?;
+        let file = active_file(&home, point.segment)?;
         let index = match recovered.index {
             Some(index) => index,
             None => load_index(&home, point, settings.index())?,
@@ -273,17 +275,36 @@ impl Opening<'_> {
     }
 }
 
-/// A state after truncations, the lowest to `to`: a point from before does not hold above it. What lies
-/// below was on the device before the truncation began, and segment `to` starts there.
-fn lowered(state: Found, to: u64, generation: u32) -> Found {
-    let start = RecoveryPoint { offset: to, segment: to, position: 0, indexes: NO_INDEXES, generation };
-    match state {
-        Found::Unclean(Some(point)) if point.generation != generation && point.offset > to => {
-            Found::Unclean(Some(start))
-        }
-        Found::Clean(point) if point.generation != generation => Found::Unclean(Some(start)),
-        other => other,
+/// A state whose point may be from before a truncation: such a point does not hold above the lowest offset
+/// truncated to. What lies below that was on the device before the truncation began.
+fn lowered(state: Found, manifest: &PartitionManifest, bases: &[u64]) -> Found {
+    let point = match state {
+        Found::Clean(point) | Found::Unclean(Some(point)) if point.generation != manifest.generation => point,
+        other => return other,
+    };
+    match manifest.lowest_truncation {
+        Some(to) if point.offset <= to => Found::Unclean(Some(point)),
+        Some(to) if bases.contains(&to) => Found::Unclean(Some(RecoveryPoint {
+            offset: to,
+            segment: to,
+            position: 0,
+            indexes: NO_INDEXES,
+            generation: manifest.generation,
+        })),
+        _ => Found::Unclean(None),
     }
+}
+
+/// The log file of the active segment. A new one is entered in the folder durably: the flushes that follow
+/// sync only the file.
+fn active_file(home: &SegmentFiles, base: u64) -> Result<Arc<dyn File>> {
+    let path = home.path(FileKind::Log, base);
+    let existed = home.files.exists(&path).map_err(|e| Error::io("look for a segment", &path, e))?;
+    let file = home.open(FileKind::Log, base, OpenMode::CreateIfMissing)?;
+    if !existed {
+        home.sync_dir()?;
+    }
+    Ok(file)
 }
 
 /// Removes segments that lie wholly below the log start: delete-records was interrupted.

@@ -185,6 +185,15 @@ impl Recovery<'_> {
         if bases.is_empty() && point.position == 0 {
             return Ok(*point);
         }
+        if let Some(&first) = bases.first().filter(|&&first| self.deleted_below(first, point)) {
+            return Ok(RecoveryPoint {
+                offset: first,
+                segment: first,
+                position: 0,
+                indexes: NO_INDEXES,
+                ..*point
+            });
+        }
         if !bases.contains(&point.segment) {
             return Err(Error::corrupted(&path, 0, "the segment of the recovery point is missing"));
         }
@@ -194,6 +203,12 @@ impl Recovery<'_> {
             return Err(Error::corrupted(&path, size, why));
         }
         Ok(*point)
+    }
+
+    /// Whether the point's segment has been deleted since with everything below the log start, so that the
+    /// log begins in segment `first`.
+    fn deleted_below(&self, first: u64, point: &RecoveryPoint) -> bool {
+        point.segment < first && point.offset <= first && first <= self.log_start
     }
 
     fn follows(&self, base: u64, next_offset: u64) -> bool {

@@ -1,5 +1,6 @@
 //! The command-line tool and the quickstart as a user meets them: processes, streams, exit codes.
 
+mod bench;
 mod files;
 mod kill;
 mod quickstart;

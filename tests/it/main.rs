@@ -3,7 +3,13 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod observing;
+#[cfg(test)]
 mod opening;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]

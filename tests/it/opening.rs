@@ -106,7 +106,7 @@ fn an_unclean_end_raises_the_epoch_and_is_reported() {
     let killed = SimEnvironment::on(sim.disk().after_kill(), 1);
     let calls = Arc::new(AtomicU64::new(0));
     let counted = calls.clone();
-    let heard = move |_: &millpond::broker::RecoveryProgress| {
+    let heard = move |_: &millpond::broker::Progress| {
         counted.fetch_add(1, Ordering::Relaxed);
     };
     let again = simulated(&killed).on_recovery(heard).open().unwrap();

@@ -34,7 +34,9 @@ fn producing_creates_a_topic_and_never_changes_one() {
     tool.run_with("produce --topic t --partitions 3", b"c\n").failed(1, "partitions 2, not 3");
     tool.run_with("produce --topic t --durability sync", b"c\n")
         .failed(1, "durability interval:250ms, not sync");
-    tool.run_with("produce --topic t --compression lz4", b"c\n").failed(1, "compression none, not lz4");
+    if cfg!(feature = "lz4") {
+        tool.run_with("produce --topic t --compression lz4", b"c\n").failed(1, "compression none, not lz4");
+    }
     assert_eq!(tool.run("consume --topic t").ok().text().lines().count(), 2);
 }
 
