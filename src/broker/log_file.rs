@@ -316,3 +316,106 @@ impl<'a> LoggedRecord<'a> {
 fn offset(value: i64) -> Offset {
     Offset::of(u64::try_from(value).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Record;
+    use crate::config::{Durability, TopicConfig};
+    use crate::error::ErrorKind;
+
+    /// The file of a log with three batches, of which the last two hold a record each.
+    fn stored() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = crate::broker::Broker::open(dir.path()).unwrap();
+        let config = TopicConfig::new().durability(Durability::Sync);
+        let producer = broker.create_topic("t", config).unwrap().producer().unwrap();
+        let records =
+            [Record::new("a").key("k"), Record::new("b").key("l").header("h", b"1").header("h", b"2")];
+        producer.send_batch(records).unwrap().wait().unwrap();
+        producer.send(Record::tombstone().key("k")).unwrap().wait().unwrap();
+        producer.send(Record::new("c")).unwrap().wait().unwrap();
+        broker.close().wait().unwrap();
+        let path = dir.path().join("t-0/00000000000000000000.log");
+        (dir, path)
+    }
+
+    /// Reads to the end: how many batches, how many records of intact ones, and the error, if one came.
+    fn walk(path: &Path) -> (usize, usize, Option<Error>) {
+        let mut file = LogFile::open(path).unwrap();
+        let (mut batches, mut records) = (0, 0);
+        loop {
+            match file.next_batch() {
+                Ok(Some(batch)) => {
+                    batches += 1;
+                    let found = batch.records().filter(|record| record.is_ok()).count();
+                    records += if batch.crc_is_valid() { found } else { 0 };
+                }
+                Ok(None) => return (batches, records, None),
+                Err(error) => return (batches, records, Some(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn batches_come_with_their_records() {
+        let (_dir, path) = stored();
+        let mut file = LogFile::open(&path).unwrap();
+        let first = file.next_batch().unwrap().unwrap();
+        assert_eq!((first.position(), first.base_offset().get(), first.last_offset().get()), (0, 0, 1));
+        assert_eq!((first.count(), first.magic(), first.compression()), (2, 2, "none"));
+        assert_eq!((first.sequences(), first.delete_horizon()), (None, None));
+        assert!(!first.is_control() && !first.is_transactional() && !first.is_log_append_time());
+        let records: Vec<_> = first.records().map(|record| record.unwrap()).collect();
+        assert_eq!(
+            records[1].headers().collect::<Vec<_>>(),
+            [("h", Some(&b"1"[..])), ("h", Some(&b"2"[..]))]
+        );
+
+        let second = file.next_batch().unwrap().unwrap();
+        assert_eq!(second.position(), first.size_bytes());
+        let tombstone = second.records().next().unwrap().unwrap();
+        assert_eq!(
+            (tombstone.offset().get(), tombstone.key(), tombstone.value()),
+            (2, Some(&b"k"[..]), None)
+        );
+        assert!(tombstone.timestamp() <= second.max_timestamp());
+        assert_eq!(walk(&path).0, 3);
+    }
+
+    #[test]
+    fn every_length_and_every_flipped_bit_is_told_or_harmless() {
+        let (_dir, path) = stored();
+        let whole = std::fs::read(&path).unwrap();
+        let ends: Vec<usize> = {
+            let mut file = LogFile::open(&path).unwrap();
+            let mut ends = vec![0];
+            while file.next_batch().unwrap().is_some() {
+                ends.push(usize::try_from(file.position()).unwrap());
+            }
+            ends
+        };
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let (batches, _, error) = walk(&path);
+            assert_eq!(batches, ends.iter().filter(|end| **end <= len).count() - 1, "length {len}");
+            // A base offset begins with zeros, so the first bytes of a header look like room to come.
+            let inside = !ends.contains(&len);
+            assert!(inside || error.is_none(), "length {len}: {error:?}");
+            assert!(error.is_none_or(|error| error.kind() == ErrorKind::Corrupted), "length {len}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            let (batches, records, error) = walk(&path);
+            // What the checksum does not cover: base offset and leader epoch. A length is told by what follows.
+            let at = bit / 8 - ends.iter().rfind(|end| **end <= bit / 8).unwrap();
+            let uncovered = at < 8 || (12..16).contains(&at);
+            assert!(
+                uncovered || records < 4 || error.is_some(),
+                "bit {bit}: {batches} batches, {records} records"
+            );
+        }
+    }
+}
