@@ -13,6 +13,9 @@ pub mod producer;
 pub mod testing;
 pub mod topic;
 pub mod types;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub(crate) mod cleaner;
 pub(crate) mod format;

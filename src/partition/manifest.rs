@@ -82,6 +82,13 @@ impl PartitionManifest {
             .map_err(|e| Error::io("write a manifest", &path, e))
     }
 
+    /// Writes it durably as it stands; the generation before stays the one before.
+    pub(crate) fn store_again(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let path = path_in(dir);
+        replace_file(files, &path, &self.encode(), Previous::Drop)
+            .map_err(|e| Error::io("write a manifest again", &path, e))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.put_array(*self.topic_id.as_bytes());

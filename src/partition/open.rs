@@ -188,6 +188,10 @@ impl Opening<'_> {
                     "the folder belongs to another topic of this name",
                 ));
             }
+            if !matches!(self.state, Found::Clean(_)) {
+                // It may be in the page cache only; what is done on its word must not outlive it.
+                manifest.store_again(files, &home.dir)?;
+            }
             return Ok(manifest);
         }
         let path = home.dir.join(METADATA_FILE);

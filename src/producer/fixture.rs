@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{PartitionSet, Producer, ProducerTarget, SchemaHeaders};
 use crate::codec::Raw;
-use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, TimestampType};
+use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType};
 use crate::env::sim::SimEnvironment;
 use crate::env::{DirLock, FileSystem};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, Opening};
@@ -62,6 +62,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         timestamp_type: TimestampType::Create,
         in_place: true,
         lazy_flush: Duration::from_secs(30),
+        retention: Retention::forever(),
     }
 }
 

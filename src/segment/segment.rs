@@ -410,8 +410,12 @@ impl Segment {
         self.write_times()
     }
 
-    /// Makes the side files of a closed segment durable.
+    /// Makes the side files of a closed segment durable, and the cut of its unused end: a recovery point
+    /// above it says that nobody looks at that end again.
     pub(crate) fn sync_side_files(&self) -> Result<()> {
+        if self.cut.load(Ordering::Acquire) {
+            self.sync(0)?;
+        }
         self.write_index()?;
         self.sync_index()?;
         let path = self.home.path(FileKind::AppendTimes, self.base);

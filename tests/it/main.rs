@@ -1,7 +1,11 @@
 //! The suite through the public API, one module per promise, and the shape of the repository.
 
 #[cfg(test)]
+mod assertions;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod executors;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

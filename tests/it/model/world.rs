@@ -344,6 +344,9 @@ impl World {
             }
             assert_eq!(batch.last_offset().get() + 1, log.sent.len() as u64);
         }
+        if count % 2 == 0 {
+            return; // nobody waits: the linger decides
+        }
         match delivery.wait_timeout(Duration::from_secs(5)) {
             Ok(batches) => {
                 let all: u32 = batches.iter().map(|batch| batch.count()).sum();

@@ -26,6 +26,7 @@ const LAYERS: [(&str, f32); 23] = [
     ("broker", 10.0),
     ("observer", 10.0),
     ("testing", 11.0),
+    ("fuzzing", 11.0),
     ("guide", 11.0),
     // The two that gather names from everywhere.
     ("lib", 12.0),
