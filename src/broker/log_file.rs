@@ -320,14 +320,18 @@ fn offset(value: i64) -> Offset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Broker;
     use crate::codec::Record;
-    use crate::config::{Durability, TopicConfig};
+    use crate::config::{Background, BrokerConfig, Durability, TopicConfig};
+    use crate::env::sim::SimEnvironment;
+    use crate::env::{read_whole, write_all_at};
     use crate::error::ErrorKind;
 
-    /// The file of a log with three batches, of which the last two hold a record each.
-    fn stored() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = crate::broker::Broker::open(dir.path()).unwrap();
+    /// Where a log with three batches lies, of which the last two hold a record each.
+    fn stored() -> (Environment, &'static Path) {
+        let environment = SimEnvironment::new(1).environment();
+        let broker = Broker::builder("/d").environment(environment.clone());
+        let broker = broker.config(BrokerConfig::new().background(Background::Manual)).open().unwrap();
         let config = TopicConfig::new().durability(Durability::Sync);
         let producer = broker.create_topic("t", config).unwrap().producer().unwrap();
         let records =
@@ -336,13 +340,12 @@ mod tests {
         producer.send(Record::tombstone().key("k")).unwrap().wait().unwrap();
         producer.send(Record::new("c")).unwrap().wait().unwrap();
         broker.close().wait().unwrap();
-        let path = dir.path().join("t-0/00000000000000000000.log");
-        (dir, path)
+        (environment, Path::new("/d/t-0/00000000000000000000.log"))
     }
 
     /// Reads to the end: how many batches, how many records of intact ones, and the error, if one came.
-    fn walk(path: &Path) -> (usize, usize, Option<Error>) {
-        let mut file = LogFile::open(path).unwrap();
+    fn walk(environment: &Environment, path: &Path) -> (usize, usize, Option<Error>) {
+        let mut file = LogFile::open_in(environment, path).unwrap();
         let (mut batches, mut records) = (0, 0);
         loop {
             match file.next_batch() {
@@ -359,8 +362,8 @@ mod tests {
 
     #[test]
     fn batches_come_with_their_records() {
-        let (_dir, path) = stored();
-        let mut file = LogFile::open(&path).unwrap();
+        let (environment, path) = stored();
+        let mut file = LogFile::open_in(&environment, path).unwrap();
         let first = file.next_batch().unwrap().unwrap();
         assert_eq!((first.position(), first.base_offset().get(), first.last_offset().get()), (0, 0, 1));
         assert_eq!((first.count(), first.magic(), first.compression()), (2, 2, "none"));
@@ -380,15 +383,20 @@ mod tests {
             (2, Some(&b"k"[..]), None)
         );
         assert!(tombstone.timestamp() <= second.max_timestamp());
-        assert_eq!(walk(&path).0, 3);
+        assert_eq!(walk(&environment, path).0, 3);
     }
 
     #[test]
     fn every_length_and_every_flipped_bit_is_told_or_harmless() {
-        let (_dir, path) = stored();
-        let whole = std::fs::read(&path).unwrap();
+        let (environment, path) = stored();
+        let file = environment.files().open(path, OpenMode::ReadWrite).unwrap();
+        let whole = read_whole(&*file, 1 << 20).unwrap();
+        let write = |bytes: &[u8]| {
+            file.set_size(0).unwrap();
+            write_all_at(&*file, bytes, 0).unwrap();
+        };
         let ends: Vec<usize> = {
-            let mut file = LogFile::open(&path).unwrap();
+            let mut file = LogFile::open_in(&environment, path).unwrap();
             let mut ends = vec![0];
             while file.next_batch().unwrap().is_some() {
                 ends.push(usize::try_from(file.position()).unwrap());
@@ -396,8 +404,8 @@ mod tests {
             ends
         };
         for len in 0..whole.len() {
-            std::fs::write(&path, &whole[..len]).unwrap();
-            let (batches, _, error) = walk(&path);
+            write(&whole[..len]);
+            let (batches, _, error) = walk(&environment, path);
             assert_eq!(batches, ends.iter().filter(|end| **end <= len).count() - 1, "length {len}");
             // A base offset begins with zeros, so the first bytes of a header look like room to come.
             let inside = !ends.contains(&len);
@@ -407,8 +415,8 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, &bytes).unwrap();
-            let (batches, records, error) = walk(&path);
+            write(&bytes);
+            let (batches, records, error) = walk(&environment, path);
             // What the checksum does not cover: base offset and leader epoch. A length is told by what follows.
             let at = bit / 8 - ends.iter().rfind(|end| **end <= bit / 8).unwrap();
             let uncovered = at < 8 || (12..16).contains(&at);
