@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod assertions;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod executors;
 #[cfg(test)]
 mod misuse;
