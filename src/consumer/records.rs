@@ -135,7 +135,7 @@ impl<K, V> Records<K, V> {
             records: self,
             walk: self.first.as_ref().map(Part::iter),
             rest: self.rest.iter(),
-            expected: None,
+            expected: 0,
         }
     }
 
@@ -174,8 +174,8 @@ pub struct RecordsIter<'a, K = Raw, V = Raw> {
     /// `None` at the end.
     walk: Option<Walk<'a>>,
     rest: std::slice::Iter<'a, Part>,
-    /// The offset behind the last record, if there was one in this part.
-    expected: Option<u64>,
+    /// The offset at which the next record may be.
+    expected: u64,
 }
 
 /// A part and the place in it.
@@ -187,16 +187,19 @@ struct Walk<'a> {
 impl<'a, K, V> Iterator for RecordsIter<'a, K, V> {
     type Item = RecordView<'a, K, V>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<RecordView<'a, K, V>> {
         loop {
             let walk = self.walk.as_mut()?;
             match walk.records.next() {
                 Some(Ok(record)) => {
-                    self.expected = Some(record.offset + 1);
+                    self.expected = record.offset.wrapping_add(1);
                     return Some(RecordView::new(self.records, walk.part, record));
                 }
-                Some(Err(damage)) => return self.end_damaged(damage),
+                Some(Err(damage)) => {
+                    let (part, offset, damage) = self.end_damaged(damage)?;
+                    return Some(RecordView::damaged(self.records, part, offset, damage));
+                }
                 None => self.next_part(),
             }
         }
@@ -207,16 +210,16 @@ impl<'a, K, V> RecordsIter<'a, K, V> {
     #[cold]
     fn next_part(&mut self) {
         self.walk = self.rest.next().map(Part::iter);
-        self.expected = None;
+        self.expected = 0;
     }
 
     #[cold]
-    fn end_damaged(&mut self, damage: Error) -> Option<RecordView<'a, K, V>> {
+    fn end_damaged(&mut self, damage: Error) -> Option<(&'a Part, u64, &'a Error)> {
         let part = self.walk.take()?.part;
-        let offset = self.expected.unwrap_or(part.from);
+        let offset = self.expected.max(part.from);
         let damage = damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset));
         let damage = self.records.damage.get_or_init(|| damage);
-        Some(RecordView::damaged(self.records, part, offset, damage))
+        Some((part, offset, damage))
     }
 }
 
