@@ -20,7 +20,7 @@ use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::format::record::{RecordRef, decode_record};
+use crate::format::record::{RecordRef, decode_record, decode_record_in_loop};
 use crate::segment::{BatchAt, OpenBatch, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
@@ -506,28 +506,24 @@ pub(crate) struct ChunkRecord<'a> {
 impl<'a> Iterator for ChunkRecords<'a> {
     type Item = Result<ChunkRecord<'a>>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.bytes.is_empty() {
-                if self.failed || !self.next_run() {
-                    return None;
+            let Some((record, len)) = decode_record_in_loop(self.bytes) else {
+                match self.begin_run() {
+                    Ok(true) => continue,
+                    Ok(false) => return None,
+                    Err(damaged) => return Some(Err(damaged)),
                 }
-                continue;
-            }
-            let (record, len) = match decode_record(self.bytes) {
-                Ok(decoded) => decoded,
-                Err(e) => return Some(Err(self.damaged(&e))),
             };
-            self.bytes = self.bytes.get(len..).unwrap_or_default();
+            self.bytes = &self.bytes[len..];
             let run = self.run;
             let offset = run.base_offset.wrapping_add(record.offset_delta.into()) as u64;
             if offset < self.chunk.from {
                 continue;
             }
             if offset >= self.chunk.until {
-                self.bytes = &[];
-                self.failed = true;
+                self.end();
                 return None;
             }
             let timestamp = match run.append_time {
@@ -540,6 +536,22 @@ impl<'a> Iterator for ChunkRecords<'a> {
 }
 
 impl ChunkRecords<'_> {
+    /// Where no record could be read: begins the next run, if this one was at its end. False at the end
+    /// of the last one.
+    #[cold]
+    fn begin_run(&mut self) -> Result<bool> {
+        if self.bytes.is_empty() {
+            return Ok(!self.failed && self.next_run());
+        }
+        let why = decode_record(self.bytes).err().unwrap_or(crate::format::FormatError::BadCount);
+        Err(self.damaged(&why))
+    }
+
+    fn end(&mut self) {
+        self.bytes = &[];
+        self.failed = true;
+    }
+
     #[cold]
     fn next_run(&mut self) -> bool {
         let Some(run) = self.chunk.rest.get(self.taken) else { return false };
@@ -551,8 +563,7 @@ impl ChunkRecords<'_> {
 
     #[cold]
     fn damaged(&mut self, why: &crate::format::FormatError) -> Error {
-        self.bytes = &[];
-        self.failed = true;
+        self.end();
         let message = format!("a record of the batch at offset {} is damaged: {why}", self.run.base_offset);
         Error::new(crate::ErrorKind::Corrupted, message)
     }
