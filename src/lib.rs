@@ -1,20 +1,29 @@
 //! millpond: an embeddable streaming log. Kafka's model as a library call.
 #![deny(unsafe_code)]
 
+pub mod broker;
 pub mod codec;
 pub mod config;
 pub mod consumer;
 pub mod env;
 pub mod error;
+pub mod prelude;
 pub mod producer;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod topic;
 pub mod types;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 
+pub(crate) mod cleaner;
 pub(crate) mod format;
 pub(crate) mod partition;
 pub(crate) mod segment;
 pub(crate) mod sync;
 
+pub use broker::{Broker, BrokerBuilder, Observer, Partition, Topic};
 pub use codec::Record;
 pub use error::{Error, ErrorKind, Result};
 pub use sync::Operation;

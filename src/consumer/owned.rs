@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::format::record::RecordRef;
 use crate::types::{Headers, LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// A copy of a record, to keep or to send elsewhere. Cheap to clone but for its headers.
@@ -36,6 +37,19 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
+    /// A copy of this record.
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        offset: Offset,
+        timestamp: Timestamp,
+        leader_epoch: LeaderEpoch,
+        record: &RecordRef<'_>,
+    ) -> OwnedRecord {
+        let (key, value) = copy(record.key, record.value);
+        let headers = record.headers.iter().map(|header| (header.key, header.value)).collect();
+        OwnedRecord { topic_partition, offset, timestamp, leader_epoch, key, value, headers }
+    }
+
     /// Topic and partition.
     #[must_use]
     pub fn topic_partition(&self) -> &TopicPartition {

@@ -22,6 +22,7 @@ use crate::config::{ReaderConfig, Start};
 use crate::env::Clock;
 use crate::error::Result;
 use crate::partition::{Cursor, Log, ReadLimits};
+use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
 use crate::types::{Offset, TopicPartition};
 
@@ -54,6 +55,8 @@ pub struct Reader<K = Raw, V = Raw> {
     limits: ReadLimits,
     codecs: Arc<Codecs<K, V>>,
     waiting: Option<WaitKey>,
+    /// What stays open for as long as the reader lives.
+    kept_open: Option<KeptOpen>,
 }
 
 impl<K, V> Reader<K, V> {
@@ -68,7 +71,14 @@ impl<K, V> Reader<K, V> {
     ) -> Reader<K, V> {
         let limits = limits(config, &log);
         let until = until.map_or(u64::MAX, Offset::get);
-        Reader { cursor: Cursor::new(log, start), until, limits, codecs: Arc::new(codecs), waiting: None }
+        let (cursor, codecs) = (Cursor::new(log, start), Arc::new(codecs));
+        Reader { cursor, until, limits, codecs, waiting: None, kept_open: None }
+    }
+
+    /// The reader, which keeps this open.
+    pub(crate) fn keeping_open(mut self, broker: KeptOpen) -> Reader<K, V> {
+        self.kept_open = Some(broker);
+        self
     }
 
     /// Topic and partition.

@@ -26,7 +26,7 @@ use crate::config::{ReaderConfig, Start};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::{Cursor, Log, ReadLimits};
-use crate::producer::PartitionSet;
+use crate::producer::{KeptOpen, PartitionSet};
 use crate::sync::WaitKey;
 use crate::types::{Offset, TopicName};
 
@@ -65,6 +65,8 @@ pub struct TopicReader<K = Raw, V = Raw> {
     codecs: Arc<Codecs<K, V>>,
     /// Waits for more partitions.
     waiting: Option<WaitKey>,
+    /// What stays open for as long as the reader lives.
+    kept_open: Option<KeptOpen>,
 }
 
 /// A partition and the place in it.
@@ -108,7 +110,14 @@ impl<K, V> TopicReader<K, V> {
             config: config.clone(),
             codecs: Arc::new(codecs),
             waiting: None,
+            kept_open: None,
         })
+    }
+
+    /// The reader, which keeps this open.
+    pub(crate) fn keeping_open(mut self, broker: KeptOpen) -> TopicReader<K, V> {
+        self.kept_open = Some(broker);
+        self
     }
 
     /// The topic's name.

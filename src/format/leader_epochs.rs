@@ -125,6 +125,17 @@ impl LeaderEpochs {
         changed
     }
 
+    /// The log is cut at `offset`: epochs that begin there or later are forgotten but for the latest, which
+    /// goes on from there, so that no epoch is given twice. Returns whether anything changed.
+    pub(crate) fn cut_at(&mut self, offset: i64) -> bool {
+        let latest = self.latest();
+        let changed = self.truncate_from_end(offset);
+        if let Some((epoch, _)) = latest.filter(|_| changed) {
+            self.assign(epoch, offset);
+        }
+        changed
+    }
+
     /// Forgets what lies below `offset`, as the log now begins there: the epoch that reaches over it
     /// begins there too. Returns whether anything changed.
     pub(crate) fn truncate_from_start(&mut self, offset: i64) -> bool {

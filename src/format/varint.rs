@@ -19,15 +19,21 @@ pub(crate) const MAX_VARLONG_LEN: usize = 10;
 /// Bytes that `v` takes.
 #[inline]
 pub(crate) fn varint_len(v: i32) -> usize {
-    let bits = 32 - (zigzag32(v) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    let z = zigzag32(v);
+    if z < 0x80 { 1 } else { groups_of(32 - z.leading_zeros() as usize) }
 }
 
 /// Bytes that `v` takes.
 #[inline]
 pub(crate) fn varlong_len(v: i64) -> usize {
-    let bits = 64 - (zigzag64(v) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    let z = zigzag64(v);
+    if z < 0x80 { 1 } else { groups_of(64 - z.leading_zeros() as usize) }
+}
+
+/// Groups of seven that `bits` (1 to 64) fill: a division by 7 as a multiplication, exact in this range.
+#[inline]
+fn groups_of(bits: usize) -> usize {
+    (bits * 9 + 64) / 64
 }
 
 /// Writes `v` to the start of `dst`, which must be long enough; returns the bytes written.

@@ -339,6 +339,8 @@ impl Appender {
                 let (bytes, header) = batch.take();
                 staging.push_batch(bytes, header, now, taken);
                 after.write_out = true;
+                // Nobody may wait for it: then the linger decides when it is written, or flushed.
+                after.due_in = Some(self.limits.linger_ms);
                 false
             }
             Mode::Moving(_) => return Err(Obstacle::Moving),

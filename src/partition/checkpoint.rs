@@ -65,7 +65,11 @@ impl Log {
     fn sync_side_files(&self, since: u64, flush: &FlushPoint) -> Result<RecoveryPoint> {
         let closed: Vec<_> = {
             let segments = self.segments.read();
-            segments.iter().filter(|s| s.base() >= since && s.base() < flush.segment.base()).cloned().collect()
+            segments
+                .iter()
+                .filter(|s| s.base() >= since && s.base() < flush.segment.base())
+                .cloned()
+                .collect()
         };
         for segment in closed {
             segment.sync_side_files()?;
@@ -135,17 +139,19 @@ impl Log {
         let settings = self.settings();
         let wall = self.environment.clock().now().millis();
         let age = |since: i64| std::time::Duration::from_millis(wall.saturating_sub(since).max(0) as u64);
-        let (opened, oldest) = {
+        let (staged, oldest) = {
             let mut appender = self.append.lock();
-            (appender.staging_mut().and_then(|s| s.opened_at()), appender.oldest_unflushed())
+            (appender.staging_mut().and_then(|s| s.waiting_since()), appender.oldest_unflushed())
         };
+        // At Sync also what has been written waits, for the device.
+        let waiting = if settings.durability == Durability::Sync { oldest } else { staged };
         let mut next = None;
         let mut later = |wait: std::time::Duration| {
-            let at = now + wait;
+            let at = now.saturating_add(wait);
             next = Some(next.map_or(at, |n: std::time::Duration| n.min(at)));
         };
-        if let Some(opened) = opened {
-            match settings.linger.checked_sub(age(opened)).filter(|left| !left.is_zero()) {
+        if let Some(waiting) = waiting {
+            match settings.linger.checked_sub(age(waiting)).filter(|left| !left.is_zero()) {
                 Some(left) => later(left),
                 None if settings.durability == Durability::Sync => self.flush()?,
                 None => self.seal_and_write()?,
@@ -157,7 +163,9 @@ impl Log {
                 None => self.flush()?,
             }
         }
-        self.roll_if_aged().map_err(|e| self.fail(e))?;
+        if let Some(left) = self.roll_if_aged().map_err(|e| self.fail(e))? {
+            later(left);
+        }
         Ok(next)
     }
 }

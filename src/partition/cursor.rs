@@ -82,6 +82,9 @@ impl Cursor {
 
     /// What can be read now, below `until`; `None` if there is nothing. Never waits.
     pub(crate) fn read(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
+        if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position)) {
+            self.place = None; // a truncation has taken back what was here
+        }
         let visible = self.visible_end();
         if self.next >= visible.min(until) {
             return self.at_end();
@@ -110,7 +113,8 @@ impl Cursor {
 
     fn at_end(&self) -> Result<Option<Chunk>> {
         // What a truncation or a recreation has taken back is not there to wait for.
-        if self.next > self.log.log_end() || self.next < self.log.log_start() {
+        let beyond = self.next > self.log.log_end() && self.next > self.log.appended_end();
+        if beyond || self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
         Ok(None)
@@ -133,7 +137,9 @@ impl Cursor {
                 break;
             }
             match self.step(&mut gathered, bound, limits)? {
-                Step::More if gathered.bytes < limits.max_bytes && gathered.records < u64::from(limits.max_records) => {}
+                Step::More
+                    if gathered.bytes < limits.max_bytes
+                        && gathered.records < u64::from(limits.max_records) => {}
                 Step::NextSegment if gathered.is_empty() => {}
                 Step::Alone(chunk) => return Ok(Some(chunk)),
                 _ => break,
@@ -258,7 +264,9 @@ impl Place {
             return Ok(false);
         }
         // Sealed since: the next look finds its header.
-        let Some(open) = self.segment.open_batch(self.position) else { return Ok(self.map.sealed() > self.position) };
+        let Some(open) = self.segment.open_batch(self.position) else {
+            return Ok(self.map.sealed() > self.position);
+        };
         self.position += HEADER_LEN as u64;
         self.inside = Some(open);
         Ok(true)
@@ -451,7 +459,13 @@ enum Source {
 impl Chunk {
     /// Its records, in order.
     pub(crate) fn iter(&self) -> ChunkRecords<'_> {
-        ChunkRecords { chunk: self, run: &self.first, bytes: self.slice(&self.first), taken: 0, failed: false }
+        ChunkRecords {
+            chunk: self,
+            run: &self.first,
+            bytes: self.slice(&self.first),
+            taken: 0,
+            failed: false,
+        }
     }
 
     /// Where to read on.

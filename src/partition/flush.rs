@@ -53,7 +53,8 @@ impl GroupCommit {
             leading: Mutex::new(false),
             ended: AtomicU64::new(0),
             followers: WaitList::new(),
-            directory_changed: AtomicBool::new(false),
+            // The opening may have made the active segment's file.
+            directory_changed: AtomicBool::new(true),
             last: Mutex::new(last),
         }
     }

@@ -55,6 +55,17 @@ pub(crate) struct Log {
     pub(super) attendant: Arc<dyn Attendant>,
 }
 
+/// What retention must know of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClosedSegment {
+    /// Where the next segment begins.
+    pub(crate) end_offset: u64,
+    /// Bytes of its log file.
+    pub(crate) bytes: u64,
+    /// When its last batch was appended, in milliseconds since the epoch.
+    pub(crate) last_append: i64,
+}
+
 /// What a log is made of.
 pub(crate) struct LogParts {
     pub(crate) tp: TopicPartition,
@@ -196,7 +207,12 @@ impl Log {
     }
 
     /// Looks whether everything below `end` is acknowledged, and registers to be woken otherwise.
-    pub(crate) fn poll_acked(&self, end: u64, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<Result<()>> {
+    pub(crate) fn poll_acked(
+        &self,
+        end: u64,
+        cx: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<Result<()>> {
         if let Some(done) = self.acked(end) {
             return Poll::Ready(done);
         }
@@ -284,6 +300,19 @@ impl Log {
         let end = self.log_end();
         let (epoch, offset) = self.epochs.lock().end_offset_for(epoch, end as i64)?;
         Some((epoch, offset.max(0) as u64))
+    }
+
+    /// The segments that grow no more, oldest first.
+    pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
+        let segments: Vec<_> = self.segments.read().clone();
+        let pairs = segments.iter().zip(segments.iter().skip(1));
+        pairs
+            .map(|(segment, next)| {
+                segment.load_times()?;
+                let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
+                Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
+            })
+            .collect()
     }
 
     /// Bytes of all segments' log files.

@@ -1,7 +1,8 @@
 //! The partition's own small file: what neither the log nor its checkpoints can tell.
 //!
 //! ```text
-//!   millpond.partition: topic id | log start | compacted | truncation (0/1, offset) | generation | overlaps
+//!   millpond.partition: topic id | log start | compacted | truncation (0/1, offset) | generation
+//!                       | lowest truncation (0/1, offset) | overlaps
 //! ```
 //!
 //! Invariants
@@ -34,6 +35,8 @@ pub(crate) struct PartitionManifest {
     pub(crate) truncation: Option<u64>,
     /// Truncations so far.
     pub(crate) generation: u32,
+    /// The lowest offset ever truncated to: a point from before some truncation holds up to here at most.
+    pub(crate) lowest_truncation: Option<u64>,
     /// Offsets of finished truncations whose cut bytes are still in the file before, ascending.
     pub(crate) overlaps: Vec<u64>,
 }
@@ -41,7 +44,15 @@ pub(crate) struct PartitionManifest {
 impl PartitionManifest {
     /// Of a new partition.
     pub(crate) fn new(topic_id: TopicId, log_start: u64) -> PartitionManifest {
-        PartitionManifest { topic_id, log_start, compacted: false, truncation: None, generation: 0, overlaps: Vec::new() }
+        PartitionManifest {
+            topic_id,
+            log_start,
+            compacted: false,
+            truncation: None,
+            generation: 0,
+            lowest_truncation: None,
+            overlaps: Vec::new(),
+        }
     }
 
     /// Reads the manifest of a partition's folder; `None` if there is none yet.
@@ -59,6 +70,7 @@ impl PartitionManifest {
     pub(crate) fn truncated(&mut self, to: u64) {
         self.truncation = None;
         self.generation = self.generation.wrapping_add(1);
+        self.lowest_truncation = Some(self.lowest_truncation.map_or(to, |lowest| lowest.min(to)));
         self.overlaps.retain(|&overlap| overlap < to);
         self.overlaps.push(to);
     }
@@ -70,6 +82,13 @@ impl PartitionManifest {
             .map_err(|e| Error::io("write a manifest", &path, e))
     }
 
+    /// Writes it durably as it stands; the generation before stays the one before.
+    pub(crate) fn store_again(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let path = path_in(dir);
+        replace_file(files, &path, &self.encode(), Previous::Drop)
+            .map_err(|e| Error::io("write a manifest again", &path, e))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.put_array(*self.topic_id.as_bytes());
@@ -78,6 +97,8 @@ impl PartitionManifest {
         writer.put_u8(self.truncation.is_some().into());
         writer.put_u64(self.truncation.unwrap_or(0));
         writer.put_u32(self.generation);
+        writer.put_u8(self.lowest_truncation.is_some().into());
+        writer.put_u64(self.lowest_truncation.unwrap_or(0));
         writer.put_count(self.overlaps.len());
         for &overlap in &self.overlaps {
             writer.put_u64(overlap);
@@ -95,9 +116,20 @@ impl PartitionManifest {
             let truncating = reader.get_u8()? != 0;
             let offset = reader.get_u64()?;
             let generation = reader.get_u32()?;
-            let overlaps = (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
+            let truncated = reader.get_u8()? != 0;
+            let lowest = reader.get_u64()?;
+            let overlaps =
+                (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
             let truncation = truncating.then_some(offset);
-            Ok(PartitionManifest { topic_id, log_start, compacted, truncation, generation, overlaps })
+            Ok(PartitionManifest {
+                topic_id,
+                log_start,
+                compacted,
+                truncation,
+                generation,
+                lowest_truncation: truncated.then_some(lowest),
+                overlaps,
+            })
         };
         read().map_err(|e| e.to_string())
     }

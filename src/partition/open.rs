@@ -22,13 +22,14 @@ use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file};
+use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::partition_metadata;
 use crate::segment::{
-    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName, SegmentFiles, Tail,
+    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName,
+    SegmentFiles, Tail,
 };
 use crate::types::{TopicId, TopicPartition};
 
@@ -110,9 +111,9 @@ impl Opening<'_> {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
             manifest.truncated(to);
         }
-        if let Some(&lowest) = manifest.overlaps.first() {
+        state = lowered(state, &manifest, &bases);
+        if !manifest.overlaps.is_empty() {
             super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
-            state = lowered(state, lowest, manifest.generation);
             manifest.overlaps.clear();
             manifest.store(&*home.files, &home.dir)?;
         }
@@ -160,9 +161,11 @@ impl Opening<'_> {
             index: self.settings.index(),
             progress: self.progress,
         };
+        // Also above those whose records are gone: they may have been read.
+        let known = epochs.latest();
         let mut recovered = recovery.run(bases, epochs)?;
         if !new {
-            let epoch = epochs.latest().map_or(0, |(epoch, _)| epoch.saturating_add(1));
+            let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
             epochs.assign(epoch, recovered.point.offset as i64);
             recovered.report.leader_epoch = epoch;
         } else {
@@ -179,7 +182,15 @@ impl Opening<'_> {
         files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
         if let Some(manifest) = PartitionManifest::load(files, &home.dir)? {
             if manifest.topic_id != self.topic_id {
-                return Err(Error::corrupted(&home.dir, 0, "the folder belongs to another topic of this name"));
+                return Err(Error::corrupted(
+                    &home.dir,
+                    0,
+                    "the folder belongs to another topic of this name",
+                ));
+            }
+            if !matches!(self.state, Found::Clean(_)) {
+                // It may be in the page cache only; what is done on its word must not outlive it.
+                manifest.store_again(files, &home.dir)?;
             }
             return Ok(manifest);
         }
@@ -196,7 +207,8 @@ impl Opening<'_> {
 
     /// Base offsets of the segments, ascending; what interrupted operations left is removed.
     fn segment_bases(&self, home: &SegmentFiles) -> Result<Vec<u64>> {
-        let entries = home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
+        let entries =
+            home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
         let mut bases = Vec::new();
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
@@ -224,7 +236,7 @@ impl Opening<'_> {
             .filter(|&&base| base < point.segment)
             .map(|&base| Segment::closed(&home, base, settings.index()))
             .collect();
-        let file = home.open(FileKind::Log, point.segment, OpenMode::CreateIfMissing)?;
+        let file = active_file(&home, point.segment)?;
         let index = match recovered.index {
             Some(index) => index,
             None => load_index(&home, point, settings.index())?,
@@ -232,7 +244,8 @@ impl Opening<'_> {
         let delta = u32::try_from(point.offset - point.segment)
             .map_err(|_| Error::corrupted(&home.dir, 0, "a segment spans too many offsets"))?;
         let end = Mark { position: point.position as u32, delta };
-        let active = ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
+        let active =
+            ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
         let (segment, writer) =
             Segment::active(&home, point.segment, file, end, recovered.checked, index, active)?;
         segment.mark_synced(point.position);
@@ -266,17 +279,36 @@ impl Opening<'_> {
     }
 }
 
-/// A state after truncations, the lowest to `to`: a point from before does not hold above it. What lies
-/// below was on the device before the truncation began, and segment `to` starts there.
-fn lowered(state: Found, to: u64, generation: u32) -> Found {
-    let start = RecoveryPoint { offset: to, segment: to, position: 0, indexes: NO_INDEXES, generation };
-    match state {
-        Found::Unclean(Some(point)) if point.generation != generation && point.offset > to => {
-            Found::Unclean(Some(start))
-        }
-        Found::Clean(point) if point.generation != generation => Found::Unclean(Some(start)),
-        other => other,
+/// A state whose point may be from before a truncation: such a point does not hold above the lowest offset
+/// truncated to. What lies below that was on the device before the truncation began.
+fn lowered(state: Found, manifest: &PartitionManifest, bases: &[u64]) -> Found {
+    let point = match state {
+        Found::Clean(point) | Found::Unclean(Some(point)) if point.generation != manifest.generation => point,
+        other => return other,
+    };
+    match manifest.lowest_truncation {
+        Some(to) if point.offset <= to => Found::Unclean(Some(point)),
+        Some(to) if bases.contains(&to) => Found::Unclean(Some(RecoveryPoint {
+            offset: to,
+            segment: to,
+            position: 0,
+            indexes: NO_INDEXES,
+            generation: manifest.generation,
+        })),
+        _ => Found::Unclean(None),
     }
+}
+
+/// The log file of the active segment. A new one is entered in the folder durably: the flushes that follow
+/// sync only the file.
+fn active_file(home: &SegmentFiles, base: u64) -> Result<Arc<dyn File>> {
+    let path = home.path(FileKind::Log, base);
+    let existed = home.files.exists(&path).map_err(|e| Error::io("look for a segment", &path, e))?;
+    let file = home.open(FileKind::Log, base, OpenMode::CreateIfMissing)?;
+    if !existed {
+        home.sync_dir()?;
+    }
+    Ok(file)
 }
 
 /// Removes segments that lie wholly below the log start: delete-records was interrupted.
@@ -299,7 +331,11 @@ fn fits(home: &SegmentFiles, bases: &[u64], point: &RecoveryPoint) -> Result<boo
 }
 
 /// The active segment's indexes up to the recovery point; what looks wrong is rebuilt from the log.
-pub(super) fn load_index(home: &Arc<SegmentFiles>, point: &RecoveryPoint, settings: (u64, u64)) -> Result<LiveIndex> {
+pub(super) fn load_index(
+    home: &Arc<SegmentFiles>,
+    point: &RecoveryPoint,
+    settings: (u64, u64),
+) -> Result<LiveIndex> {
     let empty = LiveIndex::new(settings.0, settings.1);
     if point.position == 0 {
         return Ok(empty);

@@ -173,11 +173,26 @@ impl Recovery<'_> {
     fn start(&self, bases: &[u64]) -> Result<RecoveryPoint> {
         let Some(point) = &self.point else {
             let base = bases.first().copied().unwrap_or(self.log_start);
-            return Ok(RecoveryPoint { offset: base, segment: base, position: 0, indexes: NO_INDEXES, generation: self.generation });
+            return Ok(RecoveryPoint {
+                offset: base,
+                segment: base,
+                position: 0,
+                indexes: NO_INDEXES,
+                generation: self.generation,
+            });
         };
         let path = self.home.path(FileKind::Log, point.segment);
         if bases.is_empty() && point.position == 0 {
             return Ok(*point);
+        }
+        if let Some(&first) = bases.first().filter(|&&first| self.deleted_below(first, point)) {
+            return Ok(RecoveryPoint {
+                offset: first,
+                segment: first,
+                position: 0,
+                indexes: NO_INDEXES,
+                ..*point
+            });
         }
         if !bases.contains(&point.segment) {
             return Err(Error::corrupted(&path, 0, "the segment of the recovery point is missing"));
@@ -188,6 +203,12 @@ impl Recovery<'_> {
             return Err(Error::corrupted(&path, size, why));
         }
         Ok(*point)
+    }
+
+    /// Whether the point's segment has been deleted since with everything below the log start, so that the
+    /// log begins in segment `first`.
+    fn deleted_below(&self, first: u64, point: &RecoveryPoint) -> bool {
+        point.segment < first && point.offset <= first && first <= self.log_start
     }
 
     fn follows(&self, base: u64, next_offset: u64) -> bool {
@@ -238,7 +259,9 @@ impl Recovery<'_> {
         };
         let mut end = scan.position();
         *check = scan.check();
-        if let Some(batch) = self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))? {
+        if let Some(batch) =
+            self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?
+        {
             report.records_sealed += batch.header.records_count as u64;
             self.accept(&*file, base, &batch, &mut index, epochs, report).map_err(failed("seal a batch"))?;
             end += batch.bytes.len() as u64;
@@ -261,7 +284,9 @@ impl Recovery<'_> {
 
     /// Writes a closed segment's indexes anew.
     fn write_index(&self, base: u64, index: &LiveIndex) -> Result<()> {
-        for (kind, bytes) in [(FileKind::OffsetIndex, index.offset_bytes()), (FileKind::TimeIndex, index.time_bytes())] {
+        for (kind, bytes) in
+            [(FileKind::OffsetIndex, index.offset_bytes()), (FileKind::TimeIndex, index.time_bytes())]
+        {
             let path = self.home.path(kind, base);
             let file = self.home.open(kind, base, OpenMode::CreateIfMissing)?;
             file.set_size(0)

@@ -6,6 +6,7 @@
 //! - The new segment is in the list before anything is published in it, and the old one has its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::log::Log;
 use super::settings::LogSettings;
@@ -103,17 +104,23 @@ impl Log {
         self.roll_locked(&mut writer)
     }
 
-    /// Rolls if the active segment is old, also without traffic.
-    pub(super) fn roll_if_aged(&self) -> Result<()> {
-        let Some(active) = self.active_segment() else { return Ok(()) };
-        let Some(first) = active.times().first() else { return Ok(()) };
+    /// Rolls if the active segment is old, also without traffic; answers when it will be, if it is not yet.
+    pub(super) fn roll_if_aged(&self) -> Result<Option<Duration>> {
+        let Some(active) = self.active_segment() else { return Ok(None) };
+        let Some(first) = active.times().first() else { return Ok(None) };
         let now = self.environment.clock().now().millis();
-        if !older_than(first.millis(), now, self.settings().segment_age) || active.map()?.published().position == 0 {
-            return Ok(());
+        let age = self.settings().segment_age;
+        if !older_than(first.millis(), now, age) {
+            let so_far = Duration::from_millis(now.saturating_sub(first.millis()).max(0) as u64);
+            return Ok(Some(age.saturating_sub(so_far).saturating_add(Duration::from_millis(1))));
+        }
+        if active.map()?.published().position == 0 {
+            return Ok(None);
         }
         let mut writer = self.writer.lock();
         self.write_queue(&mut writer)?;
-        self.roll_locked(&mut writer)
+        self.roll_locked(&mut writer)?;
+        Ok(None)
     }
 
     /// Closes the active segment and opens the next, in the mode that the settings want.
@@ -259,7 +266,7 @@ impl Log {
     }
 }
 
-fn older_than(first: i64, now: i64, age: std::time::Duration) -> bool {
+fn older_than(first: i64, now: i64, age: Duration) -> bool {
     u128::try_from(now.saturating_sub(first)).is_ok_and(|elapsed| elapsed > age.as_millis())
 }
 

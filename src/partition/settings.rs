@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Compression, Durability, TimestampType, TopicConfig};
+use crate::config::{Compression, Durability, Retention, TimestampType, TopicConfig};
 
 /// Settings of a log. Cheap to clone; replaced as a whole.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct LogSettings {
     pub(crate) timestamp_type: TimestampType,
     /// Stores through maps are trusted here, and reads go through maps.
     pub(crate) in_place: bool,
+    /// What may be deleted.
+    pub(crate) retention: Retention,
     /// At `Memory`, a flush after this long, so that recovery stays short.
     pub(crate) lazy_flush: Duration,
 }
@@ -48,6 +50,7 @@ impl LogSettings {
             index_size: topic.index_size_bytes(),
             timestamp_type: topic.timestamp_kind(),
             in_place,
+            retention: topic.retention_policy(),
             lazy_flush,
         }
     }

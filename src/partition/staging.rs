@@ -71,9 +71,11 @@ impl Staging {
         self.open.is_none() && self.queue.is_empty()
     }
 
-    /// When the open batch was opened, in milliseconds since the epoch.
-    pub(crate) fn opened_at(&self) -> Option<i64> {
-        self.open.as_ref().map(|open| open.opened_at)
+    /// Since when the oldest batch waits here, in milliseconds since the epoch: a sealed one that could not
+    /// be written, else the open one.
+    pub(crate) fn waiting_since(&self) -> Option<i64> {
+        let sealed = self.queue.front().map(|batch| batch.sealed_at);
+        sealed.or_else(|| self.open.as_ref().map(|open| open.opened_at))
     }
 
     /// Sealed batches wait to be written.
@@ -88,7 +90,13 @@ impl Staging {
 
     /// Adds a record to the open batch (opened with `spec` if there is none); `taken` bytes of the budget
     /// are for it. Answers its offset, and whether it opened the batch.
-    pub(crate) fn push(&mut self, record: &NewRecord<'_>, spec: BatchSpec, now: i64, taken: u64) -> (u64, bool) {
+    pub(crate) fn push(
+        &mut self,
+        record: &NewRecord<'_>,
+        spec: BatchSpec,
+        now: i64,
+        taken: u64,
+    ) -> (u64, bool) {
         let opened = self.open.is_none();
         let next = self.next;
         let open = self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now));
@@ -152,7 +160,8 @@ impl StagedBatch {
     /// The final bytes, compressed (at `level`) if its builder says so, and their header.
     pub(crate) fn finish(&mut self, level: Option<i32>) -> Result<(&[u8], &BatchHeader)> {
         if let StagedContent::Records(builder) = &mut self.content {
-            let unable = |e: crate::format::FormatError| Error::unsupported(format!("cannot seal a batch: {e}"));
+            let unable =
+                |e: crate::format::FormatError| Error::unsupported(format!("cannot seal a batch: {e}"));
             let bytes = builder.finish(self.base_offset as i64, level).map_err(unable)?;
             let header = BatchHeader::parse(&bytes).map_err(unable)?;
             self.content = StagedContent::Finished(bytes, header);

@@ -101,9 +101,7 @@ impl Log {
         // Nobody appends from here on: the tail is in our hands.
         let tail = match writer.tail.take() {
             Some(tail) => self.drain(writer, tail)?,
-            None => {
-                self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?
-            }
+            None => self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?,
         };
         drop(tail);
         self.append.lock().hold(to);
@@ -111,6 +109,7 @@ impl Log {
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
+            segment.set_end(0);
             self.delete_segment(segment)?;
         }
         if let Some((segment, end)) = kept_end {
@@ -118,7 +117,7 @@ impl Log {
         }
         {
             let mut epochs = self.epochs.lock();
-            if epochs.truncate_from_end(to as i64) {
+            if epochs.cut_at(to as i64) {
                 super::open::store_epochs(&self.home, &epochs)?;
             }
         }
@@ -198,19 +197,26 @@ impl Log {
         self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
     }
 
-    /// Notes a leader's epoch, durably, before its first batch.
+    /// Notes a leader's epoch, durably, before its first batch. One of ours without a record gives way.
     fn take_epoch(&self, epoch: i32, start: u64) -> Result<()> {
         let mut epochs = self.epochs.lock();
-        match epochs.latest() {
-            Some((latest, _)) if epoch < latest => {
-                let why = format!("leader epoch {epoch} is older than {latest}");
-                return Err(Error::invalid_argument(why).in_partition(&self.tp));
-            }
-            Some((latest, _)) if epoch == latest => return Ok(()),
-            _ => {}
+        if epochs.latest().is_some_and(|(latest, _)| latest == epoch) {
+            return Ok(());
         }
-        epochs.assign(epoch, start as i64);
-        super::open::store_epochs(&self.home, &epochs).map_err(|e| self.fail(e))
+        let mut changed = epochs.clone();
+        changed.truncate_from_end(start as i64);
+        if let Some((latest, _)) = changed.latest().filter(|&(latest, _)| epoch < latest) {
+            let why = format!("leader epoch {epoch} is older than {latest}");
+            return Err(Error::invalid_argument(why).in_partition(&self.tp));
+        }
+        changed.assign(epoch, start as i64);
+        super::open::store_epochs(&self.home, &changed).map_err(|e| self.fail(e))?;
+        *epochs = changed;
+        drop(epochs);
+        // What is appended here next must not fall behind.
+        let settings = self.settings();
+        self.append.lock().configure(&settings, epoch);
+        Ok(())
     }
 }
 
@@ -228,7 +234,7 @@ pub(super) fn repeat(
         home.sync_dir()?;
         home.unlink(&marked)?;
     }
-    if epochs.truncate_from_end(to as i64) {
+    if epochs.cut_at(to as i64) {
         super::open::store_epochs(home, epochs)?;
     }
     let path = home.path(FileKind::Log, to);

@@ -131,6 +131,7 @@ impl Fixture {
             topic: topic(),
             partitions: Arc::clone(&self.partitions),
             max_block: Duration::from_millis(1),
+            kept_open: None,
             schema: None,
         }
     }

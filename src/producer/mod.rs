@@ -33,4 +33,4 @@ pub use flush::Flush;
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
 pub(crate) use schema::SchemaHeaders;
-pub(crate) use target::{PartitionSet, ProducerTarget};
+pub(crate) use target::{KeptOpen, PartitionSet, ProducerTarget};

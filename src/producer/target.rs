@@ -9,6 +9,7 @@
 //!   row         0 |  1  |    2    | 3 ...      reading takes no lock and clones nothing
 //! ```
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -106,6 +107,9 @@ fn empty_row(row: usize) -> Box<[OnceLock<Arc<Log>>]> {
     (0..1usize << row).map(|_| OnceLock::new()).collect()
 }
 
+/// A producer or reader keeps its broker open, of which it knows nothing else.
+pub(crate) type KeptOpen = Arc<dyn Any + Send + Sync>;
+
 /// A topic as a producer sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct ProducerTarget {
@@ -115,6 +119,8 @@ pub(crate) struct ProducerTarget {
     pub(crate) partitions: Arc<PartitionSet>,
     /// How long `send` waits for room where the producer's settings do not say.
     pub(crate) max_block: Duration,
+    /// What stays open for as long as the producer lives.
+    pub(crate) kept_open: Option<KeptOpen>,
     /// Headers that every record gets, where the producer's codecs are not those that the topic remembers.
     pub(crate) schema: Option<Arc<SchemaHeaders>>,
 }

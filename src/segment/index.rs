@@ -139,7 +139,8 @@ impl LiveIndex {
 
     fn push_time(&mut self) {
         let Some(newest) = self.newest else { return };
-        if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp && last.delta < newest.delta) {
+        if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp && last.delta < newest.delta)
+        {
             self.times.push(newest);
         }
     }
@@ -207,7 +208,11 @@ pub(crate) struct StoredIndex {
 
 impl StoredIndex {
     /// The indexes in these files, or `None` if they do not look sane (then they are rebuilt).
-    pub(crate) fn open(offsets: Arc<dyn File>, times: Arc<dyn File>, log_len: u64) -> io::Result<Option<StoredIndex>> {
+    pub(crate) fn open(
+        offsets: Arc<dyn File>,
+        times: Arc<dyn File>,
+        log_len: u64,
+    ) -> io::Result<Option<StoredIndex>> {
         let (offset_len, time_len) = (offsets.size()?, times.size()?);
         if offset_len % OFFSET_ENTRY != 0 || time_len % TIME_ENTRY != 0 {
             return Ok(None);
@@ -218,7 +223,9 @@ impl StoredIndex {
             times,
             time_entries: time_len / TIME_ENTRY,
         };
-        let sane = index.last_offset_entry()?.is_none_or(|last| last.position > 0 && u64::from(last.position) < log_len);
+        let sane = index
+            .last_offset_entry()?
+            .is_none_or(|last| last.position > 0 && u64::from(last.position) < log_len);
         // A closed segment that holds anything has its final time entry.
         Ok((sane && (log_len == 0 || index.time_entries > 0)).then_some(index))
     }

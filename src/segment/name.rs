@@ -73,7 +73,9 @@ impl SegmentFileName {
         let kind = FileKind::ALL.into_iter().find(|kind| kind.suffix() == suffix);
         let numeric = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
         match (kind, digits.parse::<u64>()) {
-            (Some(kind), Ok(base)) if numeric && i64::try_from(base).is_ok() => SegmentFileName::Live(base, kind),
+            (Some(kind), Ok(base)) if numeric && i64::try_from(base).is_ok() => {
+                SegmentFileName::Live(base, kind)
+            }
             _ => SegmentFileName::Other,
         }
     }
@@ -85,7 +87,8 @@ mod tests {
 
     #[test]
     fn names_are_understood() {
-        let check = |name: &str, expected: SegmentFileName| assert_eq!(SegmentFileName::parse(name), expected);
+        let check =
+            |name: &str, expected: SegmentFileName| assert_eq!(SegmentFileName::parse(name), expected);
         check("00000000000000001234.log", SegmentFileName::Live(1234, FileKind::Log));
         check("00000000000000000000.timeindex", SegmentFileName::Live(0, FileKind::TimeIndex));
         check("00000000000000001234.log.deleted", SegmentFileName::Leftover);

@@ -111,8 +111,8 @@ impl Scan {
 
     /// `len` bytes from the position on; the caller knows that they are there.
     fn bytes(&mut self, len: u64) -> std::io::Result<&[u8]> {
-        let held = self.piece_at <= self.position
-            && self.position + len <= self.piece_at + self.piece.len() as u64;
+        let held =
+            self.piece_at <= self.position && self.position + len <= self.piece_at + self.piece.len() as u64;
         if !held {
             let want = len.max(PIECE).min(self.end - self.position);
             self.piece.resize(usize::try_from(want).map_err(|_| std::io::ErrorKind::InvalidData)?, 0);

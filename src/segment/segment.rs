@@ -99,7 +99,8 @@ impl Segment {
     ) -> Result<(Arc<Segment>, MapWriter)> {
         let segment = Segment::new(home, base, Index::Live(index), settings.index);
         let path = segment.log_path();
-        let region = map_region(home, &*file, settings.max_len).map_err(|e| Error::io("map a segment", &path, e))?;
+        let region =
+            map_region(home, &*file, settings.max_len).map_err(|e| Error::io("map a segment", &path, e))?;
         let (map, writer) = SegmentMap::new(region, end, end.position.into());
         let written = u64::from(end.position);
         segment.verified.get_or_init(|| Verified::new(checked, written));
@@ -167,7 +168,8 @@ impl Segment {
         let error = |what: &str, e| Error::io(what, &path, e);
         let file = self.home.open(FileKind::Log, self.base, OpenMode::ReadWrite)?;
         let len = file.size().map_err(|e| error("look at a segment's size", e))?;
-        let position = u32::try_from(len).map_err(|_| Error::corrupted(&path, len, "longer than a segment can be"))?;
+        let position =
+            u32::try_from(len).map_err(|_| Error::corrupted(&path, len, "longer than a segment can be"))?;
         let region = map_region(&self.home, &*file, len).map_err(|e| error("map a segment", e))?;
         // The end offset of a closed segment is nobody's business: readers stop at its last batch.
         let (map, _) = SegmentMap::new(region, Mark { position, delta: u32::MAX }, len);
@@ -184,6 +186,12 @@ impl Segment {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.end.load(Ordering::Acquire) != UNBOUNDED
+    }
+
+    /// Whether a truncation has moved the end below `position`.
+    #[inline]
+    pub(crate) fn ends_before(&self, position: u64) -> bool {
+        self.end.load(Ordering::Acquire) < position
     }
 
     /// Whether it is read through a map.
@@ -306,7 +314,8 @@ impl Segment {
         if matches!(*index, Index::Unopened) {
             *index = self.open_index()?;
         }
-        search(&index).map_err(|e| Error::io("search an index", &self.home.path(FileKind::OffsetIndex, self.base), e))
+        search(&index)
+            .map_err(|e| Error::io("search an index", &self.home.path(FileKind::OffsetIndex, self.base), e))
     }
 
     fn open_index(&self) -> Result<Index> {
@@ -401,8 +410,12 @@ impl Segment {
         self.write_times()
     }
 
-    /// Makes the side files of a closed segment durable.
+    /// Makes the side files of a closed segment durable, and the cut of its unused end: a recovery point
+    /// above it says that nobody looks at that end again.
     pub(crate) fn sync_side_files(&self) -> Result<()> {
+        if self.cut.load(Ordering::Acquire) {
+            self.sync(0)?;
+        }
         self.write_index()?;
         self.sync_index()?;
         let path = self.home.path(FileKind::AppendTimes, self.base);
@@ -422,14 +435,15 @@ impl Segment {
             return Ok(());
         }
         let stored = self.home.open(FileKind::AppendTimes, self.base, OpenMode::Read);
-        if let Ok(bytes) = stored.and_then(|file| {
-            read_whole(&*file, 1 << 12).map_err(|e| Error::io("read", &self.home.dir, e))
-        }) {
+        if let Ok(bytes) = stored
+            .and_then(|file| read_whole(&*file, 1 << 12).map_err(|e| Error::io("read", &self.home.dir, e)))
+        {
             if self.times.restore(&bytes) {
                 return Ok(());
             }
         }
-        let changed = self.file()?.modified().map_err(|e| Error::io("look at a segment", &self.log_path(), e))?;
+        let changed =
+            self.file()?.modified().map_err(|e| Error::io("look at a segment", &self.log_path(), e))?;
         self.times.appended(changed);
         Ok(())
     }

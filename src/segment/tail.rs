@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN};
 use crate::format::checksum::crc32c_append;
 use crate::format::record::{HeaderRef, RecordFields};
+use crate::format::varint::varint_len;
 use crate::types::TopicId;
 
 /// A record as it arrives at the log.
@@ -138,7 +139,8 @@ impl Tail {
         limits: OpenLimits,
     ) -> std::result::Result<u64, TailRoom> {
         let Some(building) = &self.building else { return self.push_first(record, now, limits) };
-        let timestamp = if building.limits.log_append_time { building.base_timestamp } else { record.timestamp };
+        let timestamp =
+            if building.limits.log_append_time { building.base_timestamp } else { record.timestamp };
         let fields = RecordFields {
             timestamp_delta: timestamp.wrapping_sub(building.base_timestamp),
             offset_delta: building.count as i32,
@@ -146,8 +148,8 @@ impl Tail {
             value: record.value,
             headers: record.headers,
         };
-        let len = fields.encoded_len();
-        let end = self.end + len as u64;
+        let body = fields.body_len();
+        let end = self.end + (varint_len(body as i32) + body) as u64;
         if end - building.start > building.limits.batch_size
             || now.wrapping_sub(building.opened_at) > building.limits.linger_ms
             || end > self.max_len
@@ -156,7 +158,7 @@ impl Tail {
             return self.push_first(record, now, limits);
         }
         let Some(window) = self.writer.window(self.end..end) else { return Err(TailRoom::Prepare(end)) };
-        fields.encode(window);
+        fields.encode_sized(body, window);
         let crc = crc32c_append(building.crc, window);
         let offset = self.next;
         self.grow(end, crc, timestamp);
@@ -275,11 +277,17 @@ impl Tail {
     fn index(&self, position: u64, header: &BatchHeader) {
         let delta = (header.last_offset() as u64).saturating_sub(self.segment.base()) as u32;
         let len = header.total_len() as u64;
-        self.segment.with_live_index(|index| index.appended(position as u32, len, delta, header.max_timestamp));
+        self.segment
+            .with_live_index(|index| index.appended(position as u32, len, delta, header.max_timestamp));
     }
 
     /// Whether a whole batch of `len` bytes and `count` records fits.
-    pub(crate) fn room_for_batch(&self, len: u64, count: u64, stored: bool) -> std::result::Result<(), TailRoom> {
+    pub(crate) fn room_for_batch(
+        &self,
+        len: u64,
+        count: u64,
+        stored: bool,
+    ) -> std::result::Result<(), TailRoom> {
         let end = self.end + len;
         self.check_room(end, count)?;
         if !stored || end <= self.segment.map().map_or(0, |map| map.prepared()) {
@@ -290,7 +298,12 @@ impl Tail {
     }
 
     /// Appends a whole batch by a store through the map. The open batch is sealed and there is room.
-    pub(crate) fn store_batch(&mut self, batch: &[u8], header: &BatchHeader, now: i64) -> std::result::Result<(), TailRoom> {
+    pub(crate) fn store_batch(
+        &mut self,
+        batch: &[u8],
+        header: &BatchHeader,
+        now: i64,
+    ) -> std::result::Result<(), TailRoom> {
         let end = self.end + batch.len() as u64;
         let Some(window) = self.writer.window(self.end..end) else { return Err(TailRoom::Prepare(end)) };
         window.copy_from_slice(batch);

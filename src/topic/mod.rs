@@ -4,8 +4,12 @@
 //! a number below the number of partitions.
 
 mod definition;
+mod manifest;
 mod partitioner;
+mod registry;
 
 pub use definition::TopicDef;
+pub(crate) use manifest::{CodecMark, TopicLife, TopicManifest};
 pub(crate) use partitioner::built_in;
 pub use partitioner::{HashKey, Partitioner, RoundRobin, Sticky};
+pub(crate) use registry::Registry;

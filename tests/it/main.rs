@@ -1,4 +1,20 @@
 //! The suite through the public API, one module per promise, and the shape of the repository.
 
 #[cfg(test)]
+mod assertions;
+#[cfg(test)]
+mod executors;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod observing;
+#[cfg(test)]
+mod opening;
+#[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod shape;
+#[cfg(test)]
+mod topics;
+#[cfg(test)]
+mod welcome;

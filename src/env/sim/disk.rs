@@ -131,9 +131,16 @@ impl SimDisk {
         SimDisk::of(after_power_cut(&self.state(), cut), self.clock.clone())
     }
 
-    /// Takes a snapshot after each counted call from now on, `limit` at most; 0 takes no more.
+    /// Takes a snapshot after each counted call from now on, while fewer than `limit` wait to be taken; 0
+    /// takes no more.
     pub fn snapshot_every_call(&self, limit: usize) {
         self.state().snapshot_limit = limit;
+    }
+
+    /// Takes a snapshot after each store through a map from now on, while fewer than `limit` wait to be
+    /// taken; 0 takes no more. What a kill between two stores leaves: all that were told so far.
+    pub fn snapshot_every_store(&self, limit: usize) {
+        self.state().store_snapshot_limit = limit;
     }
 
     /// The snapshots taken since the last time this was asked.

@@ -61,6 +61,7 @@ impl StoreTap for Handle {
             content.stored(&range, &random);
             content.modified = now;
         }
+        state.note_store();
     }
 }
 

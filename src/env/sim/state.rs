@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) random: SeededRandom,
     pub(super) snapshots: Vec<State>,
     pub(super) snapshot_limit: usize,
+    pub(super) store_snapshot_limit: usize,
 }
 
 /// What a crash does not change.
@@ -51,6 +52,7 @@ impl State {
             random: SeededRandom::new(0),
             snapshots: Vec::new(),
             snapshot_limit: 0,
+            store_snapshot_limit: 0,
         }
     }
 
@@ -58,6 +60,14 @@ impl State {
     pub(super) fn copy(&self) -> State {
         let files = self.files.iter().map(|(id, content)| (*id, content.copy())).collect();
         State::of(self.tree.clone(), files, self.settings)
+    }
+
+    /// Keeps a copy if snapshots are wanted after each store.
+    pub(super) fn note_store(&mut self) {
+        if self.snapshots.len() < self.store_snapshot_limit {
+            let snapshot = self.copy();
+            self.snapshots.push(snapshot);
+        }
     }
 
     /// The content of an open file.

@@ -396,6 +396,22 @@ fn snapshots_show_each_step() {
 }
 
 #[test]
+fn snapshots_show_each_store() {
+    use crate::env::map::CellMap;
+    let disk = SimDisk::new();
+    let file = disk.open(path("/f"), OpenMode::CreateNew).unwrap();
+    file.allocate(0, 64).unwrap();
+    let cells = CellMap::new(file.map(64).unwrap());
+    disk.snapshot_every_store(2);
+    for value in [1, 2, 3] {
+        cells.store(0, 0, value << 56 | value);
+    }
+    let steps: Vec<u8> =
+        disk.take_snapshots().iter().map(|step| step.read_file(path("/f")).unwrap()[0]).collect();
+    assert_eq!(steps, [1, 2]);
+}
+
+#[test]
 fn damage_is_durable_and_counts_as_no_call() {
     let disk = SimDisk::new();
     disk.write_file(path("/f"), b"abc").unwrap();

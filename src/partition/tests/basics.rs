@@ -149,7 +149,8 @@ fn the_disk_fills_and_frees() {
         machine.disk().set_capacity(Some(machine.disk().used()));
         let mut sent = 50;
         let error = loop {
-            let result = p.send(&value_of(sent)).and_then(|offset| p.log.wait_acked(offset + 1).map(|()| offset));
+            let result =
+                p.send(&value_of(sent)).and_then(|offset| p.log.wait_acked(offset + 1).map(|()| offset));
             match result {
                 Ok(_) => sent += 1,
                 Err(error) => break error,

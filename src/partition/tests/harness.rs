@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Compression, CrcCheck, Durability, TimestampType};
+use crate::config::{Compression, CrcCheck, Durability, Retention, TimestampType};
+use crate::env::map::CellMap;
 use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{FileSystem, OpenMode};
-use crate::env::map::CellMap;
 use crate::error::Result;
 use crate::partition::{
-    Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience, ReadLimits,
-    RecoveryPoint, Unattended,
+    Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
+    ReadLimits, RecoveryPoint, Unattended,
 };
 use crate::segment::{Cell, FoundCell, NewRecord, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
@@ -44,6 +44,7 @@ pub(super) fn settings(durability: Durability) -> LogSettings {
         index_size: 4096,
         timestamp_type: TimestampType::Create,
         in_place: true,
+        retention: Retention::forever(),
         lazy_flush: Duration::from_secs(30),
     }
 }

@@ -19,7 +19,11 @@ fn a_tailing_cursor_sees_each_record_of_the_open_batch_once() {
         assert_eq!(cursor.next_offset(), p.log.log_end());
         assert_eq!(seen.len() as u64, p.log.log_end());
     }
-    assert!(seen.iter().enumerate().all(|(i, (offset, value))| *offset == i as u64 && *value == value_of(*offset)));
+    assert!(
+        seen.iter()
+            .enumerate()
+            .all(|(i, (offset, value))| *offset == i as u64 && *value == value_of(*offset))
+    );
 }
 
 #[test]
@@ -109,6 +113,30 @@ fn a_truncation_takes_back_whole_batches_and_views_stay() {
         drop(p);
         let p = machine.killed().open(unclean(Some(point))).unwrap();
         p.assert_holds(0, again + 5);
+    }
+}
+
+#[test]
+fn a_tailing_cursor_notices_a_truncation() {
+    for level in [Durability::Memory, Durability::Sync] {
+        let machine = Machine::new(settings(level));
+        let p = machine.open(Found::New).unwrap();
+        p.send_many(40);
+        p.log.flush().unwrap();
+        let mut cursor = Cursor::new(p.log.clone(), 38);
+        assert_eq!(cursor.read(u64::MAX, &limits()).unwrap().unwrap().next_offset(), 40);
+        let end = p.log.truncate(20).unwrap();
+        assert!(cursor.read(u64::MAX, &limits()).is_err(), "{level:?}");
+        for _ in end..60 {
+            p.send("anew").unwrap();
+        }
+        p.log.flush().unwrap();
+        let mut seen = Vec::new();
+        while let Some(chunk) = cursor.read(u64::MAX, &limits()).unwrap() {
+            collect(&chunk, &mut seen).unwrap();
+        }
+        let anew: Vec<_> = (40..60).map(|offset| (offset, "anew".to_owned())).collect();
+        assert_eq!(seen, anew, "{level:?}");
     }
 }
 

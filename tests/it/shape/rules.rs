@@ -5,7 +5,7 @@ use super::lexer::{Token, closing};
 
 /// A module names only modules of lower layers. Two of one layer do not name each other, except that
 /// `error` stands upon `types`, and `sync` upon `env`: they have a place of their own between two layers.
-const LAYERS: [(&str, f32); 22] = [
+const LAYERS: [(&str, f32); 23] = [
     ("types", 0.0),
     ("error", 0.5),
     ("env", 1.0),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, f32); 22] = [
     ("segment", 4.0),
     ("partition", 5.0),
     ("cleaner", 6.0),
+    ("cleaner", 6.0),
     ("topic", 6.0),
     ("producer", 7.0),
     ("group", 7.0),
@@ -25,6 +26,7 @@ const LAYERS: [(&str, f32); 22] = [
     ("broker", 10.0),
     ("observer", 10.0),
     ("testing", 11.0),
+    ("fuzzing", 11.0),
     ("guide", 11.0),
     // The two that gather names from everywhere.
     ("lib", 12.0),

@@ -1,0 +1,164 @@
+//! Several threads at once: a writer with its reader, four writers on four partitions.
+
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+
+use millpond::prelude::*;
+
+use crate::common::machine::{now, pause, seconds};
+use crate::common::payload::Payloads;
+use crate::common::verify::{self, Check};
+use crate::common::{Failure, Result};
+use crate::row::{Bench, Figures, Row, Target, open};
+
+/// The rows.
+pub(crate) fn rows() -> Vec<Row> {
+    let unit = "M records/s";
+    vec![
+        Row {
+            name: "one writer, one reader, 100 B, Memory (bound: crossbeam-channel)",
+            unit,
+            target: Target::RatioAnd(1.0, 7.5),
+            run: |bench| bench.both(tail, channel),
+        },
+        Row {
+            name: "4 producers, 4 partitions, prepared (bound: 1 producer)",
+            unit,
+            target: Target::Ratio(1.6),
+            run: |bench| four(bench, Rounds { count: 40, records: 60_000, pause_ms: 30 }),
+        },
+        Row {
+            name: "4 producers, 4 partitions, while preparing (bound: 1 producer)",
+            unit,
+            target: Target::Ratio(1.0),
+            run: |bench| four(bench, Rounds { count: 1, records: 1_500_000, pause_ms: 0 }),
+        },
+    ]
+}
+
+const TAILED: u64 = 4_000_000;
+
+fn tail(dir: &Path) -> Result<f64> {
+    let (_broker, topic) = open(dir, Durability::Memory, 1)?;
+    let producer = topic.producer()?;
+    let mut reader = topic.partition(0)?.read(..)?;
+    let (time, check) = seconds(|| {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || -> Result<Payloads> {
+                let mut payloads = Payloads::new(100);
+                for n in 0..TAILED {
+                    drop(producer.send(Record::new(payloads.stamped(n)))?);
+                }
+                Ok(payloads)
+            });
+            let mut check = Check::new();
+            while check.seen() < TAILED {
+                match reader.next()? {
+                    Some(records) => {
+                        for record in &records {
+                            check.see(record.value()?.unwrap_or_default())?;
+                        }
+                    }
+                    None => std::hint::spin_loop(),
+                }
+            }
+            let payloads = writer.join().map_err(|_| "the writer died")??;
+            Ok((check, payloads))
+        })
+    })?;
+    check.0.finish(TAILED, &check.1)?;
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+fn channel(_: &Path) -> Result<f64> {
+    let (sender, receiver) = crossbeam_channel::bounded::<[u8; 100]>(64 << 10);
+    let (time, check) = seconds(|| {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || -> Result<Payloads> {
+                let mut payloads = Payloads::new(100);
+                for n in 0..TAILED {
+                    let mut record = [0; 100];
+                    record.copy_from_slice(payloads.stamped(n));
+                    sender.send(record)?;
+                }
+                Ok(payloads)
+            });
+            let mut check = Check::new();
+            for record in &receiver {
+                check.see(&record)?;
+            }
+            let payloads = writer.join().map_err(|_| "the writer died")??;
+            Ok((check, payloads))
+        })
+    })?;
+    check.0.finish(TAILED, &check.1)?;
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+/// How the four producers send: in bursts, between which room can be prepared, or all at once.
+#[derive(Clone, Copy)]
+struct Rounds {
+    count: u64,
+    /// Records of each producer in each round.
+    records: u64,
+    pause_ms: u64,
+}
+
+fn four(bench: &Bench<'_>, rounds: Rounds) -> Result<Figures> {
+    bench.both(|dir| producers(dir, 4, rounds), |dir| producers(dir, 1, rounds))
+}
+
+/// All producers begin each round together; answers the records of all of them by the time of the rounds.
+fn producers(dir: &Path, threads: u32, rounds: Rounds) -> Result<f64> {
+    let (_broker, topic) = open(dir, Durability::Memory, threads)?;
+    let barrier = Arc::new(Barrier::new(threads as usize + 1));
+    let mut time = 0.0;
+    std::thread::scope(|scope| -> Result<()> {
+        let senders: Vec<_> = (0..threads)
+            .map(|partition| {
+                let (barrier, topic) = (Arc::clone(&barrier), topic.clone());
+                scope.spawn(move || send_rounds(&topic, partition, rounds, &barrier))
+            })
+            .collect();
+        for _ in 0..rounds.count {
+            pause(std::time::Duration::from_millis(rounds.pause_ms));
+            barrier.wait();
+            let start = now();
+            barrier.wait();
+            time += start.elapsed().as_secs_f64();
+        }
+        senders.into_iter().try_for_each(|sender| sender.join().map_err(|_| Failure::from("a sender died"))?)
+    })?;
+    let each = rounds.count * rounds.records;
+    let mut payloads = Payloads::new(100);
+    payloads.stamped(0);
+    for partition in 0..threads {
+        verify::partition(&topic, partition, each, &payloads)?;
+    }
+    Ok((each * u64::from(threads)) as f64 / time / 1e6)
+}
+
+fn send_rounds(topic: &Topic, partition: u32, rounds: Rounds, barrier: &Barrier) -> Result<()> {
+    let sent = topic.producer().map(|producer| (producer, Payloads::new(100)));
+    let mut outcome = Ok(());
+    // Whatever happens, the others are not left alone at the barrier.
+    let (producer, mut payloads) = match sent {
+        Ok(both) => both,
+        Err(error) => {
+            (0..rounds.count * 2).for_each(|_| drop(barrier.wait()));
+            return Err(error.into());
+        }
+    };
+    for round in 0..rounds.count {
+        barrier.wait();
+        for n in round * rounds.records..(round + 1) * rounds.records {
+            let sent = producer.send(Record::new(payloads.stamped(n)).partition(partition));
+            if let Err(error) = sent {
+                outcome = Err(error.into());
+                break;
+            }
+        }
+        barrier.wait();
+    }
+    outcome
+}

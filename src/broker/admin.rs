@@ -1,0 +1,369 @@
+//! Topics: made, found, described, changed, deleted.
+//!
+//! ```text
+//!   create:  manifest (ready 0) -> folders -> manifest (ready n) -> registry
+//!   change:  manifest -> the partitions' settings
+//!   delete:  manifest (Deleting) -> see delete.rs
+//! ```
+//!
+//! Invariants
+//! - One such call at a time (`Shared::admin`), and none on a broker that closes.
+//! - What a call has answered for is durable; what was interrupted is finished, or undone, at the next
+//!   opening.
+//! - Arguments are checked before anything is written.
+
+use std::sync::Arc;
+
+use super::broker::{Broker, Shared};
+use super::description::TopicDescription;
+use super::open_partition::PartitionOpener;
+use super::topic::Topic;
+use super::topic_ref::TopicRef;
+use super::topic_state::TopicState;
+use super::{delete, folders};
+use crate::config::TopicConfig;
+use crate::env::DirLock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::partition::LogSettings;
+use crate::topic::{CodecMark, TopicLife, TopicManifest};
+use crate::types::{TopicId, TopicName, TopicPartition};
+
+impl Broker {
+    /// Creates a topic, durably.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    /// use millpond::ErrorKind;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let config = TopicConfig::new().partitions(3).durability(Durability::Memory);
+    /// let clicks = broker.create_topic("clicks", config)?;
+    /// assert_eq!(clicks.partition_count(), 3);
+    /// assert_eq!(broker.create_topic("clicks", TopicConfig::new()).unwrap_err().kind(), ErrorKind::TopicExists);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` says which rule the name breaks; `InvalidConfig` names the setting; `TopicExists`;
+    /// `StorageFull`, `Io`; `Closed`.
+    pub fn create_topic(&self, name: impl AsRef<str>, config: TopicConfig) -> Result<Topic> {
+        let name = TopicName::new(name.as_ref())?;
+        let _admin = self.begin_admin()?;
+        let topic = self.create(name, config, None)?;
+        Ok(Topic::new(self.shared.clone(), topic))
+    }
+
+    /// Opens a topic: one named by text with raw bytes, if it exists; one named by a
+    /// [`TopicDef`](crate::TopicDef) with its codecs, and it is created if it does not exist.
+    ///
+    /// A topic remembers the codecs of its first definition; another definition of it is refused.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    /// use millpond::ErrorKind;
+    /// use millpond::codec::U64;
+    ///
+    /// const VISITS: TopicDef<Utf8, U64> = TopicDef::new("visits").partitions(2);
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// assert_eq!(broker.topic("visits").unwrap_err().kind(), ErrorKind::TopicNotFound);
+    /// let typed = broker.topic(&VISITS)?;                       // made here
+    /// let raw = broker.topic("visits")?;                        // the same topic, as bytes
+    /// assert_eq!(typed.id(), raw.id());
+    ///
+    /// const WRONG: TopicDef<Utf8, Utf8> = TopicDef::new("visits");
+    /// assert_eq!(broker.topic(&WRONG).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TopicNotFound`; `InvalidArgument` for a name that breaks the rules or a codec that is not the
+    /// topic's; for a definition also those of [`create_topic`](Broker::create_topic); `Closed`.
+    pub fn topic<R: TopicRef>(&self, topic: R) -> Result<Topic<R::Key, R::Value>> {
+        topic.open_in(self)
+    }
+
+    /// The names of all topics, sorted.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let broker = millpond::Broker::open(dir.path())?;
+    /// broker.create_topic("b", millpond::config::TopicConfig::new())?;
+    /// broker.create_topic("a", millpond::config::TopicConfig::new())?;
+    /// let names: Vec<String> = broker.topics().into_iter().map(String::from).collect();
+    /// assert_eq!(names, ["a", "b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicName> {
+        self.shared.topics.read().names()
+    }
+
+    /// What a topic is, and where its partitions stand.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let broker = millpond::Broker::open(dir.path())?;
+    /// use millpond::config::TopicConfig;
+    /// broker.create_topic("clicks", TopicConfig::new().partitions(2))?;
+    /// let description = broker.describe_topic("clicks")?;
+    /// assert_eq!(description.config(), &TopicConfig::new().partitions(2));
+    /// assert_eq!(description.partitions().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `InvalidArgument`.
+    pub fn describe_topic(&self, name: impl AsRef<str>) -> Result<TopicDescription> {
+        let topic = self.find(name.as_ref())?;
+        Ok(TopicDescription::of(&topic))
+    }
+
+    /// Deletes a topic with everything in it. It is gone, durably, when this returns; readers keep the
+    /// records that they look at, and every handle of the topic answers `Closed`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let broker = millpond::Broker::open(dir.path())?;
+    /// broker.create_topic("clicks", millpond::config::TopicConfig::new())?;
+    /// broker.delete_topic("clicks")?;
+    /// assert!(broker.topics().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `InvalidArgument`, `Io`, `Closed`.
+    pub fn delete_topic(&self, name: impl AsRef<str>) -> Result<()> {
+        let _admin = self.begin_admin()?;
+        let topic = self.find(name.as_ref())?;
+        self.delete(&topic)
+    }
+
+    /// Gives a topic more partitions, `total` in all. Records already there stay where they are; a key may be
+    /// sent to another partition from now on.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let broker = millpond::Broker::open(dir.path())?;
+    /// let clicks = broker.create_topic("clicks", millpond::config::TopicConfig::new())?;
+    /// broker.add_partitions("clicks", 4)?;
+    /// assert_eq!(clicks.partition_count(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the topic has as many already; `InvalidConfig` above the greatest number;
+    /// `TopicNotFound`, `StorageFull`, `Io`, `Closed`.
+    #[doc(alias = "create_partitions")]
+    pub fn add_partitions(&self, name: impl AsRef<str>, total: u32) -> Result<()> {
+        let _admin = self.begin_admin()?;
+        let topic = self.find(name.as_ref())?;
+        let old = topic.manifest();
+        let count = old.config.partition_count();
+        if total <= count && old.ready == count {
+            let message =
+                format!("topic {} has {count} partitions already; {total} is no more", topic.name());
+            return Err(Error::invalid_argument(message));
+        }
+        let config = old.config.clone().partitions(total.max(count));
+        config.validate()?;
+        let mut manifest = TopicManifest { config, ..(*old).clone() };
+        manifest.store(self.shared.files(), &self.shared.dir)?;
+        let logs = self.shared.with_opener(|opener| opener.create_missing(&mut manifest))?;
+        topic.set_manifest(manifest);
+        topic.partitions().add(logs);
+        Ok(())
+    }
+
+    /// Changes the settings of a topic; the number of partitions is changed by
+    /// [`add_partitions`](Broker::add_partitions). Records that are there stay as they are; raising the durability
+    /// brings them to the device first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let broker = millpond::Broker::open(dir.path())?;
+    /// use millpond::config::{Durability, TopicConfig};
+    /// let clicks = broker.create_topic("clicks", TopicConfig::new())?;
+    /// broker.alter_topic("clicks", clicks.config().durability(Durability::Memory))?;
+    /// assert_eq!(clicks.config().durability_level(), Durability::Memory);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidConfig` names the setting; `TopicNotFound`, `StorageFull`, `Io`, `Poisoned`, `Closed`.
+    pub fn alter_topic(&self, name: impl AsRef<str>, config: TopicConfig) -> Result<()> {
+        config.validate()?;
+        let _admin = self.begin_admin()?;
+        let topic = self.find(name.as_ref())?;
+        let old = topic.manifest();
+        let (count, wanted) = (old.config.partition_count(), config.partition_count());
+        if count != wanted {
+            let bound = format!("{count}, as the topic has it; add_partitions gives it more");
+            return Err(Error::invalid_config("partitions", wanted, &bound));
+        }
+        let manifest = TopicManifest { config, ..(*old).clone() };
+        manifest.store(self.shared.files(), &self.shared.dir)?;
+        let lazy_flush = self.shared.config.memory_flush_interval_duration();
+        for log in topic.partitions().iter() {
+            let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush);
+            log.change_settings(settings)?;
+        }
+        topic.set_manifest(manifest);
+        Ok(())
+    }
+
+    /// Opens the topic, or makes it, and checks its codecs.
+    pub(super) fn open_or_create(
+        &self,
+        name: TopicName,
+        config: impl FnOnce() -> TopicConfig,
+        codecs: [CodecMark; 2],
+    ) -> Result<Arc<TopicState>> {
+        let known = self.shared.topics.read().find(&name);
+        if let Some(topic) = known {
+            let manifest = topic.manifest();
+            if manifest.key_codec.is_some() {
+                return check_codecs(&manifest, &codecs).map(|()| topic);
+            }
+        }
+        let _admin = self.begin_admin()?;
+        let known = self.shared.topics.read().find(&name);
+        let Some(topic) = known else { return self.create(name, config(), Some(codecs)) };
+        let old = topic.manifest();
+        if old.key_codec.is_some() {
+            return check_codecs(&old, &codecs).map(|()| topic);
+        }
+        // The topic was made without a definition: this is its first.
+        let [key, value] = codecs;
+        let manifest = TopicManifest { key_codec: Some(key), value_codec: Some(value), ..(*old).clone() };
+        manifest.store(self.shared.files(), &self.shared.dir)?;
+        topic.set_manifest(manifest);
+        Ok(topic)
+    }
+
+    /// The topic of this name.
+    pub(super) fn find(&self, name: &str) -> Result<Arc<TopicState>> {
+        self.shared.closing.check_open()?;
+        self.shared.topics.read().get(&TopicName::new(name)?)
+    }
+
+    fn begin_admin(&self) -> Result<parking_lot::MutexGuard<'_, ()>> {
+        let admin = self.shared.admin.lock();
+        self.shared.closing.check_open()?;
+        Ok(admin)
+    }
+
+    /// Makes a topic; the caller holds `admin`.
+    fn create(
+        &self,
+        name: TopicName,
+        config: TopicConfig,
+        codecs: Option<[CodecMark; 2]>,
+    ) -> Result<Arc<TopicState>> {
+        let shared = &*self.shared;
+        config.validate()?;
+        shared.topics.read().check_free(&name)?;
+        let id = TopicId::from_bytes(super::manifest::random_id(&**shared.environment.random()));
+        let mut manifest = TopicManifest::new(name.clone(), id, config);
+        if let Some([key, value]) = codecs {
+            (manifest.key_codec, manifest.value_codec) = (Some(key), Some(value));
+        }
+        self.check_folders_free(&manifest)?;
+        let made = manifest
+            .store(shared.files(), &shared.dir)
+            .and_then(|()| shared.with_opener(|opener| opener.create_missing(&mut manifest)));
+        let logs = match made {
+            Ok(logs) => logs,
+            Err(error) => {
+                // What is left over must not come to life at the next opening. If this fails too, the
+                // next opening finishes the topic, which then is there, and empty.
+                let gone = TopicManifest { life: TopicLife::Deleting, ..manifest };
+                if gone.store(shared.files(), &shared.dir).is_ok() {
+                    let _ = delete::finish(&shared.environment, &shared.dir, &gone);
+                    let _ = folders::remove_deleted(shared.files(), &shared.dir);
+                }
+                return Err(error);
+            }
+        };
+        let topic = Arc::new(TopicState::new(manifest, logs));
+        shared.topics.write().insert(name, topic.clone())?;
+        Ok(topic)
+    }
+
+    /// Refuses to make a topic over folders that no manifest speaks of: they may be all that is left of one.
+    fn check_folders_free(&self, manifest: &TopicManifest) -> Result<()> {
+        let shared = &*self.shared;
+        let path = manifest.path(&shared.dir);
+        let error = |e| Error::io("look for a topic's manifest", &path, e);
+        if shared.files().exists(&path).map_err(error)? {
+            // Left by a creation that failed in this process.
+            let left = TopicManifest::load(shared.files(), &path)?;
+            let left = TopicManifest { life: TopicLife::Deleting, ..left };
+            left.store(shared.files(), &shared.dir)?;
+            return delete::finish(&shared.environment, &shared.dir, &left);
+        }
+        for number in 0..manifest.config.partition_count() {
+            let folder = folders::folder(&shared.dir, &TopicPartition::new(manifest.name.clone(), number));
+            if shared.files().exists(&folder).map_err(error)? {
+                let why = "a folder of this name is there, but no manifest of its topic: move it away";
+                return Err(Error::corrupted(&folder, 0, why));
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, topic: &TopicState) -> Result<()> {
+        let shared = &*self.shared;
+        let manifest = TopicManifest { life: TopicLife::Deleting, ..(*topic.manifest()).clone() };
+        manifest.store(shared.files(), &shared.dir)?;
+        shared.topics.write().remove(topic.name());
+        topic.set_deleted();
+        for log in topic.partitions().iter() {
+            log.abandon();
+        }
+        delete::finish(&shared.environment, &shared.dir, &manifest)?;
+        let mut points = shared.points.lock();
+        if points.forget_topic(topic.id()) {
+            points.store(shared.files(), &shared.dir)?;
+        }
+        drop(points);
+        // The topic is gone; what cannot be removed now (because it is mapped, on some systems) goes at
+        // the next opening.
+        let _ = folders::remove_deleted(shared.files(), &shared.dir);
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Calls with what partitions are opened with.
+    pub(super) fn with_opener<T>(&self, call: impl FnOnce(&PartitionOpener<'_>) -> Result<T>) -> Result<T> {
+        let pin: Option<Arc<dyn DirLock>> = self.lock.lock().clone();
+        let Some(pin) = pin else { return Err(Error::closed("the broker")) };
+        call(&PartitionOpener {
+            environment: &self.environment,
+            dir: &self.dir,
+            config: &self.config,
+            pin: &pin,
+            cells: self.cells.as_ref(),
+            map: self.map,
+            budget: &self.budget,
+            service: &self.service,
+        })
+    }
+}
+
+fn check_codecs(manifest: &TopicManifest, codecs: &[CodecMark; 2]) -> Result<()> {
+    let known = [("keys", &manifest.key_codec), ("values", &manifest.value_codec)];
+    for ((what, known), asked) in known.into_iter().zip(codecs) {
+        if let Some(known) = known.as_ref().filter(|known| known.name != asked.name) {
+            let message = format!(
+                "topic {} has its {what} in the codec {}, not in {}; open it by its name to see raw bytes",
+                manifest.name, known.name, asked.name
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What a partition asks of the background, remembered once however often it asks.
+//!
+//! ```text
+//!   Log -- flush_soon / prepare_soon / due_at --> Attended --> Service (queues, timers)
+//!    ^-------------------- Weak ------------------+
+//! ```
+//!
+//! Invariants
+//! - A request is forgotten before it is served, so that one made meanwhile is served again.
+//! - A partition has one timer, the earliest asked for; `due` changes only under the service's lock of timers.
+//! - The background never keeps a partition alive by itself.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use super::service::{Job, Service};
+use crate::cleaner::retain;
+use crate::config::Durability;
+use crate::error::{ErrorKind, Result};
+use crate::partition::{Attendant, Log};
+
+/// No timer is set.
+pub(super) const NEVER: u64 = u64::MAX;
+/// After a full disk the next attempt comes this much later, should nobody append before.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The attendant of one partition.
+pub(crate) struct Attended {
+    me: Weak<Attended>,
+    /// Tells it from the broker's other ones.
+    number: u64,
+    service: Arc<Service>,
+    log: OnceLock<Weak<Log>>,
+    flush_asked: AtomicBool,
+    prepare_asked: AtomicBool,
+    /// The earliest timer, in nanoseconds of the monotonic clock.
+    due: AtomicU64,
+}
+
+impl Attended {
+    /// The attendant of a partition that is about to be opened.
+    pub(crate) fn new(service: &Arc<Service>) -> Arc<Attended> {
+        Arc::new_cyclic(|me| Attended {
+            me: me.clone(),
+            number: service.next_number(),
+            service: service.clone(),
+            log: OnceLock::new(),
+            flush_asked: AtomicBool::new(false),
+            prepare_asked: AtomicBool::new(false),
+            due: AtomicU64::new(NEVER),
+        })
+    }
+
+    /// The partition is open: from now on it is served.
+    pub(crate) fn attach(&self, log: &Arc<Log>) {
+        let _ = self.log.set(Arc::downgrade(log));
+        self.due_at(self.service.now());
+    }
+
+    /// Tells it from the broker's other ones.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When its timer fires, in nanoseconds of the monotonic clock; `NEVER` if none is set.
+    pub(super) fn due(&self) -> u64 {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Its timer has been set, or has fired; the caller holds the lock of timers.
+    pub(super) fn set_due(&self, nanos: u64) {
+        self.due.store(nanos, Ordering::Release);
+    }
+
+    /// Somebody waits: brings what is staged as far as the topic's level asks.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.flush_asked.store(false, Ordering::Release);
+        let Some(log) = self.log() else { return Ok(()) };
+        let done = match log.settings().durability {
+            Durability::Sync => log.flush(),
+            _ => log.seal_and_write(),
+        };
+        self.retry_if_full(done)?;
+        // An interval that has run out is a flush that somebody waits for, too.
+        self.tick()
+    }
+
+    /// Allocates and prefaults ahead of the writer.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.prepare_asked.store(false, Ordering::Release);
+        let Some(log) = self.log() else { return Ok(()) };
+        log.prepare_ahead()
+    }
+
+    /// Does what is due, and sets the next timer.
+    pub(super) fn tick(&self) -> Result<()> {
+        let Some(log) = self.log() else { return Ok(()) };
+        match log.tick(self.service.now()) {
+            Ok(next) => {
+                if let Some(next) = next {
+                    self.due_at(next);
+                }
+                self.retain(&log)
+            }
+            Err(error) => self.retry_if_full(Err(error)),
+        }
+    }
+
+    /// Lets go of what the topic's retention does not keep.
+    fn retain(&self, log: &Log) -> Result<()> {
+        if log.is_poisoned() {
+            return Ok(());
+        }
+        if let Some(left) = retain(log)? {
+            self.due_at(self.service.now().saturating_add(left));
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> Option<Arc<Log>> {
+        self.log.get().and_then(Weak::upgrade)
+    }
+
+    fn retry_if_full(&self, done: Result<()>) -> Result<()> {
+        if done.as_ref().is_err_and(|e| e.kind() == ErrorKind::StorageFull) {
+            self.due_at(self.service.now() + RETRY);
+        }
+        done
+    }
+}
+
+impl Attendant for Attended {
+    fn flush_soon(&self) {
+        if self.flush_asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.service.ask(Job::Flush(me));
+        }
+    }
+
+    fn prepare_soon(&self) {
+        if self.prepare_asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.service.ask_to_prepare(me);
+        }
+    }
+
+    fn due_at(&self, when: Duration) {
+        let nanos = nanos(when);
+        if self.due() <= nanos {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.service.set_timer(nanos, me);
+        }
+    }
+}
+
+fn nanos(when: Duration) -> u64 {
+    // 584 years of uptime fit; NEVER stays free.
+    u64::try_from(when.as_nanos()).unwrap_or(NEVER).min(NEVER - 1)
+}
+
+impl fmt::Debug for Attended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attended").field("due", &self.due).finish_non_exhaustive()
+    }
+}

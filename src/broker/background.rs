@@ -1,0 +1,80 @@
+//! The broker's threads: the only place of the library where any are started.
+//!
+//! ```text
+//!   millpond-flush  x flush_threads   jobs of the service
+//!   millpond-prep   x 1               room ahead of the writers
+//!   millpond-timer  x 1               linger, intervals, checkpoints
+//! ```
+//!
+//! Invariants
+//! - A thread holds the service, never the broker: the last handle's drop stops them without waiting.
+//! - With `Background::Manual` there are none.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use super::service::Service;
+use crate::error::{Error, Result};
+
+/// Threads that serve one broker.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts them. If one cannot be started, those that could are stopped.
+    pub(crate) fn start(service: &Arc<Service>, flushers: u32, dir: &Path) -> Result<Threads> {
+        let mut threads = Threads::default();
+        let started = threads.start_all(service, flushers);
+        started.map_err(|e| {
+            service.stop();
+            Error::io("start a background thread for", dir, e)
+        })?;
+        Ok(threads)
+    }
+
+    fn start_all(&mut self, service: &Arc<Service>, flushers: u32) -> std::io::Result<()> {
+        for _ in 0..flushers {
+            self.spawn("millpond-flush", service, Service::flush_until_stopped)?;
+        }
+        self.spawn("millpond-prep", service, Service::prepare_until_stopped)?;
+        self.spawn("millpond-timer", service, Service::keep_time_until_stopped)
+    }
+
+    fn spawn(&mut self, name: &str, service: &Arc<Service>, live: fn(&Service)) -> std::io::Result<()> {
+        let service = Arc::clone(service);
+        self.handles.push(Builder::new().name(name.to_owned()).spawn(move || live(&service))?);
+        Ok(())
+    }
+
+    /// Waits for all of them to have left; the service has been stopped.
+    pub(crate) fn join(self) {
+        let own = std::thread::current().id();
+        for handle in self.handles {
+            // A flusher that drops the last handle of a broker does not wait for itself.
+            if handle.thread().id() != own {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+/// Does `work` in a thread of its own, or here if none can be had.
+pub(crate) fn in_own_thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    let work = Arc::new(parking_lot::Mutex::new(Some(work)));
+    let same = Arc::clone(&work);
+    let run = move || {
+        let work = same.lock().take();
+        if let Some(work) = work {
+            work();
+        }
+    };
+    if Builder::new().name(name.to_owned()).spawn(run).is_err() {
+        let work = work.lock().take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+}

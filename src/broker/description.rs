@@ -1,0 +1,155 @@
+//! What a topic is, and where its partitions stand, at one moment.
+
+use super::topic_state::TopicState;
+use crate::config::TopicConfig;
+use crate::partition::Log;
+use crate::topic::{CodecMark, TopicManifest};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicName};
+
+/// A topic as [`Broker::describe_topic`](crate::Broker::describe_topic) found it.
+#[derive(Clone, Debug)]
+pub struct TopicDescription {
+    name: TopicName,
+    id: TopicId,
+    config: TopicConfig,
+    key_codec: Option<CodecMark>,
+    value_codec: Option<CodecMark>,
+    partitions: Vec<PartitionDescription>,
+}
+
+/// A partition as [`Broker::describe_topic`](crate::Broker::describe_topic) found it.
+#[derive(Clone, Debug)]
+pub struct PartitionDescription {
+    pub(super) number: u32,
+    pub(super) log_start: u64,
+    pub(super) high_watermark: u64,
+    pub(super) log_end: u64,
+    pub(super) leader_epoch: i32,
+    pub(super) size: u64,
+    pub(super) segments: usize,
+    pub(super) poisoned: bool,
+}
+
+impl TopicDescription {
+    pub(super) fn of(topic: &TopicState) -> TopicDescription {
+        let partitions =
+            (0..).zip(topic.partitions().iter()).map(|(n, log)| PartitionDescription::of(n, log));
+        TopicDescription::new(&topic.manifest(), partitions.collect())
+    }
+
+    pub(super) fn new(manifest: &TopicManifest, partitions: Vec<PartitionDescription>) -> TopicDescription {
+        TopicDescription {
+            name: manifest.name.clone(),
+            id: manifest.id,
+            config: manifest.config.clone(),
+            key_codec: manifest.key_codec.clone(),
+            value_codec: manifest.value_codec.clone(),
+            partitions,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// Tells it from a later topic of the same name.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &TopicConfig {
+        &self.config
+    }
+
+    /// Name and schema version of the codec of its keys, once a definition has said it.
+    #[must_use]
+    pub fn key_codec(&self) -> Option<(&str, u32)> {
+        self.key_codec.as_ref().map(|mark| (mark.name.as_str(), mark.schema_version))
+    }
+
+    /// Name and schema version of the codec of its values, once a definition has said it.
+    #[must_use]
+    pub fn value_codec(&self) -> Option<(&str, u32)> {
+        self.value_codec.as_ref().map(|mark| (mark.name.as_str(), mark.schema_version))
+    }
+
+    /// Its partitions, by number.
+    #[must_use]
+    pub fn partitions(&self) -> &[PartitionDescription] {
+        &self.partitions
+    }
+
+    /// Bytes of all its partitions.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.size).sum()
+    }
+}
+
+impl PartitionDescription {
+    fn of(number: u32, log: &Log) -> PartitionDescription {
+        PartitionDescription {
+            number,
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark(),
+            log_end: log.log_end(),
+            leader_epoch: log.leader_epoch(),
+            size: log.size_bytes(),
+            segments: log.segment_count(),
+            poisoned: log.is_poisoned(),
+        }
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.number
+    }
+
+    /// The first offset that may be read.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        Offset::of(self.log_start)
+    }
+
+    /// Where readers stop.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        Offset::of(self.high_watermark)
+    }
+
+    /// The offset behind the last record.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        Offset::of(self.log_end)
+    }
+
+    /// The epoch in which records are appended now.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch::new(self.leader_epoch)
+    }
+
+    /// Bytes of its segments.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    /// How many segments it has.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments
+    }
+
+    /// Whether a write or sync of it has failed: it acknowledges nothing until the broker is opened again.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+}

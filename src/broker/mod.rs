@@ -1,0 +1,63 @@
+//! The broker: where a program begins. Opens a data directory, keeps its topics, hands out their handles,
+//! and does the upkeep.
+//!
+//! Invariants
+//! - Threads are started here and nowhere else (`background.rs`), and not at all with `Background::Manual`.
+//! - What an unclean end left is settled while the broker opens, and reported.
+//!
+//! ```text
+//!   Broker --create_topic, topic--> Topic --partition--> Partition --read--> Reader
+//!     |                               +----producer----> Producer
+//!     +-- Shared: lock, manifests, points, cells, service, threads
+//! ```
+
+mod admin;
+mod attended;
+mod background;
+#[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
+mod broker;
+mod builder;
+mod cells;
+mod close;
+mod delete;
+mod description;
+mod folders;
+mod manifest;
+mod observed;
+mod observer;
+mod open;
+mod open_partition;
+mod partition;
+mod points;
+mod producer_builder;
+mod progress;
+mod reader_builder;
+mod recovery_report;
+mod repair;
+mod repair_report;
+mod service;
+mod small_file;
+mod topic;
+mod topic_ref;
+mod topic_state;
+mod verify;
+mod verify_index;
+mod verify_report;
+mod walk;
+
+pub use crate::partition::PartitionRecovery;
+pub use broker::Broker;
+pub use builder::BrokerBuilder;
+pub use description::{PartitionDescription, TopicDescription};
+pub use observed::ObservedRecords;
+pub use observer::Observer;
+pub use partition::Partition;
+pub use producer_builder::ProducerBuilder;
+pub use progress::Progress;
+pub use reader_builder::{ReaderBuilder, TopicReaderBuilder};
+pub use recovery_report::RecoveryReport;
+pub use repair::{repair, repair_in};
+pub use repair_report::{RepairAction, RepairReport};
+pub use topic::Topic;
+pub use topic_ref::TopicRef;
+pub use verify_report::{Finding, Verdict, VerifiedPartition, VerifyReport};

@@ -1,0 +1,286 @@
+//! Opening a data directory.
+//!
+//! ```text
+//!   directory made -> lock -> broker manifest (openings + 1) -> topic manifests -> clean mark taken off
+//!     -> points, cells of the last opening -> partitions opened, recovered, synced
+//!     -> deleted topics finished -> cells of this opening put in place -> background
+//! ```
+//!
+//! Invariants
+//! - Nothing in the directory is changed before the lock is held and the format is known.
+//! - The clean mark is gone durably before a partition is opened, hence before the first append.
+//! - The cells of the last opening are replaced only when every partition is settled and synced.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::background::Threads;
+use super::broker::{Broker, Shared};
+use super::builder::{BrokerBuilder, OnRecovery};
+use super::cells::{self, CellFile};
+use super::close::Closing;
+use super::manifest::BrokerManifest;
+use super::open_partition::PartitionOpener;
+use super::points::{Points, load_clean_mark, remove_clean_mark};
+use super::progress::Progress;
+use super::recovery_report::RecoveryReport;
+use super::service::Service;
+use super::small_file::{BROKER, LOCK};
+use super::topic_state::TopicState;
+use super::{delete, folders};
+use crate::config::{Background, BrokerConfig, ReadMode};
+use crate::env::{DirLock, Environment, FileSystem, OpenMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::partition::{Budget, Found, RecoveryPoint};
+use crate::segment::{FileKind, FoundCell, SegmentFileName};
+use crate::topic::{Registry, TopicLife, TopicManifest};
+use crate::types::TopicPartition;
+
+/// Opens the directory that the builder names.
+pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
+    let BrokerBuilder { dir, config, environment, on_recovery } = builder;
+    config.validate()?;
+    let files = &**environment.files();
+    make_dir(files, &dir)?;
+    let lock = lock(files, &dir)?;
+    let last = load_broker(&environment, &dir)?;
+    let topics = load_topics(files, &dir)?;
+    let mark = load_clean_mark(files, &dir, &last)?;
+    let manifest = BrokerManifest { openings: last.openings + 1, ..last };
+    manifest.store(files, &dir)?;
+    remove_clean_mark(files, &dir)?;
+
+    let left = Left {
+        clean: mark.is_some() || topics.is_empty(),
+        cells: if mark.is_some() { Vec::new() } else { cells::found(files, &dir)? },
+        points: match mark {
+            Some(points) => points,
+            None => Points::load(files, &dir)?,
+        },
+    };
+    cells::discard_unfinished(files, &dir)?;
+    let map = config.read_mode_kind() == ReadMode::Mapped;
+    let count = topics.iter().map(|topic| topic.config.partition_count() as usize).sum();
+    let cells = match map && files.trusts_mapped_stores(&dir) {
+        true => CellFile::create(&environment, &dir, count)?,
+        false => None,
+    };
+    let service = Service::new(environment.clock().clone(), config.checkpoint_interval_duration());
+    let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
+    let map = map && maps_work(files, &dir, cells.is_some())?;
+    let opener = PartitionOpener {
+        environment: &environment,
+        dir: &dir,
+        config: &config,
+        pin: &lock,
+        cells: cells.as_ref(),
+        map,
+        budget: &budget,
+        service: &service,
+    };
+    let mut recovery = Recovery { opener, left: &left, on_recovery, done: 0, total: count };
+    let (registry, partitions) = recovery.open_all(topics)?;
+    if let Some(cells) = &cells {
+        cells.put_in_place(files)?;
+    }
+    folders::remove_deleted(files, &dir)?;
+    let threads = start(&service, &config, &dir)?;
+    let shared = Arc::new(Shared {
+        recovery: RecoveryReport { clean: left.clean, partitions },
+        points: Mutex::new(left.points),
+        lock: Mutex::new(Some(lock)),
+        topics: RwLock::new(registry),
+        admin: Mutex::new(()),
+        threads: Mutex::new(threads),
+        closing: Closing::new(),
+        dir,
+        environment,
+        config,
+        manifest,
+        cells,
+        budget,
+        service,
+        map,
+    });
+    let upkeep = Arc::downgrade(&shared);
+    shared.service.serve(upkeep);
+    Ok(Broker { shared })
+}
+
+/// What the last opening left.
+struct Left {
+    clean: bool,
+    points: Points,
+    cells: Vec<FoundCell>,
+}
+
+fn make_dir(files: &dyn FileSystem, dir: &Path) -> Result<()> {
+    let error = |e| Error::io("make the data directory", dir, e);
+    if files.exists(dir).map_err(error)? {
+        return Ok(());
+    }
+    files.create_dir(dir).map_err(error)?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => files.sync_dir(parent).map_err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the directory's lock, or says at once that somebody has it.
+pub(super) fn lock(files: &dyn FileSystem, dir: &Path) -> Result<Arc<dyn DirLock>> {
+    let path = dir.join(LOCK);
+    match files.lock(&path) {
+        Ok(lock) => Ok(Arc::from(lock)),
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            let why =
+                "a broker has this directory open, or records that an earlier one lent are still in use";
+            Err(Error::new(ErrorKind::Locked, why).at_path(dir))
+        }
+        Err(e) => Err(Error::io("lock the data directory", &path, e)),
+    }
+}
+
+/// The manifest as the last opening left it, or that of a new directory.
+fn load_broker(environment: &Environment, dir: &Path) -> Result<BrokerManifest> {
+    let files = &**environment.files();
+    if let Some(manifest) = BrokerManifest::load(files, dir)? {
+        return Ok(manifest);
+    }
+    if let Some(topic) = TopicManifest::list(files, dir)?.first() {
+        let why = format!("it is missing, but there are topics, such as {}", topic.display());
+        return Err(Error::corrupted(&dir.join(BROKER), 0, why));
+    }
+    Ok(BrokerManifest::new(&**environment.random()))
+}
+
+/// The manifests of all topics, those on their way out too, sorted by name.
+fn load_topics(files: &dyn FileSystem, dir: &Path) -> Result<Vec<TopicManifest>> {
+    let paths = TopicManifest::list(files, dir)?;
+    let mut topics = paths.iter().map(|path| TopicManifest::load(files, path)).collect::<Result<Vec<_>>>()?;
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(topics)
+}
+
+/// Whether logs can be read through maps here.
+fn maps_work(files: &dyn FileSystem, dir: &Path, have_cells: bool) -> Result<bool> {
+    if have_cells {
+        return Ok(true);
+    }
+    let path = dir.join(BROKER);
+    let file = files.open(&path, OpenMode::ReadWrite).map_err(|e| Error::io("open", &path, e))?;
+    match file.map(1) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+        Err(e) => Err(Error::io("map", &path, e)),
+    }
+}
+
+fn start(service: &Arc<Service>, config: &BrokerConfig, dir: &Path) -> Result<Threads> {
+    match config.background_kind() {
+        Background::Manual => Ok(Threads::default()),
+        Background::Threads => Threads::start(service, config.flush_thread_count(), dir),
+    }
+}
+
+/// The opening of every partition.
+struct Recovery<'a> {
+    opener: PartitionOpener<'a>,
+    left: &'a Left,
+    on_recovery: Option<OnRecovery>,
+    done: usize,
+    total: usize,
+}
+
+type Opened = (Registry<TopicState>, Vec<(TopicPartition, crate::partition::PartitionRecovery)>);
+
+impl Recovery<'_> {
+    fn open_all(&mut self, topics: Vec<TopicManifest>) -> Result<Opened> {
+        let mut registry = Registry::new();
+        let mut reports = Vec::new();
+        for manifest in topics {
+            if manifest.life == TopicLife::Deleting {
+                delete::finish(self.opener.environment, self.opener.dir, &manifest)?;
+                continue;
+            }
+            let name = manifest.name.clone();
+            let topic = self.open_topic(manifest, &mut reports)?;
+            registry.insert(name, Arc::new(topic))?;
+        }
+        Ok((registry, reports))
+    }
+
+    fn open_topic(
+        &mut self,
+        mut manifest: TopicManifest,
+        reports: &mut Vec<(TopicPartition, crate::partition::PartitionRecovery)>,
+    ) -> Result<TopicState> {
+        let mut logs = Vec::new();
+        for number in 0..manifest.ready {
+            let tp = TopicPartition::new(manifest.name.clone(), number);
+            let point = self.left.points.get((manifest.id, number)).cloned();
+            let total = self.bytes_above(&tp, point.as_ref())?;
+            let found = match (self.left.clean, point) {
+                (true, Some(point)) => Found::Clean(point),
+                (_, point) => Found::Unclean(point),
+            };
+            let hear = |done: u64| self.hear(&tp, done, total);
+            let opened = self.opener.open(&manifest, number, found, &self.left.cells, &hear)?;
+            reports.push((tp, opened.recovery));
+            logs.push(opened.log);
+            self.done += 1;
+        }
+        // A creation was interrupted: it is finished here.
+        if manifest.ready < manifest.config.partition_count() {
+            logs.extend(self.opener.create_missing(&mut manifest)?);
+        }
+        Ok(TopicState::new(manifest, logs))
+    }
+
+    fn hear(&self, tp: &TopicPartition, bytes_done: u64, bytes_total: u64) {
+        if let Some(on_recovery) = &self.on_recovery {
+            on_recovery(&Progress {
+                partition: tp.clone(),
+                bytes_done,
+                bytes_total: bytes_total.max(bytes_done),
+                partitions_done: self.done,
+                partitions_total: self.total,
+            });
+        }
+    }
+
+    /// Bytes of a partition's log files above its recovery point. A folder that should be there and is not
+    /// is damage: opened as a new one it would lose what it held.
+    fn bytes_above(&self, tp: &TopicPartition, point: Option<&RecoveryPoint>) -> Result<u64> {
+        let files = &**self.opener.environment.files();
+        let folder = folders::folder(self.opener.dir, tp);
+        let entries = match files.list(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(
+                    Error::corrupted(&folder, 0, "the partition's folder is missing").in_partition(tp)
+                );
+            }
+            Err(e) => return Err(Error::io("list a partition's folder", &folder, e)),
+        };
+        if self.left.clean || self.on_recovery.is_none() {
+            return Ok(0);
+        }
+        let (segment, position) = point.map_or((0, 0), |point| (point.segment, point.position));
+        let mut bytes: u64 = 0;
+        for entry in entries {
+            if let SegmentFileName::Live(base, FileKind::Log) = SegmentFileName::parse(&entry.name) {
+                if base >= segment {
+                    bytes += size_of(files, &folder.join(&entry.name))?;
+                }
+            }
+        }
+        Ok(bytes.saturating_sub(position))
+    }
+}
+
+fn size_of(files: &dyn FileSystem, path: &Path) -> Result<u64> {
+    let size = files.open(path, OpenMode::Read).and_then(|file| file.size());
+    size.map_err(|e| Error::io("look at a file's size", path, e))
+}

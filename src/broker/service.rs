@@ -1,0 +1,313 @@
+//! The work that waits to be done in the background, whoever does it.
+//!
+//! ```text
+//!   Attended --ask------------> jobs     --> flusher threads --+
+//!            --ask_to_prepare-> prepare  --> preparer thread --+--> the partitions
+//!            --set_timer------> timers   --> timer thread ---> jobs
+//!                                                  |
+//!   once per checkpoint interval ------------------+-------> jobs (Checkpoint)
+//!
+//!   Background::Manual: run_due() does all of it in the caller's thread
+//! ```
+//!
+//! Invariants
+//! - The timer thread never does I/O, so no partition's linger waits for another one's disk.
+//! - After `stop` nothing is queued and every thread leaves after the job in its hands.
+//! - Errors of a partition stay with the partition (it poisons itself, or tells its next caller); here
+//!   they end in `run_due`'s answer or nowhere.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::attended::{Attended, NEVER};
+use crate::env::Clock;
+use crate::error::Result;
+
+/// What a flusher does.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Somebody waits for what is staged in this partition.
+    Flush(Arc<Attended>),
+    /// A timer of this partition has fired.
+    Tick(Arc<Attended>),
+    /// Recovery points are to be written down.
+    Checkpoint,
+}
+
+/// What the broker itself has to do now and then.
+pub(crate) trait Upkeep: Send + Sync {
+    /// Collects recovery points and writes them down.
+    fn checkpoint(&self) -> Result<()>;
+}
+
+/// Queues and timers of one broker.
+pub(crate) struct Service {
+    clock: Arc<dyn Clock>,
+    checkpoint_interval: Duration,
+    jobs: Mailbox<Job>,
+    prepare: Mailbox<Arc<Attended>>,
+    timers: Mutex<Timers>,
+    timer_set: Condvar,
+    upkeep: OnceLock<Weak<dyn Upkeep>>,
+    checkpoint_asked: AtomicBool,
+    numbers: AtomicU64,
+}
+
+struct Timers {
+    /// By time in nanoseconds, then by the partition's number: one for each partition at most.
+    set: BTreeMap<(u64, u64), Arc<Attended>>,
+    next_checkpoint: Duration,
+    stopped: bool,
+}
+
+impl Service {
+    /// Nothing to do yet.
+    pub(crate) fn new(clock: Arc<dyn Clock>, checkpoint_interval: Duration) -> Arc<Service> {
+        let next_checkpoint = clock.monotonic() + checkpoint_interval;
+        Arc::new(Service {
+            clock,
+            checkpoint_interval,
+            jobs: Mailbox::new(),
+            prepare: Mailbox::new(),
+            timers: Mutex::new(Timers { set: BTreeMap::new(), next_checkpoint, stopped: false }),
+            timer_set: Condvar::new(),
+            upkeep: OnceLock::new(),
+            checkpoint_asked: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
+        })
+    }
+
+    /// Whose recovery points are written down.
+    pub(crate) fn serve(&self, upkeep: Weak<dyn Upkeep>) {
+        let _ = self.upkeep.set(upkeep);
+    }
+
+    /// The monotonic clock.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Leaves a job for the flushers.
+    pub(super) fn ask(&self, job: Job) {
+        self.jobs.put(job);
+    }
+
+    /// Leaves a partition for the preparer.
+    pub(super) fn ask_to_prepare(&self, whose: Arc<Attended>) {
+        self.prepare.put(whose);
+    }
+
+    /// A number for one more partition.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sets the timer of a partition to this time, unless it fires earlier anyway.
+    pub(super) fn set_timer(&self, nanos: u64, whose: Arc<Attended>) {
+        let mut timers = self.timers.lock();
+        if timers.stopped || whose.due() <= nanos {
+            return;
+        }
+        timers.set.remove(&(whose.due(), whose.number()));
+        whose.set_due(nanos);
+        timers.set.insert((nanos, whose.number()), whose);
+        let earliest = timers.set.first_key_value().is_some_and(|((first, _), _)| *first == nanos);
+        drop(timers);
+        if earliest {
+            self.timer_set.notify_one();
+        }
+    }
+
+    /// Nothing more is done; does not wait for what is being done.
+    pub(crate) fn stop(&self) {
+        let left = {
+            let mut timers = self.timers.lock();
+            timers.stopped = true;
+            std::mem::take(&mut timers.set)
+        };
+        drop(left);
+        self.timer_set.notify_all();
+        self.jobs.close();
+        self.prepare.close();
+    }
+
+    /// A flusher's life.
+    pub(super) fn flush_until_stopped(&self) {
+        while let Some(job) = self.jobs.wait_for_next() {
+            let _ = self.run(job);
+        }
+    }
+
+    /// The preparer's life.
+    pub(super) fn prepare_until_stopped(&self) {
+        while let Some(whose) = self.prepare.wait_for_next() {
+            let _ = whose.prepare();
+        }
+    }
+
+    /// The timer's life.
+    pub(super) fn keep_time_until_stopped(&self) {
+        let mut timers = self.timers.lock();
+        while !timers.stopped {
+            let now = self.now();
+            let fired = timers.fire(now, self.checkpoint_interval);
+            if fired.is_empty() {
+                // A clock that ticks coarsely may still show the time before when the wait is over.
+                let wait = timers.next_due().saturating_sub(now).max(Duration::from_millis(1));
+                self.timer_set.wait_for(&mut timers, wait);
+                continue;
+            }
+            parking_lot::MutexGuard::unlocked(&mut timers, || {
+                for job in fired {
+                    self.ask_fired(job);
+                }
+            });
+        }
+    }
+
+    /// Does everything that is asked for or due, and what follows from it, in this thread. The first
+    /// error is answered when all is done.
+    pub(crate) fn run_due(&self) -> Result<()> {
+        let mut first = Ok(());
+        let mut note = |done: Result<()>| {
+            if first.is_ok() {
+                first = done;
+            }
+        };
+        let now = self.now();
+        // One pass per timer set meanwhile; a partition that asks again and again must not hold us.
+        for _ in 0..64 {
+            let fired = self.timers.lock().fire(now, self.checkpoint_interval);
+            fired.into_iter().for_each(|job| self.ask_fired(job));
+            let (jobs, prepare) = (self.jobs.take(), self.prepare.take());
+            if jobs.is_empty() && prepare.is_empty() {
+                break;
+            }
+            prepare.into_iter().for_each(|whose| note(whose.prepare()));
+            jobs.into_iter().for_each(|job| note(self.run(job)));
+        }
+        first
+    }
+
+    /// When the next timer fires.
+    pub(crate) fn next_due(&self) -> Duration {
+        self.timers.lock().next_due()
+    }
+
+    fn ask_fired(&self, job: Job) {
+        let wanted = match &job {
+            Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
+            Job::Flush(_) | Job::Tick(_) => true,
+        };
+        if wanted {
+            self.ask(job);
+        }
+    }
+
+    fn run(&self, job: Job) -> Result<()> {
+        match job {
+            Job::Flush(whose) => whose.flush(),
+            Job::Tick(whose) => whose.tick(),
+            Job::Checkpoint => {
+                let upkeep = self.upkeep.get().and_then(Weak::upgrade);
+                let done = upkeep.map_or(Ok(()), |upkeep| upkeep.checkpoint());
+                self.checkpoint_asked.store(false, Ordering::Release);
+                done
+            }
+        }
+    }
+}
+
+impl Timers {
+    /// Takes out what is due.
+    fn fire(&mut self, now: Duration, checkpoint_interval: Duration) -> Vec<Job> {
+        let mut fired = Vec::new();
+        while let Some(first) = self.set.first_entry() {
+            if Duration::from_nanos(first.key().0) > now {
+                break;
+            }
+            let whose = first.remove();
+            whose.set_due(NEVER);
+            fired.push(Job::Tick(whose));
+        }
+        if self.next_checkpoint <= now {
+            self.next_checkpoint = now + checkpoint_interval;
+            fired.push(Job::Checkpoint);
+        }
+        fired
+    }
+
+    fn next_due(&self) -> Duration {
+        let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
+        timer.map_or(self.next_checkpoint, |when| when.min(self.next_checkpoint))
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("stopped", &self.timers.lock().stopped).finish_non_exhaustive()
+    }
+}
+
+/// A queue that threads wait at.
+struct Mailbox<T> {
+    inside: Mutex<Inside<T>>,
+    arrived: Condvar,
+}
+
+struct Inside<T> {
+    items: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Mailbox<T> {
+    fn new() -> Mailbox<T> {
+        Mailbox {
+            inside: Mutex::new(Inside { items: VecDeque::new(), closed: false }),
+            arrived: Condvar::new(),
+        }
+    }
+
+    fn put(&self, item: T) {
+        let mut inside = self.inside.lock();
+        if inside.closed {
+            return;
+        }
+        inside.items.push_back(item);
+        drop(inside);
+        self.arrived.notify_one();
+    }
+
+    /// The next item; `None` once the mailbox is closed.
+    fn wait_for_next(&self) -> Option<T> {
+        let mut inside = self.inside.lock();
+        loop {
+            if inside.closed {
+                return None;
+            }
+            if let Some(item) = inside.items.pop_front() {
+                return Some(item);
+            }
+            self.arrived.wait(&mut inside);
+        }
+    }
+
+    fn take(&self) -> VecDeque<T> {
+        std::mem::take(&mut self.inside.lock().items)
+    }
+
+    fn close(&self) {
+        let left = {
+            let mut inside = self.inside.lock();
+            inside.closed = true;
+            std::mem::take(&mut inside.items)
+        };
+        drop(left);
+        self.arrived.notify_all();
+    }
+}

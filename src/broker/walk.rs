@@ -1,0 +1,248 @@
+//! Walking over a partition's batches from outside: with calls, without a lock, beside a broker that may
+//! be writing.
+//!
+//! ```text
+//!   segment 0 .................| segment 1 ...........| segment 2 ...... end, open batch, zeros
+//!   next() next() next()        goes on by itself       Stop; later: next() goes on from there
+//! ```
+//!
+//! Invariants
+//! - Nothing is written, and nothing is mapped.
+//! - Each batch is intact and follows the one before; the walk stops at the first that is not, and stays.
+//! - Bytes that a truncation has cut, and that are in the file still, are not seen.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::env::{File, FileSystem, OpenMode};
+use crate::error::{Error, Result};
+use crate::partition::PartitionManifest;
+use crate::segment::{BatchCheck, FileKind, Scan, ScannedBatch, SegmentFileName, Stop};
+
+/// A place in a partition, between two batches.
+pub(super) struct Walk {
+    files: Arc<dyn FileSystem>,
+    folder: PathBuf,
+    manifest: PartitionManifest,
+    bases: Vec<u64>,
+    /// Which of `bases`.
+    at: usize,
+    position: u64,
+    check: BatchCheck,
+    scan: Option<Scan>,
+}
+
+/// Why a walk went no further.
+#[derive(Clone, Debug)]
+pub(super) struct WalkStop {
+    /// Base offset of the segment it stands in.
+    pub(super) segment: u64,
+    /// The position there.
+    pub(super) position: u64,
+    /// The offset expected next.
+    pub(super) offset: u64,
+    /// What is wrong there; nothing at the end of what has been written.
+    pub(super) why: Option<String>,
+    /// It is the last segment.
+    pub(super) last: bool,
+    /// The length of the segment's file.
+    pub(super) file_len: u64,
+}
+
+impl Walk {
+    /// A walk from the start of the log. `None` if the partition's folder has no manifest.
+    pub(super) fn new(files: &Arc<dyn FileSystem>, folder: &Path) -> Result<Option<Walk>> {
+        let Some(manifest) = PartitionManifest::load(&**files, folder)? else { return Ok(None) };
+        Walk::over(files, folder, manifest).map(Some)
+    }
+
+    /// A walk from the start of the log by this manifest.
+    pub(super) fn over(
+        files: &Arc<dyn FileSystem>,
+        folder: &Path,
+        manifest: PartitionManifest,
+    ) -> Result<Walk> {
+        let bases = segment_bases(&**files, folder, manifest.truncation)?;
+        let first = bases.first().copied().unwrap_or(manifest.log_start);
+        let check = BatchCheck { next_offset: first, gaps: manifest.compacted, leader_epoch: -1 };
+        let (files, folder) = (files.clone(), folder.to_path_buf());
+        Ok(Walk { files, folder, manifest, bases, at: 0, position: 0, check, scan: None })
+    }
+
+    /// Begins at the start of the segment that holds `offset`.
+    pub(super) fn seek_segment(&mut self, offset: u64) {
+        let after = self.bases.partition_point(|&base| base <= offset);
+        self.begin_segment(after.saturating_sub(1));
+    }
+
+    /// The partition's manifest.
+    pub(super) fn manifest(&self) -> &PartitionManifest {
+        &self.manifest
+    }
+
+    /// Base offsets of the segments.
+    pub(super) fn bases(&self) -> &[u64] {
+        &self.bases
+    }
+
+    /// The path of a file of a segment.
+    pub(super) fn path(&self, kind: FileKind, base: u64) -> PathBuf {
+        kind.path(&self.folder, base)
+    }
+
+    /// Base offset of the segment it stands in.
+    pub(super) fn segment(&self) -> u64 {
+        self.bases.get(self.at).copied().unwrap_or(self.check.next_offset)
+    }
+
+    /// The next batch, or why there is none now; asking again looks again.
+    pub(super) fn next(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
+        loop {
+            let Some(&base) = self.bases.get(self.at) else { return self.before_any_segment() };
+            let mut scan = match self.scan.take() {
+                Some(scan) => scan,
+                None => self.open_scan(base)?,
+            };
+            let step = scan.next().map_err(|e| self.read_error(base, e))?;
+            match step {
+                Ok(batch) if self.is_cut_off(&batch) => {
+                    if let ControlFlow::Break(stop) = self.end_of_segment(base, None, scan.position())? {
+                        return Ok(Err(stop));
+                    }
+                }
+                Ok(batch) => {
+                    (self.position, self.check) = (scan.position(), scan.check());
+                    self.scan = Some(scan);
+                    return Ok(Ok(batch));
+                }
+                Err(stop) => {
+                    let why = match stop {
+                        Stop::Bad(why) => Some(why),
+                        Stop::End | Stop::Zeros => None,
+                    };
+                    if let ControlFlow::Break(stop) = self.end_of_segment(base, why, scan.position())? {
+                        return Ok(Err(stop));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes of the log's files, as long as they are now.
+    pub(super) fn size(&self) -> Result<u64> {
+        self.bases.iter().map(|&base| self.size_of(base)).sum()
+    }
+
+    /// Opens the log file of a segment for reading.
+    pub(super) fn open_log(&self, base: u64) -> Result<Arc<dyn File>> {
+        let path = self.path(FileKind::Log, base);
+        self.files.open(&path, OpenMode::Read).map_err(|e| Error::io("open a segment", &path, e))
+    }
+
+    fn size_of(&self, base: u64) -> Result<u64> {
+        self.open_log(base)?.size().map_err(|e| self.read_error(base, e))
+    }
+
+    fn open_scan(&self, base: u64) -> Result<Scan> {
+        let file = self.open_log(base)?;
+        let size = file.size().map_err(|e| self.read_error(base, e))?;
+        Ok(Scan::new(file, self.position, size.max(self.position), self.check))
+    }
+
+    fn read_error(&self, base: u64, error: std::io::Error) -> Error {
+        Error::io("read a segment", &self.path(FileKind::Log, base), error)
+    }
+
+    /// The batch lies behind a truncation, whose segment begins below its offset.
+    fn is_cut_off(&self, batch: &ScannedBatch) -> bool {
+        let next = self.bases.get(self.at + 1);
+        next.is_some_and(|next| {
+            self.manifest.overlaps.contains(next) && batch.header.base_offset as u64 >= *next
+        })
+    }
+
+    /// The segment gives no more: on to the next one, if there is one and it follows.
+    fn end_of_segment(
+        &mut self,
+        base: u64,
+        why: Option<String>,
+        position: u64,
+    ) -> Result<ControlFlow<WalkStop>> {
+        self.position = position;
+        self.look_for_segments()?;
+        let next = self.bases.get(self.at + 1).copied();
+        let expected = self.check.next_offset;
+        let why = match next {
+            Some(next) if why.is_none() && self.follows(next) => {
+                self.check.next_offset = next;
+                self.at += 1;
+                self.position = 0;
+                return Ok(ControlFlow::Continue(()));
+            }
+            Some(next) if why.is_none() => {
+                Some(format!("offset {expected} is expected next, but the next segment begins at {next}"))
+            }
+            _ => why,
+        };
+        let last = next.is_none();
+        let (offset, file_len) = (expected, self.size_of(base)?);
+        Ok(ControlFlow::Break(WalkStop { segment: base, position, offset, why, last, file_len }))
+    }
+
+    fn follows(&self, next: u64) -> bool {
+        next == self.check.next_offset || (self.manifest.compacted && next > self.check.next_offset)
+    }
+
+    /// A broker may have begun new segments meanwhile.
+    fn look_for_segments(&mut self) -> Result<()> {
+        let here = self.segment();
+        let mut bases = segment_bases(&*self.files, &self.folder, self.manifest.truncation)?;
+        bases.retain(|&base| base >= here);
+        if bases.first() != Some(&here) {
+            bases.insert(0, here);
+        }
+        self.bases.truncate(self.at);
+        self.bases.extend(bases);
+        Ok(())
+    }
+
+    fn before_any_segment(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
+        let offset = self.check.next_offset;
+        let stop = WalkStop { segment: offset, position: 0, offset, why: None, last: true, file_len: 0 };
+        let bases = segment_bases(&*self.files, &self.folder, self.manifest.truncation)?;
+        if bases.is_empty() {
+            return Ok(Err(stop));
+        }
+        self.bases = bases;
+        self.begin_segment(0);
+        self.next()
+    }
+
+    fn begin_segment(&mut self, at: usize) {
+        (self.at, self.position, self.scan) = (at, 0, None);
+        if let Some(&base) = self.bases.get(at) {
+            self.check.next_offset = base;
+        }
+    }
+}
+
+/// Base offsets of the segments in a folder, ascending; those that a truncation has begun to delete do not
+/// count.
+pub(super) fn segment_bases(
+    files: &dyn FileSystem,
+    folder: &Path,
+    truncation: Option<u64>,
+) -> Result<Vec<u64>> {
+    let entries = files.list(folder).map_err(|e| Error::io("list a partition's folder", folder, e))?;
+    let mut bases = Vec::new();
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        if let SegmentFileName::Live(base, FileKind::Log) = SegmentFileName::parse(&entry.name) {
+            if truncation.is_none_or(|to| base < to) {
+                bases.push(base);
+            }
+        }
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}

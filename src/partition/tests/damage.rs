@@ -1,0 +1,1 @@
+//! Every bit flipped, every length.
