@@ -7,15 +7,15 @@ pub mod config;
 pub mod consumer;
 pub mod env;
 pub mod error;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod prelude;
 pub mod producer;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topic;
 pub mod types;
-#[cfg(any(test, all(fuzzing, feature = "testing")))]
-#[doc(hidden)]
-pub mod fuzzing;
 
 pub(crate) mod cleaner;
 pub(crate) mod format;

@@ -127,7 +127,9 @@ fn producers(dir: &Path, threads: u32, rounds: Rounds) -> Result<f64> {
             barrier.wait();
             time += start.elapsed().as_secs_f64();
         }
-        senders.into_iter().try_for_each(|sender| sender.join().map_err(|_| Failure::from("a sender died"))?)
+        senders
+            .into_iter()
+            .try_for_each(|sender| sender.join().map_err(|_| Failure::from("a sender died"))?)
     })?;
     let each = rounds.count * rounds.records;
     let mut payloads = Payloads::new(100);

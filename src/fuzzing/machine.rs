@@ -60,6 +60,7 @@ pub(super) fn plain_settings(durability: Durability) -> LogSettings {
         index_size: 1024,
         timestamp_type: TimestampType::Create,
         in_place: true,
+        retention: crate::config::Retention::forever(),
         lazy_flush: Duration::from_secs(30),
     }
 }
@@ -130,7 +131,9 @@ impl Machine {
             map: self.map,
             crc_check: CrcCheck::Once,
             pin: Arc::from(
-                self.disk().lock(Path::new("/data/lock")).map_err(|e| crate::Error::io("lock", new_cells, e))?,
+                self.disk()
+                    .lock(Path::new("/data/lock"))
+                    .map_err(|e| crate::Error::io("lock", new_cells, e))?,
             ),
             budget: Arc::new(Budget::new(1 << 16)),
             attendant: Arc::new(Unattended),

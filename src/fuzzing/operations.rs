@@ -21,7 +21,9 @@ use crate::env::sim::{Failure, Fault, Op, SeededRandom, SimDisk, Times};
 use crate::error::{ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
 use crate::format::compression::Codec;
-use crate::partition::{Chunk, Cursor, FinishedBatch, Found, LogSettings, Patience, ReadLimits, RecoveryPoint};
+use crate::partition::{
+    Chunk, Cursor, FinishedBatch, Found, LogSettings, Patience, ReadLimits, RecoveryPoint,
+};
 use crate::segment::NewRecord;
 
 /// More operations than this are not carried out.
@@ -50,15 +52,8 @@ pub fn op_sequence(bytes: &[u8]) {
     let mut machine = Machine::new(settings);
     machine.map = machine.settings.in_place || input.byte() & 1 == 0;
     let opened = must(machine.open(Found::New));
-    let mut world = World {
-        machine,
-        opened,
-        model: Model::default(),
-        point: None,
-        stamp: 0,
-        trouble: false,
-        held: None,
-    };
+    let mut world =
+        World { machine, opened, model: Model::default(), point: None, stamp: 0, trouble: false, held: None };
     for _ in 0..MOST_OPERATIONS {
         if input.is_empty() {
             break;
@@ -80,7 +75,8 @@ fn settings(input: &mut Input<'_>) -> LogSettings {
     };
     let mut settings = plain_settings(durability);
     settings.in_place = how & 0b100 == 0;
-    settings.timestamp_type = if how & 0b1000 == 0 { TimestampType::Create } else { TimestampType::LogAppend };
+    settings.timestamp_type =
+        if how & 0b1000 == 0 { TimestampType::Create } else { TimestampType::LogAppend };
     settings.compression = compression(how >> 4 & 0b111);
     settings.batch_size = if how & 0b1000_0000 == 0 { 300 } else { 100 };
     let more = input.byte();
@@ -105,7 +101,18 @@ fn compression(choice: u8) -> Compression {
 impl World {
     fn operation(&mut self, input: &mut Input<'_>) {
         let op = input.byte();
-        if cfg!(test) && std::env::var_os("TRACE").is_some() { eprintln!("TRACE op {} end {} le {} hw {} fl {} poisoned {} {:?}", op % 32, self.model.end(), self.opened.log.log_end(), self.opened.log.high_watermark(), self.opened.log.flushed(), self.opened.log.is_poisoned(), self.machine.settings.durability); }
+        if cfg!(test) && std::env::var_os("TRACE").is_some() {
+            eprintln!(
+                "TRACE op {} end {} le {} hw {} fl {} poisoned {} {:?}",
+                op % 32,
+                self.model.end(),
+                self.opened.log.log_end(),
+                self.opened.log.high_watermark(),
+                self.opened.log.flushed(),
+                self.opened.log.is_poisoned(),
+                self.machine.settings.durability
+            );
+        }
         match op % 32 {
             0..=6 => self.append(input),
             7 => (0..8).for_each(|_| self.append(input)),
@@ -164,7 +171,9 @@ impl World {
                     ErrorKind::StorageFull | ErrorKind::Io | ErrorKind::Poisoned => self.trouble,
                     _ => false,
                 };
-                if cfg!(test) && std::env::var_os("TRACE").is_some() { eprintln!("TRACE   {e} {:?}", e.kind()); }
+                if cfg!(test) && std::env::var_os("TRACE").is_some() {
+                    eprintln!("TRACE   {e} {:?}", e.kind());
+                }
                 assert!(expected, "{e} {:?}", e.kind());
                 None
             }
@@ -373,7 +382,8 @@ impl World {
     /// Opens what a crash has left, and takes the model back to what is there.
     fn reopen_unclean(&mut self, disk: SimDisk, bounds: Bounds, before: &Model) {
         self.held = None;
-        let mut machine = Machine { map: self.machine.map, ..Machine::on(disk, self.machine.settings.clone()) };
+        let mut machine =
+            Machine { map: self.machine.map, ..Machine::on(disk, self.machine.settings.clone()) };
         machine.disk().stop_failing();
         machine.disk().set_capacity(None);
         machine.load_cells();
@@ -421,7 +431,10 @@ impl World {
         let log = &self.opened.log;
         let (start, end) = (log.log_start(), log.high_watermark());
         assert_eq!(start, self.model.log_start);
-        assert!(start <= end && end <= log.log_end() && log.flushed() <= log.log_end(), "the order of the marks");
+        assert!(
+            start <= end && end <= log.log_end() && log.flushed() <= log.log_end(),
+            "the order of the marks"
+        );
         assert!(log.log_end() <= self.model.end());
         if log.settings().durability == Durability::Sync && !log.is_poisoned() {
             assert!(end <= log.flushed(), "visible at Sync, and not on the device");

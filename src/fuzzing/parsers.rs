@@ -44,7 +44,9 @@ pub fn decode_batch(bytes: &[u8]) {
 pub(super) fn with_crcs(bytes: &[u8]) -> Vec<u8> {
     let mut fixed = bytes.to_vec();
     let mut at = 0;
-    while let Some(len) = fixed.get(at..).and_then(|rest| BatchView::parse(rest).ok()).map(|view| view.bytes.len()) {
+    while let Some(len) =
+        fixed.get(at..).and_then(|rest| BatchView::parse(rest).ok()).map(|view| view.bytes.len())
+    {
         let crc = batch_crc(&fixed[at..at + len]);
         fixed[at + CRC_AT..at + ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
         at += len;

@@ -36,7 +36,8 @@ impl Prefix {
         let mut prefix = Prefix { epoch: -1, next_offset, ..Prefix::default() };
         while let Some(view) = bytes.get(prefix.position..).and_then(|rest| BatchView::parse(rest).ok()) {
             let header = &view.header;
-            let continuous = header.base_offset as u64 == prefix.next_offset && header.leader_epoch >= prefix.epoch;
+            let continuous =
+                header.base_offset as u64 == prefix.next_offset && header.leader_epoch >= prefix.epoch;
             if !continuous || view.check_crc().is_err() {
                 break;
             }
@@ -89,7 +90,10 @@ pub fn segment_recovery(bytes: &[u8]) {
     }
     let known = match arbitrary {
         Some((offset, segment, position)) => Some(point_at(offset.into(), segment.into(), position.into())),
-        None => prefix.ends.get(usize::from(point).wrapping_sub(1)).map(|&(position, offset)| point_at(offset, 0, position)),
+        None => prefix
+            .ends
+            .get(usize::from(point).wrapping_sub(1))
+            .map(|&(position, offset)| point_at(offset, 0, position)),
     };
     let one_file = second > log.len() && cell.is_none() && arbitrary.is_none();
     recover(machine, Found::Unclean(known), one_file.then_some(&prefix));
@@ -157,7 +161,11 @@ fn recover(mut machine: Machine, state: Found, expected: Option<&Prefix>) {
 fn check(opened: &Opened, expected: Option<&Prefix>) -> Option<Vec<Seen>> {
     let read = opened.read_from(opened.log.log_start());
     if let Err(e) = &read {
-        assert!(matches!(e.kind(), ErrorKind::Corrupted | ErrorKind::UnsupportedFormat), "{e} {:?}", e.kind());
+        assert!(
+            matches!(e.kind(), ErrorKind::Corrupted | ErrorKind::UnsupportedFormat),
+            "{e} {:?}",
+            e.kind()
+        );
     }
     if let Some(prefix) = expected {
         assert_eq!(opened.log.log_end(), prefix.next_offset);

@@ -12,7 +12,7 @@ use std::hash::Hash;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use millpond::broker::{
-    BrokerBuilder, PartitionDescription, PartitionRecovery, ProducerBuilder, ReaderBuilder, RecoveryProgress,
+    BrokerBuilder, PartitionDescription, PartitionRecovery, ProducerBuilder, Progress, ReaderBuilder,
     RecoveryReport, TopicDescription, TopicReaderBuilder,
 };
 use millpond::codec::{Codec, EncodeKey, EncodeValue, I32, I64, NoKey, Tombstone, U32, U64, Unit};
@@ -59,7 +59,7 @@ const HANDLES: () = {
     shared::<ReaderBuilder>();
     shared::<TopicReaderBuilder>();
     shared::<RecoveryReport>();
-    shared::<RecoveryProgress>();
+    shared::<Progress>();
     cloned::<PartitionRecovery>();
     cloned::<TopicDescription>();
     cloned::<PartitionDescription>();

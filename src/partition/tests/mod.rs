@@ -1,6 +1,9 @@
 //! White-box tests of a partition on the simulated disk.
 
 mod basics;
+mod crash;
+mod damage;
+mod faults;
 mod harness;
 mod reading;
 mod recovery;

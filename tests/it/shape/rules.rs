@@ -5,7 +5,7 @@ use super::lexer::{Token, closing};
 
 /// A module names only modules of lower layers. Two of one layer do not name each other, except that
 /// `error` stands upon `types`, and `sync` upon `env`: they have a place of their own between two layers.
-const LAYERS: [(&str, f32); 23] = [
+const LAYERS: [(&str, f32); 24] = [
     ("types", 0.0),
     ("error", 0.5),
     ("env", 1.0),
