@@ -1,4 +1,4 @@
-//! millpond: an embeddable streaming log. Kafka's model as a library call.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 pub mod broker;
@@ -23,7 +23,7 @@ pub(crate) mod partition;
 pub(crate) mod segment;
 pub(crate) mod sync;
 
-pub use broker::{Broker, BrokerBuilder, Observer, Partition, Topic};
+pub use broker::{Broker, BrokerBuilder, LogFile, LoggedBatch, LoggedRecord, Observer, Partition, Topic};
 pub use codec::Record;
 pub use error::{Error, ErrorKind, Result};
 pub use sync::Operation;

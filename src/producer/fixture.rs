@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{PartitionSet, Producer, ProducerTarget, SchemaHeaders};
 use crate::codec::Raw;
-use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, TimestampType};
+use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType};
 use crate::env::sim::SimEnvironment;
 use crate::env::{DirLock, FileSystem};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, Opening};
@@ -63,6 +63,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         in_place: true,
         retention: crate::config::Retention::forever(),
         lazy_flush: Duration::from_secs(30),
+        retention: Retention::forever(),
     }
 }
 

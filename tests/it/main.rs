@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod assertions;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod executors;
+#[cfg(test)]
+mod misuse;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

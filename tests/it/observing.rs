@@ -159,7 +159,8 @@ fn a_torn_tail_is_unsettled_and_damage_below_the_point_is_corrupt() {
     rotten.disk().flip_bit(log, 70, 0).unwrap();
     let report = observer(&rotten).verify(|_| ()).unwrap();
     assert_eq!(report.verdict(), Verdict::Corrupt, "{:?}", report.findings());
-    assert_eq!((report.findings()[0].path(), report.findings()[0].position()), (log, 0));
+    assert_eq!(report.findings()[0].path(), log);
+    assert!(report.findings()[0].position() <= 70);
 }
 
 /// After each bit flip: what verify calls clean reads back whole; what it calls corrupt can be repaired, and

@@ -1,0 +1,88 @@
+//! How a command ends when it cannot do what it was asked for.
+//!
+//! ```text
+//!   64  the command line, or a setting in it, makes no sense      (sysexits' EX_USAGE)
+//!    1  it makes sense and could not be done
+//!    0  nobody reads our output any more: nothing is left to do
+//! ```
+//!
+//! Invariant: what is said is one line, whatever the message came from.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+
+use millpond::ErrorKind;
+
+/// Why a command stopped early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line makes no sense.
+    Usage(String),
+    /// It could not be done.
+    Failed(String),
+    /// The reader of our output has gone.
+    ClosedPipe,
+}
+
+/// A command's exit code, or why it stopped early.
+pub(crate) type Outcome<T = u8> = Result<T, Failure>;
+
+/// It was done.
+pub(crate) const DONE: u8 = 0;
+/// It was not, or what was looked at needs an opening to settle it.
+pub(crate) const FAILED: u8 = 1;
+/// What was looked at is damaged.
+pub(crate) const CORRUPT: u8 = 2;
+const USAGE: u8 = 64;
+
+impl Failure {
+    /// It could not be done.
+    pub(crate) fn failed(message: impl Into<String>) -> Failure {
+        Failure::Failed(message.into())
+    }
+
+    /// An error of the operating system while doing `what` to `path`.
+    pub(crate) fn io(what: &str, path: &Path, error: &io::Error) -> Failure {
+        Failure::Failed(format!("could not {what} {}: {error}", path.display()))
+    }
+
+    /// An error while writing to standard output; it may only be that nobody reads on.
+    pub(crate) fn output(error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::Failed(format!("could not write the output: {error}")),
+        }
+    }
+
+    /// Says it in one line, and answers the exit code.
+    pub(crate) fn report(self) -> u8 {
+        match self {
+            Failure::Usage(message) => {
+                say(message);
+                USAGE
+            }
+            Failure::Failed(message) => {
+                say(message);
+                FAILED
+            }
+            Failure::ClosedPipe => DONE,
+        }
+    }
+}
+
+impl From<millpond::Error> for Failure {
+    fn from(error: millpond::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::InvalidConfig | ErrorKind::InvalidArgument => Failure::Usage(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Writes one line to standard error; if that is closed, there is nobody to tell.
+pub(crate) fn say(message: impl Display) {
+    let words = message.to_string();
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(io::stderr(), "millpond: {line}");
+}

@@ -1,0 +1,10 @@
+//! The command-line tool and the quickstart as a user meets them: processes, streams, exit codes.
+
+mod bench;
+mod files;
+mod kill;
+mod quickstart;
+mod records;
+mod tool;
+mod topics;
+mod usage;
