@@ -1,4 +1,4 @@
-//! millpond: an embeddable streaming log. Kafka's model as a library call.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 pub mod broker;

@@ -42,6 +42,9 @@ use crate::types::TopicPartition;
 pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     let BrokerBuilder { dir, config, environment, on_recovery } = builder;
     config.validate()?;
+    if dir.as_os_str().is_empty() {
+        return Err(Error::invalid_argument("the path of the data directory is empty"));
+    }
     let files = &**environment.files();
     make_dir(files, &dir)?;
     let lock = lock(files, &dir)?;

@@ -188,7 +188,7 @@ impl<K, V> Partition<K, V> {
     /// have, and answers the new log end.
     ///
     /// # Errors
-    /// `Corrupted` for bytes that are no batches or do not go on where the log ends: nothing of them is
+    /// `InvalidArgument` for bytes that are no batches or do not go on where the log ends: nothing of them is
     /// appended; `Io`, `StorageFull`, `Poisoned`; `Closed`.
     pub fn append_batches(&self, batches: &[u8]) -> Result<Offset> {
         self.check()?;

@@ -291,6 +291,30 @@ pub(crate) fn read_whole(file: &dyn File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(buf)
 }
 
+/// Makes a file durable. Unlike a write, a sync that fails on a full disk is as final as any other: it is
+/// not answered as `StorageFull`, which says that the same call may go well later.
+///
+/// # Errors
+/// The operating system's, never `StorageFull` nor `QuotaExceeded`.
+pub(crate) fn sync_data(file: &dyn File) -> io::Result<()> {
+    file.sync_data().map_err(final_error)
+}
+
+/// Makes the entries of a directory durable; see [`sync_data`].
+///
+/// # Errors
+/// The operating system's, never `StorageFull` nor `QuotaExceeded`.
+pub(crate) fn sync_dir(files: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+    files.sync_dir(dir).map_err(final_error)
+}
+
+fn final_error(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::other(error),
+        _ => error,
+    }
+}
+
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The
 /// generation before is kept as `NAME.previous` if `keep_previous`.
 ///
@@ -308,13 +332,13 @@ pub(crate) fn replace_file(
     }
     let file = files.open(&temporary, OpenMode::CreateNew)?;
     write_all_at(&*file, content, 0)?;
-    file.sync_data()?;
+    sync_data(&*file)?;
     if previous == Previous::Keep && files.exists(path)? {
         keep_previous(files, path)?;
     }
     files.rename(&temporary, path)?;
     match path.parent() {
-        Some(dir) => files.sync_dir(dir),
+        Some(dir) => sync_dir(files, dir),
         None => Ok(()),
     }
 }
@@ -337,7 +361,7 @@ fn keep_previous(files: &dyn FileSystem, path: &Path) -> io::Result<()> {
     }
     let copy = files.open(&copy_path, OpenMode::CreateNew)?;
     write_all_at(&*copy, &old, 0)?;
-    copy.sync_data()?;
+    sync_data(&*copy)?;
     files.rename(&copy_path, &with_suffix(path, "previous"))
 }
 

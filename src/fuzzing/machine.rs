@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Compression, CrcCheck, Durability, TimestampType};
+use crate::config::{Compression, CrcCheck, Durability, TopicConfig};
 use crate::env::map::CellMap;
 use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{FileSystem, OpenMode};
@@ -48,21 +48,17 @@ pub(super) struct Seen {
 
 /// Small batches and segments, so that few operations do much.
 pub(super) fn plain_settings(durability: Durability) -> LogSettings {
-    LogSettings {
-        durability,
-        compression: Compression::None,
-        batch_size: 300,
-        linger: Duration::from_millis(5),
-        max_record_size: 1024,
-        segment_size: 4096,
-        segment_age: Duration::from_secs(3600),
-        index_interval: 128,
-        index_size: 1024,
-        timestamp_type: TimestampType::Create,
-        in_place: true,
-        retention: crate::config::Retention::forever(),
-        lazy_flush: Duration::from_secs(30),
-    }
+    let mut settings = LogSettings::of(&TopicConfig::new(), true, Duration::from_secs(30));
+    settings.durability = durability;
+    settings.compression = Compression::None;
+    settings.batch_size = 300;
+    settings.linger = Duration::from_millis(5);
+    settings.max_record_size = 1024;
+    settings.segment_size = 4096;
+    settings.segment_age = Duration::from_secs(3600);
+    settings.index_interval = 128;
+    settings.index_size = 1024;
+    settings
 }
 
 /// The value of a call that cannot fail here.

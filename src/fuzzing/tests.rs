@@ -45,9 +45,6 @@ fn random(target: fn(&[u8]), runs: u64, most: u64) {
     for seed in 0..runs {
         let random = SeededRandom::new(seed);
         let bytes: Vec<u8> = (0..random.below(most)).map(|_| random.next_u64() as u8).collect();
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("TRACE seed {seed}");
-        }
         target(&bytes);
     }
 }

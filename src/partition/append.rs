@@ -19,7 +19,7 @@ use super::settings::LogSettings;
 use super::staging::Staging;
 use crate::config::{Durability, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::batch::{Attributes, BatchSpec};
+use crate::format::batch::{Attributes, BatchSpec, HEADER_LEN};
 use crate::format::record::RecordFields;
 use crate::segment::{NewRecord, OpenLimits, Tail, TailRoom};
 use crate::types::TopicPartition;
@@ -434,13 +434,15 @@ impl Log {
         }
     }
 
+    /// A record must fit as a batch of its own.
     #[inline]
     fn check_size(&self, record: &NewRecord<'_>, limit: u64) -> Result<()> {
+        const OVERHEAD: u64 = 128;
         let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        if record.headers.is_empty() && (payload as u64) + 64 <= limit {
+        if record.headers.is_empty() && (payload as u64) + OVERHEAD <= limit {
             return Ok(());
         }
-        let size = staged_size(record);
+        let size = HEADER_LEN as u64 + staged_size(record);
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
     }
 

@@ -99,7 +99,8 @@ impl Log {
     fn close_durably(&self) -> Result<RecoveryPoint> {
         self.flush()?;
         let point = self.written_point()?;
-        point.segment.close()?;
+        point.segment.cut_unused()?;
+        point.segment.write_side_files()?;
         point.segment.sync(point.position)?;
         let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;

@@ -262,12 +262,16 @@ impl Log {
             error.kind(),
             crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
         );
-        if !harmless {
-            self.poison.set(&error);
-            self.marks.cap_at_flushed();
-            self.append.lock().stop();
-            self.wake_everybody();
-        }
+        if harmless { error } else { self.fail_for_good(error) }
+    }
+
+    /// Poisons the partition, whatever the failure.
+    pub(super) fn fail_for_good(&self, error: Error) -> Error {
+        let error = error.in_partition(&self.tp);
+        self.poison.set(&error);
+        self.marks.cap_at_flushed();
+        self.append.lock().stop();
+        self.wake_everybody();
         error
     }
 

@@ -126,6 +126,7 @@ impl Log {
     /// Closes the active segment and opens the next, in the mode that the settings want.
     pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
         let settings = self.settings();
+        let was_in_place = writer.tail.is_none();
         let taken = match writer.tail.take() {
             Some(tail) if settings.builds_in_place() => Some(self.drain(writer, tail)?),
             Some(tail) => Some(tail),
@@ -138,14 +139,24 @@ impl Log {
                 let closed = old.segment().clone();
                 drop(old);
                 self.append.lock().install(tail, settings.builds_in_place(), writer);
-                closed.close()
+                self.close_segment(&closed)
             }
             Err(e) => {
-                // The old segment goes on; only a full disk leaves it usable, the caller knows.
-                let in_place = self.append.lock().staging_mut().is_none();
-                self.append.lock().install(old, in_place, writer);
+                // The old segment goes on as it was; only a full disk leaves it usable, the caller knows.
+                old.segment().unset_end();
+                self.append.lock().install(old, was_in_place, writer);
                 Err(e)
             }
+        }
+    }
+
+    /// Ends the files of a segment that has been rolled away from. Its side files may wait for room on the
+    /// disk: they are caches. Its zeros may not: a reader would take them for damage.
+    fn close_segment(&self, closed: &Segment) -> Result<()> {
+        closed.cut_unused().map_err(|e| self.fail_for_good(e))?;
+        match closed.write_side_files() {
+            Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
+            other => other,
         }
     }
 
@@ -173,11 +184,29 @@ impl Log {
 
     /// A tail over the empty segment with base offset `base`, which joins (or replaces the last of) the list.
     pub(super) fn tail_over(&self, base: u64, settings: &LogSettings, mode: OpenMode) -> Result<Tail> {
+        self.new_tail(base, settings, mode).inspect_err(|_| {
+            if mode != OpenMode::ReadWrite {
+                self.discard_log_file(base);
+            }
+        })
+    }
+
+    /// Removes the file of a segment that could not be made: the one before goes on, and grows beyond it.
+    fn discard_log_file(&self, base: u64) {
+        self.commit.directory_changed();
+        if let Err(e) = self.home.unlink(&[self.home.path(FileKind::Log, base)]) {
+            self.fail_for_good(e);
+        }
+    }
+
+    fn new_tail(&self, base: u64, settings: &LogSettings, mode: OpenMode) -> Result<Tail> {
         let file = self.home.open(FileKind::Log, base, mode)?;
         let path = self.home.path(FileKind::Log, base);
-        // What an interrupted roll or a truncation left under this name was never acknowledged.
-        file.set_size(0).map_err(|e| Error::io("empty a new segment", &path, e))?;
-        self.commit.directory_changed();
+        if mode != OpenMode::ReadWrite {
+            // What an interrupted roll or a truncation left under this name was never acknowledged.
+            file.set_size(0).map_err(|e| Error::io("empty a new segment", &path, e))?;
+            self.commit.directory_changed();
+        }
         let (segment, writer) = Segment::active(
             &self.home,
             base,
@@ -239,17 +268,26 @@ impl Log {
     pub(crate) fn change_settings(&self, settings: LogSettings) -> Result<()> {
         self.flush()?;
         let mut writer = self.writer.lock();
+        self.poison.check(&self.tp)?;
         self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
         let before = self.settings();
-        *self.settings.write() = Arc::new(settings.clone());
-        let epoch = self.leader_epoch();
-        self.append.lock().configure(&settings, epoch);
+        self.put_settings(Arc::new(settings.clone()));
         let moves = before.builds_in_place() != settings.builds_in_place();
         if moves || before.segment_size != settings.segment_size || before.index() != settings.index() {
-            self.roll_locked(&mut writer).map_err(|e| self.fail(e))?;
+            if let Err(e) = self.roll_locked(&mut writer) {
+                // On a full disk everything stays as it was.
+                self.put_settings(before);
+                return Err(self.fail(e));
+            }
         }
         drop(writer);
         self.apply_level(&settings)
+    }
+
+    fn put_settings(&self, settings: Arc<LogSettings>) {
+        let epoch = self.leader_epoch();
+        self.append.lock().configure(&settings, epoch);
+        *self.settings.write() = settings;
     }
 
     fn apply_level(&self, settings: &LogSettings) -> Result<()> {

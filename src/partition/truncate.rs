@@ -23,6 +23,7 @@ use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
 impl Log {
     /// Raises the log start to `before` and deletes the segments wholly below it; answers the log start.
     pub(crate) fn delete_records(&self, before: u64) -> Result<u64> {
+        self.poison.check(&self.tp)?;
         let point = self.written_point().map_err(|e| self.fail(e))?;
         if before > self.high_watermark().max(self.log_start()) {
             return Err(self.out_of_range(before));
@@ -72,6 +73,7 @@ impl Log {
             return Err(self.out_of_range(to));
         }
         let mut writer = self.writer.lock();
+        self.poison.check(&self.tp)?;
         self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
         if to >= self.log_end() {
             return Ok(self.log_end());
@@ -99,13 +101,22 @@ impl Log {
 
     fn truncate_locked(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         // Nobody appends from here on: the tail is in our hands.
+        let in_place = writer.tail.is_none();
         let tail = match writer.tail.take() {
             Some(tail) => self.drain(writer, tail)?,
             None => self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?,
         };
+        if let Err(e) = self.record_truncation(to) {
+            self.append.lock().install(tail, in_place, writer);
+            return Err(e);
+        }
         drop(tail);
         self.append.lock().hold(to);
-        self.record_truncation(to)?;
+        // Half done it is no log any more, also if only the disk is full: the next opening repeats it.
+        self.truncate_recorded(to, writer).map_err(|e| self.fail_for_good(e))
+    }
+
+    fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
@@ -169,32 +180,48 @@ impl Log {
         Ok(())
     }
 
-    /// Appends batches whose offsets and epochs are given (a follower's); answers the log end.
+    /// Appends batches whose offsets and epochs are given (a follower's), all of them or, where one is wrong,
+    /// none; answers the log end.
     pub(crate) fn append_follower(&self, mut bytes: &[u8]) -> Result<u64> {
+        let mut batches: Vec<super::batch_in::FinishedBatch> = Vec::new();
+        let mut next = self.append.lock().next_offset();
         while !bytes.is_empty() {
             let header = crate::format::batch::BatchHeader::parse(bytes)
                 .map_err(|e| Error::invalid_argument(format!("not a batch: {e}")).in_partition(&self.tp))?;
             let Some(batch) = bytes.get(..header.total_len()) else {
                 return Err(Error::invalid_argument("the last batch is cut off").in_partition(&self.tp));
             };
-            self.append_given(batch)?;
+            let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+            self.check_goes_on(&batch, next)?;
+            if batches.last().is_some_and(|last| last.header().leader_epoch > header.leader_epoch) {
+                return Err(Error::invalid_argument("leader epochs that fall").in_partition(&self.tp));
+            }
+            next = batch.header().last_offset() as u64 + 1;
+            batches.push(batch);
             bytes = bytes.get(header.total_len()..).unwrap_or_default();
+        }
+        for batch in batches {
+            self.append_given(batch)?;
         }
         self.seal_and_write()?;
         Ok(self.log_end())
     }
 
-    fn append_given(&self, batch: &[u8]) -> Result<()> {
-        let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+    fn append_given(&self, batch: super::batch_in::FinishedBatch) -> Result<()> {
+        // Somebody else may have appended meanwhile.
+        self.check_goes_on(&batch, self.append.lock().next_offset())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
-        let next = self.append.lock().next_offset();
-        let continuous = base == next || (base > next && self.manifest.lock().compacted);
-        if !continuous {
-            let why = format!("batch at offset {base} where the log ends at {next}");
-            return Err(Error::invalid_argument(why).in_partition(&self.tp));
-        }
         self.take_epoch(epoch, base)?;
         self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+    }
+
+    fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {
+        let base = batch.header().base_offset as u64;
+        if base == next || (base > next && self.manifest.lock().compacted) {
+            return Ok(());
+        }
+        let why = format!("batch at offset {base} where the log ends at {next}");
+        Err(Error::invalid_argument(why).in_partition(&self.tp))
     }
 
     /// Notes a leader's epoch, durably, before its first batch. One of ours without a record gives way.

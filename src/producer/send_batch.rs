@@ -20,7 +20,7 @@ use super::producer::Shared;
 use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
+use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
 use crate::format::compression::Codec;
 use crate::format::record::HeaderRef;
 use crate::partition::{FinishedBatch, Log, LogSettings};
@@ -117,7 +117,7 @@ impl<'p> Building<'p> {
     }
 
     fn check_size(&self, size: u64) -> Result<()> {
-        let limit = self.settings.max_record_size;
+        let (size, limit) = (HEADER_LEN as u64 + size, self.settings.max_record_size);
         if size <= limit {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use super::open_batch::{OpenBatch, OpenBatchCell};
 use super::prepare::Preparation;
 use super::verified::Verified;
 use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
-use crate::env::{File, OpenMode, read_exact_at, read_whole};
+use crate::env::{File, OpenMode, read_exact_at, read_whole, sync_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::sync::Mutex;
@@ -182,6 +182,11 @@ impl Segment {
         self.end.store(position, Ordering::Release);
     }
 
+    /// The segment grows on after all.
+    pub(crate) fn unset_end(&self) {
+        self.end.store(UNBOUNDED, Ordering::Release);
+    }
+
     /// It grows no more: readers that have reached its end go on in the next one.
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
@@ -258,7 +263,7 @@ impl Segment {
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        self.file()?.sync_data().map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        sync_data(&**self.file()?).map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
@@ -382,8 +387,8 @@ impl Segment {
     /// Makes the index files durable.
     pub(crate) fn sync_index(&self) -> Result<()> {
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
-        offsets.sync_data().map_err(|e| self.index_error(e))?;
-        times.sync_data().map_err(|e| self.index_error(e))
+        sync_data(&*offsets).map_err(|e| self.index_error(e))?;
+        sync_data(&*times).map_err(|e| self.index_error(e))
     }
 
     fn index_files(&self, mode: OpenMode) -> Result<(Arc<dyn File>, Arc<dyn File>)> {
@@ -395,13 +400,17 @@ impl Segment {
         Error::io("write an index", &self.home.path(FileKind::OffsetIndex, self.base), e)
     }
 
-    /// The segment grows no more: cuts its unused allocation and writes its side files (not synced).
-    pub(crate) fn close(&self) -> Result<()> {
+    /// The segment grows no more: cuts its unused allocation (not synced).
+    pub(crate) fn cut_unused(&self) -> Result<()> {
         let end = u64::from(self.map()?.published().position);
-        let file = self.file()?;
         let path = self.log_path();
-        file.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
+        self.file()?.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
         self.cut.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes the side files of a segment that grows no more (not synced).
+    pub(crate) fn write_side_files(&self) -> Result<()> {
         self.with_live_index(LiveIndex::close);
         let (lengths, _) = self.write_index()?;
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
@@ -420,7 +429,7 @@ impl Segment {
         self.sync_index()?;
         let path = self.home.path(FileKind::AppendTimes, self.base);
         let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::CreateIfMissing)?;
-        file.sync_data().map_err(|e| Error::io("sync", &path, e))
+        sync_data(&*file).map_err(|e| Error::io("sync", &path, e))
     }
 
     fn write_times(&self) -> Result<()> {

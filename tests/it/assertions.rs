@@ -12,8 +12,9 @@ use std::hash::Hash;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use millpond::broker::{
-    BrokerBuilder, PartitionDescription, PartitionRecovery, ProducerBuilder, Progress, ReaderBuilder,
-    RecoveryReport, TopicDescription, TopicReaderBuilder,
+    BrokerBuilder, Finding, ObservedRecords, Observer, PartitionDescription, PartitionRecovery,
+    ProducerBuilder, Progress, ReaderBuilder, RecoveryReport, RepairReport, TopicDescription,
+    TopicReaderBuilder, Verdict, VerifyReport,
 };
 use millpond::codec::{Codec, EncodeKey, EncodeValue, I32, I64, NoKey, Tombstone, U32, U64, Unit};
 use millpond::config::{
@@ -63,6 +64,12 @@ const HANDLES: () = {
     cloned::<PartitionRecovery>();
     cloned::<TopicDescription>();
     cloned::<PartitionDescription>();
+    shared::<Observer>();
+    shared::<ObservedRecords>();
+    shared::<VerifyReport>();
+    shared::<Finding>();
+    shared::<Verdict>();
+    shared::<RepairReport>();
 };
 
 const READERS_AND_VIEWS: () = {

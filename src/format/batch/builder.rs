@@ -138,25 +138,30 @@ impl BatchBuilder {
     }
 
     /// The finished batch at `base_offset`; the builder is empty afterwards. `level` is the codec's
-    /// (none: Kafka's default).
+    /// (none: Kafka's default); records that it would not make smaller are stored as they are.
     ///
     /// Errors: `BadCount` without records, `BadOffset` for an impossible offset, `TooLarge` above 2 GiB,
     /// and those of the codec; the builder is as it was.
     pub(crate) fn finish(&mut self, base_offset: i64, level: Option<i32>) -> Result<Vec<u8>, FormatError> {
-        let header = self.header(base_offset)?;
-        let mut batch = match header.attributes.codec()? {
-            Codec::None => {
-                batch_length(self.buffer.len())?;
-                let next = Vec::with_capacity(self.buffer.len());
-                std::mem::replace(&mut self.buffer, next)
-            }
-            codec => {
-                let blob = compress(codec, level, &self.buffer[HEADER_LEN..])?;
-                batch_length(HEADER_LEN + blob.len())?;
+        let mut header = self.header(base_offset)?;
+        let records = &self.buffer[HEADER_LEN..];
+        let blob = match header.attributes.codec()? {
+            Codec::None => None,
+            codec => Some(compress(codec, level, records)?).filter(|blob| blob.len() < records.len()),
+        };
+        let mut batch = match blob {
+            Some(blob) => {
                 let mut batch = Vec::with_capacity(HEADER_LEN + blob.len());
                 batch.resize(HEADER_LEN, 0);
                 batch.extend_from_slice(&blob);
                 batch
+            }
+            None => {
+                // What no codec makes smaller stays as it is, so that a batch that fits goes on fitting.
+                header.attributes = header.attributes.with_codec(Codec::None);
+                batch_length(self.buffer.len())?;
+                let next = Vec::with_capacity(self.buffer.len());
+                std::mem::replace(&mut self.buffer, next)
             }
         };
         self.buffer.resize(HEADER_LEN, 0);

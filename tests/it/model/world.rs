@@ -286,6 +286,10 @@ impl World {
                     // Stamped when its batch was opened, which is at most a linger ago.
                     let stamped = metadata.timestamp().millis();
                     assert!((now - stamped) as u128 <= LINGER.as_millis() && stamped <= now);
+                    let mut reader = read.read(Offset::new(offset).expect("small")..).unwrap();
+                    let records = reader.next().unwrap().expect("it is visible");
+                    let record = records.iter().next().expect("a chunk has records");
+                    assert_eq!(record.timestamp(), metadata.timestamp(), "the stamp is the one that is read");
                 } else {
                     assert_eq!(metadata.timestamp().millis(), log.sent[offset as usize].timestamp);
                 }
