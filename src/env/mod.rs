@@ -308,14 +308,23 @@ pub(crate) fn replace_file(
     }
     let file = files.open(&temporary, OpenMode::CreateNew)?;
     write_all_at(&*file, content, 0)?;
-    file.sync_data()?;
+    file.sync_data().map_err(sync_failed)?;
     if previous == Previous::Keep && files.exists(path)? {
         keep_previous(files, path)?;
     }
     files.rename(&temporary, path)?;
     match path.parent() {
-        Some(dir) => files.sync_dir(dir),
+        Some(dir) => files.sync_dir(dir).map_err(sync_failed),
         None => Ok(()),
+    }
+}
+
+/// The error of a failed sync: also where the system says that the disk is full, what the sync was to cover
+/// is lost for good, so nobody may take it for a full disk and try again.
+pub(crate) fn sync_failed(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::other(error),
+        _ => error,
     }
 }
 
@@ -337,7 +346,7 @@ fn keep_previous(files: &dyn FileSystem, path: &Path) -> io::Result<()> {
     }
     let copy = files.open(&copy_path, OpenMode::CreateNew)?;
     write_all_at(&*copy, &old, 0)?;
-    copy.sync_data()?;
+    copy.sync_data().map_err(sync_failed)?;
     files.rename(&copy_path, &with_suffix(path, "previous"))
 }
 

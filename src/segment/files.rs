@@ -37,7 +37,8 @@ impl SegmentFiles {
 
     /// Makes creations, renames and removals in the folder durable.
     pub(crate) fn sync_dir(&self) -> Result<()> {
-        self.files.sync_dir(&self.dir).map_err(|e| Error::io("sync a partition's folder", &self.dir, e))
+        let synced = self.files.sync_dir(&self.dir).map_err(crate::env::sync_failed);
+        synced.map_err(|e| Error::io("sync a partition's folder", &self.dir, e))
     }
 
     /// Renames every file of a segment to `NAME.deleted`, the log last, so that an interrupted removal
