@@ -94,6 +94,8 @@ impl Log {
 
     fn close_durably(&self) -> Result<RecoveryPoint> {
         self.flush()?;
+        // Also where nothing was left to flush: after a failed sync nobody says that all is well.
+        self.poison.check(&self.tp)?;
         let point = self.written_point()?;
         point.segment.close()?;
         point.segment.sync(point.position)?;
