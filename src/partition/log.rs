@@ -236,12 +236,23 @@ impl Log {
             crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
         );
         if !harmless {
-            self.poison.set(&error);
-            self.marks.cap_at_flushed();
-            self.append.lock().stop();
-            self.wake_everybody();
+            self.poison_by(&error);
         }
         error
+    }
+
+    /// As [`fail`](Self::fail), where even a full disk leaves something half done that only an opening ends.
+    pub(super) fn fail_for_good(&self, error: Error) -> Error {
+        let error = error.in_partition(&self.tp);
+        self.poison_by(&error);
+        error
+    }
+
+    fn poison_by(&self, error: &Error) {
+        self.poison.set(error);
+        self.marks.cap_at_flushed();
+        self.append.lock().stop();
+        self.wake_everybody();
     }
 
     pub(super) fn wake_everybody(&self) {

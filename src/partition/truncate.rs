@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::flush::FlushPoint;
 use super::log::Log;
-use crate::env::OpenMode;
+use crate::env::{OpenMode, sync_failed};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
@@ -77,7 +77,10 @@ impl Log {
             return Ok(self.log_end());
         }
         let boundary = self.batch_boundary(to)?;
-        self.truncate_locked(boundary, &mut writer).map_err(|e| self.fail(e))?;
+        self.truncate_locked(boundary, &mut writer).map_err(|e| {
+            // Once recorded it is repeated at opening: until then nothing may be appended above it.
+            if self.manifest.lock().truncation.is_some() { self.fail_for_good(e) } else { self.fail(e) }
+        })?;
         drop(writer);
         self.readers.notify_after_publish();
         Ok(boundary)
@@ -105,9 +108,13 @@ impl Log {
                 self.append.lock().take_tail().ok_or_else(|| Error::closed("the partition"))?
             }
         };
+        if let Err(e) = self.record_truncation(to) {
+            let in_place = self.settings().builds_in_place();
+            self.append.lock().install(tail, in_place, writer);
+            return Err(e);
+        }
         drop(tail);
         self.append.lock().hold(to);
-        self.record_truncation(to)?;
         self.marks.truncate(to);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
@@ -266,7 +273,7 @@ fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
     }
     if end < size {
         file.set_size(end).map_err(|e| failed("cut a segment", e))?;
-        file.sync_data().map_err(|e| failed("sync a segment", e))?;
+        file.sync_data().map_err(|e| failed("sync a segment", sync_failed(e)))?;
         let stale = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::AppendTimes];
         home.unlink(&stale.map(|kind| home.path(kind, base)))?;
     }
