@@ -78,7 +78,8 @@ impl Log {
         let len = bytes.len() as u64;
         let Some(tail) = &writer.tail else { return Err(Error::closed("the partition")) };
         if tail.room_for_batch(len, count, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
-            self.roll_locked(writer)?;
+            // Staged it stays: leaving staging would write the batches behind this one first.
+            self.roll_into(writer, false)?;
         }
         let Some(tail) = &mut writer.tail else { return Err(Error::closed("the partition")) };
         tail.segment().prepare(tail.end() + len, Way::Written, self.monotonic())?;
@@ -118,9 +119,14 @@ impl Log {
 
     /// Closes the active segment and opens the next, in the mode that the settings want.
     pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
+        let in_place = self.settings().builds_in_place();
+        self.roll_into(writer, in_place)
+    }
+
+    fn roll_into(&self, writer: &mut Writer, in_place: bool) -> Result<()> {
         let settings = self.settings();
         let taken = match writer.tail.take() {
-            Some(tail) if settings.builds_in_place() => Some(self.drain(writer, tail)?),
+            Some(tail) if in_place => Some(self.drain(writer, tail)?),
             Some(tail) => Some(tail),
             None => self.append.lock().take_tail(),
         };
@@ -130,8 +136,13 @@ impl Log {
             Ok(tail) => {
                 let closed = old.segment().clone();
                 drop(old);
-                self.append.lock().install(tail, settings.builds_in_place(), writer);
-                closed.close()
+                closed.grows_no_more();
+                self.append.lock().install(tail, in_place, writer);
+                match closed.close() {
+                    // The flush that passes it tries again.
+                    Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
+                    closed => closed,
+                }
             }
             Err(e) => {
                 // The old segment goes on; only a full disk leaves it usable, the caller knows.
@@ -161,7 +172,14 @@ impl Log {
             return self.tail_over(old.next_offset(), settings, OpenMode::ReadWrite);
         }
         old.segment().set_end(old.end());
-        self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing)
+        let next = self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing);
+        next.or_else(|e| {
+            old.segment().grows_on();
+            // An empty segment amid the log would cut it in two.
+            let removed = self.home.unlink(&[self.home.path(FileKind::Log, old.next_offset())]);
+            removed.map_err(|e| self.fail_for_good(e))?;
+            Err(e)
+        })
     }
 
     /// A tail over the empty segment with base offset `base`, which joins (or replaces the last of) the list.
@@ -234,15 +252,23 @@ impl Log {
         let mut writer = self.writer.lock();
         self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
         let before = self.settings();
-        *self.settings.write() = Arc::new(settings.clone());
-        let epoch = self.leader_epoch();
-        self.append.lock().configure(&settings, epoch);
+        self.use_settings(Arc::new(settings.clone()));
         let moves = before.builds_in_place() != settings.builds_in_place();
         if moves || before.segment_size != settings.segment_size || before.index() != settings.index() {
-            self.roll_locked(&mut writer).map_err(|e| self.fail(e))?;
+            if let Err(e) = self.roll_locked(&mut writer) {
+                // What was built in place must not pass for what the new level promises.
+                self.use_settings(before);
+                return Err(self.fail(e));
+            }
         }
         drop(writer);
         self.apply_level(&settings)
+    }
+
+    fn use_settings(&self, settings: Arc<LogSettings>) {
+        *self.settings.write() = settings.clone();
+        let epoch = self.leader_epoch();
+        self.append.lock().configure(&settings, epoch);
     }
 
     fn apply_level(&self, settings: &LogSettings) -> Result<()> {

@@ -18,7 +18,7 @@ use super::open_batch::{OpenBatch, OpenBatchCell};
 use super::prepare::Preparation;
 use super::verified::Verified;
 use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
-use crate::env::{File, OpenMode, read_exact_at, read_whole};
+use crate::env::{File, OpenMode, read_exact_at, read_whole, sync_failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::sync::Mutex;
@@ -44,6 +44,10 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// The file has been cut since the last sync.
     cut: AtomicBool,
+    /// It grows no more, and its end has not been cut or its side files not been written yet.
+    unfinished: AtomicBool,
+    /// The index files have been written to since their last sync.
+    index_unsynced: AtomicBool,
     index_settings: (u64, u64),
 }
 
@@ -121,6 +125,8 @@ impl Segment {
             preparation: Mutex::new(Preparation::new(0, 0)),
             synced: AtomicU64::new(0),
             cut: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
+            index_unsynced: AtomicBool::new(false),
             index_settings,
         }
     }
@@ -178,6 +184,21 @@ impl Segment {
     /// Readers stop at `position`: the segment is closed, or truncated there.
     pub(crate) fn set_end(&self, position: u64) {
         self.end.store(position, Ordering::Release);
+    }
+
+    /// The roll has failed: it goes on growing.
+    pub(crate) fn grows_on(&self) {
+        self.end.store(UNBOUNDED, Ordering::Release);
+    }
+
+    /// Another segment grows now: what [`close`](Self::close) does is due.
+    pub(crate) fn grows_no_more(&self) {
+        self.unfinished.store(true, Ordering::Release);
+    }
+
+    /// Does what a [`close`](Self::close) has left undone on a full disk.
+    pub(crate) fn finish_close(&self) -> Result<()> {
+        if self.unfinished.load(Ordering::Acquire) { self.close() } else { Ok(()) }
     }
 
     /// It grows no more: readers that have reached its end go on in the next one.
@@ -250,7 +271,8 @@ impl Segment {
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        self.file()?.sync_data().map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        let synced = self.file()?.sync_data().map_err(sync_failed);
+        synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
@@ -358,23 +380,28 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes the index entries that are only in memory; answers the files' lengths, and whether anything
-    /// was written (then it wants a sync).
+    /// Writes the index entries that are only in memory; answers the files' lengths, and whether they want a
+    /// sync.
     pub(crate) fn write_index(&self) -> Result<(IndexLengths, bool)> {
         let Some(tail) = self.with_live_index(|live| live.unwritten()) else {
             return Ok((IndexLengths::default(), false));
         };
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
+        if !tail.is_empty() {
+            self.index_unsynced.store(true, Ordering::Release);
+        }
         let lengths = tail.write(&*offsets, &*times).map_err(|e| self.index_error(e))?;
         self.with_live_index(|live| live.mark_written(lengths));
-        Ok((lengths, !tail.is_empty()))
+        Ok((lengths, self.index_unsynced.load(Ordering::Acquire)))
     }
 
     /// Makes the index files durable.
     pub(crate) fn sync_index(&self) -> Result<()> {
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
-        offsets.sync_data().map_err(|e| self.index_error(e))?;
-        times.sync_data().map_err(|e| self.index_error(e))
+        let synced = offsets.sync_data().and_then(|()| times.sync_data());
+        synced.map_err(|e| self.index_error(sync_failed(e)))?;
+        self.index_unsynced.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn index_files(&self, mode: OpenMode) -> Result<(Arc<dyn File>, Arc<dyn File>)> {
@@ -398,7 +425,10 @@ impl Segment {
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
         times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
-        self.write_times()
+        self.index_unsynced.store(true, Ordering::Release);
+        self.write_times()?;
+        self.unfinished.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Makes the side files of a closed segment durable.
@@ -407,7 +437,7 @@ impl Segment {
         self.sync_index()?;
         let path = self.home.path(FileKind::AppendTimes, self.base);
         let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::CreateIfMissing)?;
-        file.sync_data().map_err(|e| Error::io("sync", &path, e))
+        file.sync_data().map_err(|e| Error::io("sync", &path, sync_failed(e)))
     }
 
     fn write_times(&self) -> Result<()> {
