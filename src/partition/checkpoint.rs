@@ -98,9 +98,10 @@ impl Log {
 
     fn close_durably(&self) -> Result<RecoveryPoint> {
         self.flush()?;
+        // Also where nothing was left to flush: after a failed sync nobody says that all is well.
+        self.poison.check(&self.tp)?;
         let point = self.written_point()?;
-        point.segment.cut_unused()?;
-        point.segment.write_side_files()?;
+        point.segment.close()?;
         point.segment.sync(point.position)?;
         let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;

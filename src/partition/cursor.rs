@@ -173,6 +173,9 @@ impl Cursor {
         if let Some(batch) = place.segment.batch_at(place.position)? {
             return self.sealed_batch(batch, gathered, bound, limits);
         }
+        if self.next >= bound.visible {
+            return Ok(Step::Stop); // what is published above was never acknowledged: a failed flush caps
+        }
         if place.begin_open_batch()? {
             return Ok(place.rest_of_batch(gathered, &mut self.next)?);
         }

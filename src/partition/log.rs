@@ -262,17 +262,24 @@ impl Log {
             error.kind(),
             crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
         );
-        if harmless { error } else { self.fail_for_good(error) }
+        if !harmless {
+            self.poison_by(&error);
+        }
+        error
     }
 
-    /// Poisons the partition, whatever the failure.
+    /// As [`fail`](Self::fail), where even a full disk leaves something half done that only an opening ends.
     pub(super) fn fail_for_good(&self, error: Error) -> Error {
         let error = error.in_partition(&self.tp);
-        self.poison.set(&error);
+        self.poison_by(&error);
+        error
+    }
+
+    fn poison_by(&self, error: &Error) {
+        self.poison.set(error);
         self.marks.cap_at_flushed();
         self.append.lock().stop();
         self.wake_everybody();
-        error
     }
 
     pub(super) fn wake_everybody(&self) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::flush::FlushPoint;
 use super::log::Log;
-use crate::env::OpenMode;
+use crate::env::{OpenMode, sync_data};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
@@ -299,7 +299,7 @@ fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
     }
     if end < size {
         file.set_size(end).map_err(|e| failed("cut a segment", e))?;
-        file.sync_data().map_err(|e| failed("sync a segment", e))?;
+        sync_data(&*file).map_err(|e| failed("sync a segment", e))?;
         let stale = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::AppendTimes];
         home.unlink(&stale.map(|kind| home.path(kind, base)))?;
     }
