@@ -356,3 +356,6 @@ impl Building {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
