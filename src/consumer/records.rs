@@ -131,12 +131,7 @@ impl<K, V> Records<K, V> {
     #[must_use]
     #[inline]
     pub fn iter(&self) -> RecordsIter<'_, K, V> {
-        RecordsIter {
-            records: self,
-            walk: self.first.as_ref().map(Part::iter),
-            rest: self.rest.iter(),
-            expected: None,
-        }
+        RecordsIter { records: self, walk: self.first.as_ref().map(Part::iter), rest: self.rest.iter() }
     }
 
     /// Copies that pin nothing.
@@ -174,8 +169,6 @@ pub struct RecordsIter<'a, K = Raw, V = Raw> {
     /// `None` at the end.
     walk: Option<Walk<'a>>,
     rest: std::slice::Iter<'a, Part>,
-    /// The offset behind the last record, if there was one in this part.
-    expected: Option<u64>,
 }
 
 /// A part and the place in it.
@@ -191,29 +184,22 @@ impl<'a, K, V> Iterator for RecordsIter<'a, K, V> {
     fn next(&mut self) -> Option<RecordView<'a, K, V>> {
         loop {
             let walk = self.walk.as_mut()?;
-            match walk.records.next() {
-                Some(Ok(record)) => {
-                    self.expected = Some(record.offset + 1);
-                    return Some(RecordView::new(self.records, walk.part, record));
-                }
-                Some(Err(damage)) => return self.end_damaged(damage),
-                None => self.next_part(),
+            if let Some(record) = walk.records.next_record() {
+                return Some(RecordView::new(self.records, walk.part, record));
             }
+            if let Some(damage) = walk.records.take_damage() {
+                return self.end_damaged(damage);
+            }
+            self.walk = self.rest.next().map(Part::iter);
         }
     }
 }
 
 impl<'a, K, V> RecordsIter<'a, K, V> {
     #[cold]
-    fn next_part(&mut self) {
-        self.walk = self.rest.next().map(Part::iter);
-        self.expected = None;
-    }
-
-    #[cold]
     fn end_damaged(&mut self, damage: Error) -> Option<RecordView<'a, K, V>> {
-        let part = self.walk.take()?.part;
-        let offset = self.expected.unwrap_or(part.from);
+        let Walk { part, records } = self.walk.take()?;
+        let offset = records.last_offset().map_or(part.from, |last| last + 1);
         let damage = damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset));
         let damage = self.records.damage.get_or_init(|| damage);
         Some(RecordView::damaged(self.records, part, offset, damage))

@@ -10,6 +10,7 @@
 //! - Under the append lock nothing blocks: no system call in place, a memory copy when staged.
 //! - An offset is given exactly once, in the order of the lock.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::batch_in::FinishedBatch;
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchSpec, HEADER_LEN};
 use crate::format::record::RecordFields;
 use crate::segment::{NewRecord, OpenLimits, Tail, TailRoom};
+use crate::sync::WaitKey;
 use crate::types::TopicPartition;
 
 /// How long an append may wait for room.
@@ -100,9 +102,6 @@ struct Aftermath {
     /// The prepared room runs low.
     prepare: bool,
 }
-
-/// Room ahead of the tail below which the background is asked for more.
-const LOW_ROOM: u64 = 32 << 10;
 
 impl Appender {
     /// An appender over the tail, and the writer that goes with it.
@@ -278,7 +277,7 @@ impl Appender {
         let (offset, settled) = match &mut self.mode {
             Mode::InPlace(tail) => {
                 let offset = tail.push(record, now, self.limits).map_err(Obstacle::from)?;
-                after.prepare = tail.room_left() < LOW_ROOM;
+                after.prepare = tail.runs_low();
                 (offset, true)
             }
             Mode::Staged(staging) => {
@@ -327,7 +326,7 @@ impl Appender {
                 tail.room_for_batch(batch.len(), batch.count(), true).map_err(Obstacle::from)?;
                 batch.place(tail.next_offset(), epoch);
                 tail.store_batch(batch.bytes(), batch.header(), now).map_err(Obstacle::from)?;
-                after.prepare = tail.room_left() < LOW_ROOM;
+                after.prepare = tail.runs_low();
                 true
             }
             Mode::Staged(staging) => {
@@ -476,6 +475,25 @@ impl Log {
         if let Some(mut writer) = self.writer.try_lock() {
             let _ = self.write_queue(&mut writer).map_err(|e| self.fail(e));
         }
+    }
+
+    /// Waits, as a task does, until no flush that appends must wait for is overdue; `key` is taken back by
+    /// [`cancel_acked`](Log::cancel_acked).
+    pub(crate) fn poll_on_time(&self, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<()> {
+        if !self.is_overdue() {
+            return Poll::Ready(());
+        }
+        self.acks.register(key, cx.waker());
+        if !self.is_overdue() {
+            return Poll::Ready(());
+        }
+        self.attendant.flush_soon();
+        Poll::Pending
+    }
+
+    fn is_overdue(&self) -> bool {
+        let now = self.environment.clock().now().millis();
+        matches!(self.append.lock().check(now), Err(Obstacle::Overdue))
     }
 
     /// Removes what stood in the way of an append.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::{PartitionSet, Producer, ProducerTarget, SchemaHeaders};
 use crate::codec::Raw;
-use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType};
+use crate::config::{
+    Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType,
+};
 use crate::env::sim::SimEnvironment;
 use crate::env::{DirLock, FileSystem};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, Opening};

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::HeaderRef;
 use crate::partition::{Log, Patience};
 use crate::segment::NewRecord;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Operation, WaitKey};
 use crate::topic::Partitioner;
 use crate::types::{Offset, Timestamp, TopicName};
@@ -66,8 +66,9 @@ pub(super) struct Shared<K, V> {
     pub(super) value_codec: V,
     closed: AtomicBool,
     pub(super) buffers: BufferPool,
-    /// Bytes of the last record that there was no room for; at least 1.
+    /// Bytes of the last record that there was no room for, at least 1, and its partition.
     refused: AtomicU64,
+    refused_by: AtomicU32,
 }
 
 /// What a record takes beside its key, value and headers, at most: its deltas and lengths, and the header
@@ -94,6 +95,7 @@ impl<K, V> Producer<K, V> {
             closed: AtomicBool::new(false),
             buffers: BufferPool::new(),
             refused: AtomicU64::new(1),
+            refused_by: AtomicU32::new(0),
         };
         Producer { shared: Arc::new(shared) }
     }
@@ -211,11 +213,12 @@ impl<K, V> Producer<K, V> {
         K: Send + Sync + 'static,
         V: Send + Sync + 'static,
     {
-        let Some(log) = self.shared.target.partitions.get(0).cloned() else {
+        let refused_by = self.shared.refused_by.load(Ordering::Relaxed);
+        let Some(log) = self.shared.target.partitions.get(refused_by).cloned() else {
             return Operation::finished(self.shared.check_open());
         };
         let clock = Arc::clone(log.clock());
-        let mut room = RoomWait { shared: Arc::clone(&self.shared), log, key: None };
+        let mut room = RoomWait { shared: Arc::clone(&self.shared), log, room: None, flush: None };
         Operation::new(Arc::new(move || clock.monotonic()), move |context| room.poll(context))
     }
 
@@ -368,11 +371,11 @@ impl<K, V> Shared<K, V> {
 
     /// Appends, if there is room.
     fn try_append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>) -> Result<Delivery> {
-        let appended = log.append(record, Patience::No).map_err(|error| {
+        let appended = log.append(record, Patience::No).inspect_err(|error| {
             if error.kind() == ErrorKind::Backpressure {
                 self.refused.store(size_of_record(record), Ordering::Relaxed);
+                self.refused_by.store(partition, Ordering::Relaxed);
             }
-            error
         })?;
         Ok(self.delivery(log, partition, appended.offset, appended.timestamp, appended.settled))
     }
@@ -427,42 +430,44 @@ fn size_of_record(record: &NewRecord<'_>) -> u64 {
     RECORD_OVERHEAD + of(record.key) + of(record.value) + headers.sum::<u64>()
 }
 
-/// Waits until there is room for the record that was refused.
+/// Waits until nothing stands in the way of the record that was refused: memory, or a flush that is overdue.
 struct RoomWait<K, V> {
     shared: Arc<Shared<K, V>>,
     log: Arc<Log>,
-    key: Option<WaitKey>,
+    room: Option<WaitKey>,
+    flush: Option<WaitKey>,
 }
 
 impl<K, V> RoomWait<K, V> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(done) = self.done() {
-            return Poll::Ready(done);
+        if !self.has_room() {
+            self.log.budget().waiters().register(&mut self.room, context.waker());
+            // Closing the producer wakes the same list.
+            self.shared.check_open()?;
+            if !self.has_room() {
+                return Poll::Pending;
+            }
         }
-        self.log.budget().waiters().register(&mut self.key, context.waker());
-        match self.done() {
-            Some(done) => Poll::Ready(done),
-            None => Poll::Pending,
-        }
+        self.shared.check_open()?;
+        self.log.poll_on_time(context, &mut self.flush).map(Ok)
     }
 
-    fn done(&self) -> Option<Result<()>> {
-        if let Err(closed) = self.shared.check_open() {
-            return Some(Err(closed));
-        }
+    fn has_room(&self) -> bool {
         let budget = self.log.budget();
         let used = budget.used();
         let needed = used.saturating_add(self.shared.refused.load(Ordering::Relaxed));
         // The log's own error is told by the next `try_send`.
-        let room = used == 0 || needed <= budget.limit() || self.log.check_open().is_err();
-        room.then_some(Ok(()))
+        used == 0 || needed <= budget.limit() || self.log.check_open().is_err()
     }
 }
 
 impl<K, V> Drop for RoomWait<K, V> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
+        if let Some(key) = self.room.take() {
             self.log.budget().waiters().cancel(key);
+        }
+        if let Some(key) = self.flush.take() {
+            self.log.cancel_acked(key);
         }
     }
 }

@@ -120,6 +120,7 @@ pub(crate) struct ProducerTarget {
     /// How long `send` waits for room where the producer's settings do not say.
     pub(crate) max_block: Duration,
     /// What stays open for as long as the producer lives.
+    #[expect(dead_code, reason = "held, not used")]
     pub(crate) kept_open: Option<KeptOpen>,
     /// Headers that every record gets, where the producer's codecs are not those that the topic remembers.
     pub(crate) schema: Option<Arc<SchemaHeaders>>,

@@ -247,6 +247,27 @@ fn without_room_try_send_says_so_and_send_waits_for_max_block() {
 }
 
 #[test]
+fn an_overdue_flush_is_waited_for_too() {
+    let fixture = Fixture::new(Durability::Interval(Duration::from_millis(100)), 2);
+    let producer = fixture.producer();
+    let late = || Record::new("a").partition(1);
+    let _ = producer.try_send(late()).unwrap();
+    fixture.sim.clock().advance(Duration::from_millis(200));
+    assert_eq!(producer.try_send(late()).unwrap_err().kind(), ErrorKind::Backpressure);
+    let task = Task::new();
+    let mut ready = producer.ready();
+    assert!(task.poll(&mut ready).is_pending());
+    fixture.flush();
+    assert!(task.woken() >= 1);
+    assert!(matches!(task.poll(&mut ready), Poll::Ready(Ok(()))));
+    let _ = producer.try_send(late()).unwrap();
+
+    fixture.sim.clock().advance(Duration::from_millis(200));
+    let _ = producer.send(late()).unwrap(); // flushes itself
+    assert_eq!(values(&fixture, 1), ["a"; 3]);
+}
+
+#[test]
 fn closing_stops_all_clones_and_who_waits_for_room() {
     let fixture = Fixture::new(Durability::Sync, 2);
     let producer = fixture.producer();
