@@ -34,7 +34,8 @@ fn what_is_served_after_a_failed_sync_survives_a_power_cut() {
             let topic = broker.create_topic("t", TopicConfig::new().durability(durability)).unwrap();
             let producer = topic.producer().unwrap();
             producer.send(Record::new("kept")).unwrap().wait().unwrap();
-            producer.flush().wait().unwrap();
+            sim.clock().advance(Duration::from_millis(200));
+            broker.tick().unwrap();
             sim.disk().inject(Failure::nth(nth, Fault::Io).only(Op::Sync));
             let failed = (0..4).any(|n| {
                 let sent = producer.send(Record::new(&format!("{n}"))).and_then(|delivery| delivery.wait());

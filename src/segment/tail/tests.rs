@@ -11,7 +11,7 @@ use super::*;
 use crate::env::map::{CellMap, HeapPages, Region};
 use crate::env::sim::SimDisk;
 use crate::env::{FileSystem, OpenMode, StoreTap};
-use crate::segment::{ActiveSettings, FileKind, LiveIndex, SegmentFiles, TailCells, Way};
+use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, SegmentFiles, TailCells, Way};
 
 const LIMITS: OpenLimits =
     OpenLimits { batch_size: 400, linger_ms: 1_000, log_append_time: false, leader_epoch: 3 };
@@ -47,7 +47,7 @@ fn a_record_is_published_only_after_its_cell_vouches_for_it() {
     let settings = ActiveSettings { max_len: 1 << 16, index: (1 << 10, 1 << 10) };
     let index = LiveIndex::new(1 << 10, 1 << 10);
     let (segment, writer) = Segment::active(&home, 0, file, start, 0, index, settings).unwrap();
-    segment.prepare(1 << 15, Way::Stored, Duration::ZERO).unwrap();
+    segment.prepare(1 << 15, Way::Stored, Reach::Need, Duration::ZERO).unwrap();
     let tap = Arc::new(AtTheCell::default());
     tap.segment.set(segment.clone()).unwrap();
     let cells = TailCells::new(
