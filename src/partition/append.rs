@@ -298,8 +298,18 @@ impl Appender {
             Mode::Moving(_) => return Err(Obstacle::Moving),
         };
         self.note_unflushed(now, &mut after);
-        let timestamp = if self.limits.log_append_time { now } else { record.timestamp };
+        let timestamp = if self.limits.log_append_time { self.stamp(now) } else { record.timestamp };
         Ok((Appended { offset, timestamp, settled }, after))
+    }
+
+    /// The time of all records of the open batch: it was stamped when it was opened.
+    fn stamp(&self, now: i64) -> i64 {
+        let opened = match &self.mode {
+            Mode::InPlace(tail) => tail.open_batch_time(),
+            Mode::Staged(staging) => staging.opened_at(),
+            Mode::Moving(_) => None,
+        };
+        opened.unwrap_or(now)
     }
 
     #[inline]

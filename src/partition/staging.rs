@@ -71,6 +71,11 @@ impl Staging {
         self.open.is_none() && self.queue.is_empty()
     }
 
+    /// When the open batch was opened, in milliseconds since the epoch.
+    pub(crate) fn opened_at(&self) -> Option<i64> {
+        self.open.as_ref().map(|open| open.opened_at)
+    }
+
     /// Since when the oldest batch waits here, in milliseconds since the epoch: a sealed one that could not
     /// be written, else the open one.
     pub(crate) fn waiting_since(&self) -> Option<i64> {

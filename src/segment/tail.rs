@@ -131,6 +131,11 @@ impl Tail {
         self.end > self.low_water
     }
 
+    /// Timestamp of the first record of the batch being built, in milliseconds.
+    pub(crate) fn open_batch_time(&self) -> Option<i64> {
+        self.building.as_ref().map(|building| building.base_timestamp)
+    }
+
     /// A batch is being built in place.
     pub(crate) fn is_building(&self) -> bool {
         self.building.is_some()
@@ -362,3 +367,6 @@ impl Building {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod cli;
 #[cfg(test)]
 mod executors;
 #[cfg(test)]
+mod failed_sync;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;

@@ -194,7 +194,9 @@ fn programs(usual: u32) -> ProptestConfig {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = usual;
     }
-    config.max_shrink_iters = 4_000;
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        config.max_shrink_iters = 4_000;
+    }
     config
 }
 

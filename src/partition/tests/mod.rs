@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod gaps;
 mod harness;
 mod reading;
 mod recovery;
