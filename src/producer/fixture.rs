@@ -61,7 +61,6 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         index_size: 1 << 20,
         timestamp_type: TimestampType::Create,
         in_place: true,
-        retention: crate::config::Retention::forever(),
         lazy_flush: Duration::from_secs(30),
         retention: Retention::forever(),
     }
