@@ -20,7 +20,7 @@ use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::format::record::{RecordRef, decode_record};
+use crate::format::record::{RecordRef, decode_plain, decode_record};
 use crate::segment::{BatchAt, OpenBatch, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
@@ -511,6 +511,7 @@ impl Chunk {
             leader_epoch: -1,
             last_offset: None,
             taken: 0,
+            decoded: (RecordRef::default(), 0),
             damage: None,
         };
         records.enter(&self.first);
@@ -556,6 +557,8 @@ pub(crate) struct ChunkRecords<'a> {
     last_offset: Option<u64>,
     /// Runs of `rest` taken so far.
     taken: usize,
+    /// The last record that was not plain, and its length.
+    decoded: (RecordRef<'a>, usize),
     damage: Option<Error>,
 }
 
@@ -574,14 +577,16 @@ pub(crate) struct ChunkRecord<'a> {
 
 impl<'a> ChunkRecords<'a> {
     /// The next record; `None` at the end, or where a record is damaged: see [`take_damage`](Self::take_damage).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
-            let (record, len) = match decode_record(self.bytes) {
-                Ok(decoded) => decoded,
-                Err(why) if !self.bytes.is_empty() => return self.damaged(&why),
-                Err(_) if self.next_run() => continue,
-                Err(_) => return None,
+            let (record, len) = match decode_plain(self.bytes) {
+                Some(plain) => plain,
+                None => match self.look_again() {
+                    Look::Decoded => self.decoded,
+                    Look::NextRun => continue,
+                    Look::Ended => return None,
+                },
             };
             self.bytes = self.bytes.get(len..).unwrap_or_default();
             let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
@@ -589,7 +594,8 @@ impl<'a> ChunkRecords<'a> {
                 continue;
             }
             if offset >= self.chunk.until {
-                return self.end();
+                self.end();
+                return None;
             }
             self.last_offset = Some(offset);
             let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
@@ -607,7 +613,25 @@ impl<'a> ChunkRecords<'a> {
         self.last_offset
     }
 
+    /// What is there, where it is no plain record.
+    // Its result goes through memory, so that the common path keeps to registers.
     #[cold]
+    #[inline(never)]
+    fn look_again(&mut self) -> Look {
+        match decode_record(self.bytes) {
+            Ok(decoded) => {
+                self.decoded = decoded;
+                Look::Decoded
+            }
+            Err(_) if self.bytes.is_empty() && self.next_run() => Look::NextRun,
+            Err(_) if self.bytes.is_empty() => Look::Ended,
+            Err(why) => {
+                self.damaged(&why);
+                Look::Ended
+            }
+        }
+    }
+
     fn next_run(&mut self) -> bool {
         let Some(run) = self.chunk.rest.get(self.taken) else { return false };
         self.taken += 1;
@@ -624,18 +648,27 @@ impl<'a> ChunkRecords<'a> {
     }
 
     #[cold]
-    fn end(&mut self) -> Option<ChunkRecord<'a>> {
+    fn end(&mut self) {
         self.bytes = &[];
         self.taken = self.chunk.rest.len();
-        None
     }
 
-    #[cold]
-    fn damaged(&mut self, why: &crate::format::FormatError) -> Option<ChunkRecord<'a>> {
+    fn damaged(&mut self, why: &crate::format::FormatError) {
         let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
         self.damage = Some(Error::new(crate::ErrorKind::Corrupted, message));
-        self.end()
+        self.end();
     }
+}
+
+/// What a second look at the bytes has found.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// A record, in `decoded`.
+    Decoded,
+    /// The end of a run, and another one behind it.
+    NextRun,
+    /// The end, or damage.
+    Ended,
 }
 
 impl<'a> Iterator for ChunkRecords<'a> {
