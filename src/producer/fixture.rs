@@ -63,7 +63,6 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         in_place: true,
         retention: crate::config::Retention::forever(),
         lazy_flush: Duration::from_secs(30),
-        retention: Retention::forever(),
     }
 }
 
