@@ -61,7 +61,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         index_size: 1 << 20,
         timestamp_type: TimestampType::Create,
         in_place: true,
-        retention: crate::config::Retention::forever(),
+        retention: Retention::forever(),
         lazy_flush: Duration::from_secs(30),
     }
 }
