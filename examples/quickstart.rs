@@ -16,14 +16,15 @@ const FLIGHTS: TopicDef<Utf8, Utf8> = TopicDef::new("flights").partitions(6);
 const CSV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/flights.csv");
 
 // The columns of the file that we look at.
-const DEP_TIME: usize = 3;
-const DEP_DELAY: usize = 5;
+const DEP_DELAY: usize = 5; // in minutes; NA if the flight was cancelled
 const CARRIER: usize = 9;
 const TAIL_NUMBER: usize = 11;
 const MINUTE: usize = 17;
 const TIME_HOUR: usize = 18;
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+/// The departure delays of each carrier's flights; `None` for those that were cancelled.
+type Delays = BTreeMap<String, Vec<Option<i64>>>;
 
 fn main() -> AnyResult<()> {
     let dir = std::env::args().nth(1).unwrap_or_else(|| "quickstart-data".into());
@@ -40,8 +41,7 @@ fn main() -> AnyResult<()> {
 }
 
 fn records_in(flights: &Topic<Utf8, Utf8>) -> millpond::Result<u64> {
-    let ends = (0..flights.partition_count()).map(|n| Ok(flights.partition(n)?.log_end_offset().get()));
-    ends.sum()
+    Ok(flights.partitions()?.iter().map(|partition| partition.log_end_offset().get()).sum())
 }
 
 /// Each line is a record, keyed by the aircraft's tail number: all flights of one aircraft stay in order.
@@ -60,56 +60,40 @@ fn publish(flights: &Topic<Utf8, Utf8>) -> AnyResult<usize> {
     Ok(count)
 }
 
-#[derive(Default)]
-struct Carrier {
-    departed: u32,
-    cancelled: u32,
-    delay: i64,
+/// One thread for each partition; what they found is put together.
+fn read_in_parallel(flights: &Topic<Utf8, Utf8>) -> AnyResult<Delays> {
+    let partitions = flights.partitions()?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = partitions.iter().map(|partition| scope.spawn(|| read(partition))).collect();
+        let mut all = Delays::new();
+        for thread in threads {
+            for (carrier, delays) in thread.join().map_err(|_| "a reader panicked")?? {
+                all.entry(carrier).or_default().extend(delays);
+            }
+        }
+        Ok(all)
+    })
 }
 
-/// One thread for each partition; what they found is added up.
-fn read_in_parallel(flights: &Topic<Utf8, Utf8>) -> AnyResult<BTreeMap<String, Carrier>> {
-    let found = thread::scope(|scope| {
-        let partitions = (0..flights.partition_count()).map(|n| flights.partition(n));
-        let threads: millpond::Result<Vec<_>> =
-            partitions.map(|partition| partition.map(|partition| scope.spawn(|| read(partition)))).collect();
-        threads?.into_iter().map(|thread| thread.join().map_err(|_| "a reader panicked")?).collect()
-    });
-    let found: AnyResult<Vec<BTreeMap<String, Carrier>>> = found;
-    let mut carriers = BTreeMap::<String, Carrier>::new();
-    for (name, part) in found?.into_iter().flatten() {
-        let carrier = carriers.entry(name).or_default();
-        carrier.departed += part.departed;
-        carrier.cancelled += part.cancelled;
-        carrier.delay += part.delay;
-    }
-    Ok(carriers)
-}
-
-fn read(partition: Partition<Utf8, Utf8>) -> AnyResult<BTreeMap<String, Carrier>> {
-    let mut carriers = BTreeMap::<String, Carrier>::new();
+fn read(partition: &Partition<Utf8, Utf8>) -> AnyResult<Delays> {
+    let mut found = Delays::new();
     let mut reader = partition.read(Offset::ZERO..)?;
     while let Some(records) = reader.next()? {
         for record in &records {
             let column: Vec<&str> = record.value()?.split(',').collect(); // lent by the log, not copied
-            let carrier = carriers.entry(column[CARRIER].to_owned()).or_default();
-            match column[DEP_TIME] {
-                "NA" => carrier.cancelled += 1,
-                _ => {
-                    carrier.departed += 1;
-                    carrier.delay += column[DEP_DELAY].parse::<i64>()?;
-                }
-            }
+            found.entry(column[CARRIER].to_owned()).or_default().push(column[DEP_DELAY].parse().ok());
         }
     }
-    Ok(carriers)
+    Ok(found)
 }
 
-fn print_carriers(carriers: &BTreeMap<String, Carrier>) {
+fn print_carriers(carriers: &Delays) {
     println!("carrier  departures  cancelled  mean departure delay");
-    for (name, carrier) in carriers {
-        let mean = carrier.delay as f64 / f64::from(carrier.departed.max(1));
-        println!("{name:<7}  {:>10}  {:>9}  {mean:>16.1} min", carrier.departed, carrier.cancelled);
+    for (name, delays) in carriers {
+        let departed: Vec<i64> = delays.iter().copied().flatten().collect();
+        let mean = departed.iter().sum::<i64>() as f64 / departed.len().max(1) as f64;
+        let cancelled = delays.len() - departed.len();
+        println!("{name:<7}  {:>10}  {cancelled:>9}  {mean:>16.1} min", departed.len());
     }
 }
 

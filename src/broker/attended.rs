@@ -142,7 +142,7 @@ impl Attendant for Attended {
     }
 
     fn prepare_soon(&self) {
-        if self.prepare_asked.swap(true, Ordering::AcqRel) {
+        if self.prepare_asked.load(Ordering::Relaxed) || self.prepare_asked.swap(true, Ordering::AcqRel) {
             return;
         }
         if let Some(me) = self.me.upgrade() {

@@ -18,10 +18,12 @@ pub struct Raw;
 impl Codec for Raw {
     type Output<'a> = Option<&'a [u8]>;
 
+    #[inline]
     fn name(&self) -> &str {
         "raw"
     }
 
+    #[inline]
     fn decode<'a>(&self, bytes: Option<&'a [u8]>) -> Result<Option<&'a [u8]>> {
         Ok(bytes)
     }
@@ -30,6 +32,7 @@ impl Codec for Raw {
 macro_rules! encode_own_bytes {
     ($($type:ty),*) => {$(
         impl Encode<$type> for Raw {
+            #[inline]
             fn encode<'v>(&self, value: &'v $type, _buf: &'v mut Vec<u8>) -> Result<&'v [u8]> {
                 Ok(value.as_ref())
             }
@@ -40,12 +43,14 @@ macro_rules! encode_own_bytes {
 encode_own_bytes!([u8], &[u8], Vec<u8>, Box<[u8]>, bytes::Bytes, str, &str, String);
 
 impl<const N: usize> Encode<[u8; N]> for Raw {
+    #[inline]
     fn encode<'v>(&self, value: &'v [u8; N], _buf: &'v mut Vec<u8>) -> Result<&'v [u8]> {
         Ok(value)
     }
 }
 
 impl<const N: usize> Encode<&[u8; N]> for Raw {
+    #[inline]
     fn encode<'v>(&self, value: &'v &[u8; N], _buf: &'v mut Vec<u8>) -> Result<&'v [u8]> {
         Ok(*value)
     }

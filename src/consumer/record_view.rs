@@ -51,7 +51,7 @@ impl<'a, K, V> RecordView<'a, K, V> {
         RecordView { records, part, record, damage: None }
     }
 
-    #[inline]
+    #[cold]
     pub(super) fn damaged(
         records: &'a Records<K, V>,
         part: &'a Part,

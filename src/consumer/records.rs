@@ -131,12 +131,7 @@ impl<K, V> Records<K, V> {
     #[must_use]
     #[inline]
     pub fn iter(&self) -> RecordsIter<'_, K, V> {
-        RecordsIter {
-            records: self,
-            walk: self.first.as_ref().map(Part::iter),
-            rest: self.rest.iter(),
-            expected: 0,
-        }
+        RecordsIter { records: self, walk: self.first.as_ref().map(Part::iter), rest: self.rest.iter() }
     }
 
     /// Copies that pin nothing.
@@ -174,8 +169,6 @@ pub struct RecordsIter<'a, K = Raw, V = Raw> {
     /// `None` at the end.
     walk: Option<Walk<'a>>,
     rest: std::slice::Iter<'a, Part>,
-    /// The offset at which the next record may be.
-    expected: u64,
 }
 
 /// A part and the place in it.
@@ -187,39 +180,29 @@ struct Walk<'a> {
 impl<'a, K, V> Iterator for RecordsIter<'a, K, V> {
     type Item = RecordView<'a, K, V>;
 
-    #[inline(always)]
+    #[inline]
     fn next(&mut self) -> Option<RecordView<'a, K, V>> {
         loop {
             let walk = self.walk.as_mut()?;
-            match walk.records.next() {
-                Some(Ok(record)) => {
-                    self.expected = record.offset.wrapping_add(1);
-                    return Some(RecordView::new(self.records, walk.part, record));
-                }
-                Some(Err(damage)) => {
-                    let (part, offset, damage) = self.end_damaged(damage)?;
-                    return Some(RecordView::damaged(self.records, part, offset, damage));
-                }
-                None => self.next_part(),
+            if let Some(record) = walk.records.next_record() {
+                return Some(RecordView::new(self.records, walk.part, record));
             }
+            if let Some(damage) = walk.records.take_damage() {
+                return self.end_damaged(damage);
+            }
+            self.walk = self.rest.next().map(Part::iter);
         }
     }
 }
 
 impl<'a, K, V> RecordsIter<'a, K, V> {
     #[cold]
-    fn next_part(&mut self) {
-        self.walk = self.rest.next().map(Part::iter);
-        self.expected = 0;
-    }
-
-    #[cold]
-    fn end_damaged(&mut self, damage: Error) -> Option<(&'a Part, u64, &'a Error)> {
-        let part = self.walk.take()?.part;
-        let offset = self.expected.max(part.from);
+    fn end_damaged(&mut self, damage: Error) -> Option<RecordView<'a, K, V>> {
+        let Walk { part, records } = self.walk.take()?;
+        let offset = records.last_offset().map_or(part.from, |last| last + 1);
         let damage = damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset));
         let damage = self.records.damage.get_or_init(|| damage);
-        Some((part, offset, damage))
+        Some(RecordView::damaged(self.records, part, offset, damage))
     }
 }
 

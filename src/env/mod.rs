@@ -202,6 +202,16 @@ pub trait File: Debug + Send + Sync + 'static {
     /// `StorageFull` when there is no room; then no byte that was there has changed (the size may have).
     fn allocate(&self, position: u64, len: u64) -> io::Result<()>;
 
+    /// The first position, from `position` on, where there may be anything but zeros; `None` if only zeros
+    /// follow. A file system that knows of allocated space that was never written says so without reading
+    /// it; one that does not know answers `position`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
+        Ok(Some(position))
+    }
+
     /// Makes the bytes (and the size) durable. A failed one is never repeated: the second would lie.
     ///
     /// # Errors

@@ -177,6 +177,10 @@ impl File for OsFile {
         }
     }
 
+    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
+        sys::next_data(&self.file, position)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         // The standard library asks for fdatasync on Linux, F_FULLFSYNC on Apple's systems (plain fsync
         // leaves the bytes in the drive's cache there) and FlushFileBuffers on Windows.

@@ -12,7 +12,9 @@
 //! so that iterating them later cannot fail; nothing is copied and nothing allocated.
 
 use super::FormatError;
-use super::varint::{get_varint, get_varlong, put_varint, put_varlong, varint_len, varlong_len};
+use super::varint::{
+    get_short, get_varint, get_varlong, put_varint, put_varlong, unzigzag32, varint_len, varlong_len,
+};
 
 /// A header: a key with a value or null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,79 +150,67 @@ impl<'a> Iterator for Headers<'a> {
 
 impl ExactSizeIterator for Headers<'_> {}
 
-/// As [`decode_record`], for loops over many records: inlined, and whatever is rare (long varints, headers)
-/// behind calls that answer in few words, so that the record itself stays in registers. `None` where
-/// `decode_record` has an error to tell.
-#[inline(always)]
-pub(crate) fn decode_record_in_loop(src: &[u8]) -> Option<(RecordRef<'_>, usize)> {
-    let (length, rest) = quick_varint(src)?;
-    let (body, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let [0, body @ ..] = body else { return None };
-    let (timestamp_delta, body) = match *body {
-        [a, ref rest @ ..] if a < 0x80 => (i64::from(unzigzag(a.into())), rest),
-        _ => long_varlong(body)?,
-    };
-    let (offset_delta, body) = quick_varint(body)?;
-    let (key, body) = quick_nullable(body)?;
-    let (value, body) = quick_nullable(body)?;
-    let headers = match *body {
-        [0] => HeadersRef::default(),
-        _ => all_headers(body)?,
-    };
-    Some((RecordRef { timestamp_delta, offset_delta, key, value, headers }, src.len() - behind.len()))
-}
-
-/// A varint, and what follows it.
-#[inline(always)]
-fn quick_varint(src: &[u8]) -> Option<(i32, &[u8])> {
-    match *src {
-        [a, ref rest @ ..] if a < 0x80 => Some((unzigzag(a.into()), rest)),
-        [a, b, ref rest @ ..] if b < 0x80 => Some((unzigzag(u32::from(a & 0x7f) | u32::from(b) << 7), rest)),
-        _ => long_varint(src),
-    }
-}
-
-#[inline(always)]
-fn unzigzag(z: u32) -> i32 {
-    (z >> 1) as i32 ^ -((z & 1) as i32)
-}
-
-#[inline(always)]
-fn quick_nullable(src: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let (length, rest) = quick_varint(src)?;
-    if length == -1 {
-        return Some((None, rest));
-    }
-    let (bytes, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    Some((Some(bytes), rest))
-}
-
-#[inline(never)]
-fn long_varint(src: &[u8]) -> Option<(i32, &[u8])> {
-    let (value, len) = get_varint(src).ok()?;
-    Some((value, src.get(len..)?))
-}
-
-#[inline(never)]
-fn long_varlong(src: &[u8]) -> Option<(i64, &[u8])> {
-    let (value, len) = get_varlong(src).ok()?;
-    Some((value, src.get(len..)?))
-}
-
-/// The headers that end a record, with their count before them.
-#[inline(never)]
-fn all_headers(src: &[u8]) -> Option<HeadersRef<'_>> {
-    let mut cursor = Cursor { rest: src };
-    let count = cursor.varint().ok()?;
-    let headers = cursor.headers(count).ok()?;
-    cursor.rest.is_empty().then_some(headers)
-}
-
 /// The record at the start of `src`, and the bytes it takes.
 ///
 /// `Truncated` only where `src` ends before the length that the record announces.
 #[inline]
 pub(crate) fn decode_record(src: &[u8]) -> Result<(RecordRef<'_>, usize), FormatError> {
+    match decode_plain(src) {
+        Some(plain) => Ok(plain),
+        None => decode_any(src),
+    }
+}
+
+/// A record as nearly all are: no length above three bytes, no headers. `None` for every other one, and for
+/// a wrong one: [`decode_any`] tells which. It makes no error, so that the loop it stands in stays small.
+#[inline]
+fn decode_plain(src: &[u8]) -> Option<(RecordRef<'_>, usize)> {
+    let (body_len, prefix) = get_short(src, 0)?;
+    let end = prefix + even_half(body_len)?;
+    let record = src.get(..end)?;
+    if *record.get(prefix)? != 0 {
+        return None;
+    }
+    let (timestamp_delta, at) = get_short(record, prefix + 1)?;
+    let (offset_delta, at) = get_short(record, at)?;
+    let (key, at) = plain_bytes(record, at)?;
+    let (value, at) = plain_bytes(record, at)?;
+    if at + 1 != end || record.get(at) != Some(&0) {
+        return None;
+    }
+    let record = RecordRef {
+        timestamp_delta: unzigzag32(timestamp_delta).into(),
+        offset_delta: unzigzag32(offset_delta),
+        key,
+        value,
+        headers: HeadersRef::default(),
+    };
+    Some((record, end))
+}
+
+/// Bytes or null, and where they end.
+#[inline]
+fn plain_bytes(record: &[u8], at: usize) -> Option<(Option<&[u8]>, usize)> {
+    let (len, start) = get_short(record, at)?;
+    if len == NULL {
+        return Some((None, start));
+    }
+    let end = start + even_half(len)?;
+    Some((Some(record.get(start..end)?), end))
+}
+
+/// The length -1, zig-zagged.
+const NULL: u32 = 1;
+
+/// The value of a zig-zagged length that is not negative.
+#[inline]
+fn even_half(z: u32) -> Option<usize> {
+    (z & 1 == 0).then_some((z >> 1) as usize)
+}
+
+#[cold]
+#[inline(never)]
+fn decode_any(src: &[u8]) -> Result<(RecordRef<'_>, usize), FormatError> {
     let (length, prefix) = get_varint(src)?;
     let Ok(body_len) = usize::try_from(length) else {
         return Err(bad_length("record", length));

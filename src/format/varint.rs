@@ -81,6 +81,22 @@ pub(crate) fn get_varlong(src: &[u8]) -> Result<(i64, usize), FormatError> {
     }
 }
 
+/// The zig-zagged varint of at most three bytes at `at`, and where it ends; `None` for a longer one.
+#[inline]
+pub(crate) fn get_short(src: &[u8], at: usize) -> Option<(u32, usize)> {
+    let first = u32::from(*src.get(at)?);
+    if first < 0x80 {
+        return Some((first, at + 1));
+    }
+    let second = u32::from(*src.get(at + 1)?);
+    let two = first & 0x7f | (second & 0x7f) << 7;
+    if second < 0x80 {
+        return Some((two, at + 2));
+    }
+    let third = u32::from(*src.get(at + 2)?);
+    (third < 0x80).then_some((two | third << 14, at + 3))
+}
+
 fn get_long_varint(src: &[u8]) -> Result<(i32, usize), FormatError> {
     let (z, len) = get_groups(src, MAX_VARINT_LEN, 0x0f)?;
     Ok((unzigzag32(z as u32), len))
@@ -123,7 +139,7 @@ fn zigzag64(v: i64) -> u64 {
 }
 
 #[inline]
-fn unzigzag32(z: u32) -> i32 {
+pub(crate) fn unzigzag32(z: u32) -> i32 {
     (z >> 1) as i32 ^ -((z & 1) as i32)
 }
 

@@ -103,9 +103,6 @@ struct Aftermath {
     prepare: bool,
 }
 
-/// Room ahead of the tail below which the background is asked for more.
-const LOW_ROOM: u64 = 32 << 10;
-
 impl Appender {
     /// An appender over the tail, and the writer that goes with it.
     pub(super) fn over(tail: Tail, settings: &LogSettings, epoch: i32) -> (Appender, Writer) {
@@ -280,7 +277,7 @@ impl Appender {
         let (offset, settled) = match &mut self.mode {
             Mode::InPlace(tail) => {
                 let offset = tail.push(record, now, self.limits).map_err(Obstacle::from)?;
-                after.prepare = tail.room_left() < LOW_ROOM;
+                after.prepare = tail.runs_low();
                 (offset, true)
             }
             Mode::Staged(staging) => {
@@ -329,7 +326,7 @@ impl Appender {
                 tail.room_for_batch(batch.len(), batch.count(), true).map_err(Obstacle::from)?;
                 batch.place(tail.next_offset(), epoch);
                 tail.store_batch(batch.bytes(), batch.header(), now).map_err(Obstacle::from)?;
-                after.prepare = tail.room_left() < LOW_ROOM;
+                after.prepare = tail.runs_low();
                 true
             }
             Mode::Staged(staging) => {

@@ -20,7 +20,7 @@ use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::format::record::{RecordRef, decode_record, decode_record_in_loop};
+use crate::format::record::{RecordRef, decode_record};
 use crate::segment::{BatchAt, OpenBatch, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
@@ -499,13 +499,19 @@ enum Source {
 impl Chunk {
     /// Its records, in order.
     pub(crate) fn iter(&self) -> ChunkRecords<'_> {
-        ChunkRecords {
+        let mut records = ChunkRecords {
             chunk: self,
-            run: &self.first,
-            bytes: self.slice(&self.first),
+            bytes: &[],
+            base_offset: 0,
+            base_timestamp: 0,
+            delta_mask: 0,
+            leader_epoch: -1,
+            last_offset: None,
             taken: 0,
-            failed: false,
-        }
+            damage: None,
+        };
+        records.enter(&self.first);
+        records
     }
 
     /// Where to read on.
@@ -537,11 +543,17 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct ChunkRecords<'a> {
     chunk: &'a Chunk,
-    run: &'a ChunkRun,
+    /// What is left of the run.
     bytes: &'a [u8],
+    base_offset: i64,
+    base_timestamp: i64,
+    /// All ones; zero where the batch's append time is the time of all its records.
+    delta_mask: i64,
+    leader_epoch: i32,
+    last_offset: Option<u64>,
     /// Runs of `rest` taken so far.
     taken: usize,
-    failed: bool,
+    damage: Option<Error>,
 }
 
 /// One record, with what its batch says of it.
@@ -557,69 +569,77 @@ pub(crate) struct ChunkRecord<'a> {
     pub(crate) record: RecordRef<'a>,
 }
 
-impl<'a> Iterator for ChunkRecords<'a> {
-    type Item = Result<ChunkRecord<'a>>;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
+impl<'a> ChunkRecords<'a> {
+    /// The next record; `None` at the end, or where a record is damaged: see [`take_damage`](Self::take_damage).
+    #[inline]
+    pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
-            let Some((record, len)) = decode_record_in_loop(self.bytes) else {
-                match self.begin_run() {
-                    Ok(true) => continue,
-                    Ok(false) => return None,
-                    Err(damaged) => return Some(Err(damaged)),
-                }
+            let (record, len) = match decode_record(self.bytes) {
+                Ok(decoded) => decoded,
+                Err(why) if !self.bytes.is_empty() => return self.damaged(&why),
+                Err(_) if self.next_run() => continue,
+                Err(_) => return None,
             };
-            self.bytes = &self.bytes[len..];
-            let run = self.run;
-            let offset = run.base_offset.wrapping_add(record.offset_delta.into()) as u64;
+            self.bytes = self.bytes.get(len..).unwrap_or_default();
+            let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
             if offset < self.chunk.from {
                 continue;
             }
             if offset >= self.chunk.until {
-                self.end();
-                return None;
+                return self.end();
             }
-            let timestamp = match run.append_time {
-                Some(time) => time,
-                None => run.base_timestamp.wrapping_add(record.timestamp_delta),
-            };
-            return Some(Ok(ChunkRecord { offset, timestamp, leader_epoch: run.leader_epoch, record }));
+            self.last_offset = Some(offset);
+            let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
+            return Some(ChunkRecord { offset, timestamp, leader_epoch: self.leader_epoch, record });
         }
     }
-}
 
-impl ChunkRecords<'_> {
-    /// Where no record could be read: begins the next run, if this one was at its end. False at the end
-    /// of the last one.
-    #[cold]
-    fn begin_run(&mut self) -> Result<bool> {
-        if self.bytes.is_empty() {
-            return Ok(!self.failed && self.next_run());
-        }
-        let why = decode_record(self.bytes).err().unwrap_or(crate::format::FormatError::BadCount);
-        Err(self.damaged(&why))
+    /// What is wrong with the record behind the last one, if there is one.
+    pub(crate) fn take_damage(&mut self) -> Option<Error> {
+        self.damage.take()
     }
 
-    fn end(&mut self) {
-        self.bytes = &[];
-        self.failed = true;
+    /// The offset of the last record handed out.
+    pub(crate) fn last_offset(&self) -> Option<u64> {
+        self.last_offset
     }
 
     #[cold]
     fn next_run(&mut self) -> bool {
         let Some(run) = self.chunk.rest.get(self.taken) else { return false };
         self.taken += 1;
-        self.run = run;
-        self.bytes = self.chunk.slice(run);
+        self.enter(run);
         true
     }
 
+    fn enter(&mut self, run: &'a ChunkRun) {
+        self.bytes = self.chunk.slice(run);
+        self.base_offset = run.base_offset;
+        self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
+        self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
+        self.leader_epoch = run.leader_epoch;
+    }
+
     #[cold]
-    fn damaged(&mut self, why: &crate::format::FormatError) -> Error {
-        self.end();
-        let message = format!("a record of the batch at offset {} is damaged: {why}", self.run.base_offset);
-        Error::new(crate::ErrorKind::Corrupted, message)
+    fn end(&mut self) -> Option<ChunkRecord<'a>> {
+        self.bytes = &[];
+        self.taken = self.chunk.rest.len();
+        None
+    }
+
+    #[cold]
+    fn damaged(&mut self, why: &crate::format::FormatError) -> Option<ChunkRecord<'a>> {
+        let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
+        self.damage = Some(Error::new(crate::ErrorKind::Corrupted, message));
+        self.end()
+    }
+}
+
+impl<'a> Iterator for ChunkRecords<'a> {
+    type Item = Result<ChunkRecord<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_record().map(Ok).or_else(|| self.take_damage().map(Err))
     }
 }
 
@@ -629,7 +649,8 @@ impl Log {
         let header = &batch.header;
         let known = self.epochs.lock().epoch_at(header.base_offset);
         let Some(known) = known.filter(|&known| known != header.leader_epoch) else { return Ok(()) };
-        let why = format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch);
+        let why =
+            format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch);
         Err(segment.corrupted(batch.position, why))
     }
 

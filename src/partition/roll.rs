@@ -15,7 +15,7 @@ use crate::config::Durability;
 use crate::env::OpenMode;
 use crate::env::map::Mark;
 use crate::error::{Error, ErrorKind, Result};
-use crate::segment::{ActiveSettings, FileKind, LiveIndex, Segment, Tail, TailRoom, Way};
+use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, Segment, Tail, TailRoom, Way};
 
 /// What the write lock guards: the tail, while batches are staged.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Log {
             self.roll_locked(writer)?;
         }
         let Some(tail) = &mut writer.tail else { return Err(Error::closed("the partition")) };
-        tail.segment().prepare(tail.end() + len, Way::Written, self.monotonic())?;
+        tail.segment().prepare(tail.end() + len, Way::Written, Reach::Need, self.monotonic())?;
         tail.write_batch(bytes, header, sealed_at)
     }
 
@@ -236,7 +236,7 @@ impl Log {
     /// Prepares the active segment up to `end`, for stores through the map.
     pub(super) fn prepare_to(&self, end: u64) -> Result<()> {
         let Some(active) = self.active_segment() else { return Err(Error::closed("the partition")) };
-        match active.prepare(end, Way::Stored, self.monotonic()) {
+        match active.prepare(end, Way::Stored, Reach::Need, self.monotonic()) {
             Err(e) if cannot_prefault(&e) => self.leave_the_map(),
             other => other.map_err(|e| self.fail(e)),
         }
@@ -256,8 +256,12 @@ impl Log {
         if !settings.builds_in_place() || self.is_poisoned() {
             return Ok(());
         }
-        let need = (active.map()?.prepared() + 1).min(settings.segment_size);
-        match active.prepare(need, Way::Stored, self.monotonic()) {
+        let map = active.map()?;
+        if u64::from(map.published().position) <= active.low_water() {
+            return Ok(()); // it was asked for while it was being made
+        }
+        let need = (map.prepared() + 1).min(settings.segment_size);
+        match active.prepare(need, Way::Stored, Reach::Ahead, self.monotonic()) {
             // The writer meets the full disk itself, with the exact need.
             Err(e) if e.kind() == ErrorKind::StorageFull || cannot_prefault(&e) => Ok(()),
             other => other.map_err(|e| self.fail(e)),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::{PartitionSet, Producer, ProducerTarget, SchemaHeaders};
 use crate::codec::Raw;
-use crate::config::{Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType};
+use crate::config::{
+    Compression, CrcCheck, Durability, Partitioning, ProducerConfig, Retention, TimestampType,
+};
 use crate::env::sim::SimEnvironment;
 use crate::env::{DirLock, FileSystem};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, Opening};
@@ -61,8 +63,8 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         index_size: 1 << 20,
         timestamp_type: TimestampType::Create,
         in_place: true,
-        retention: Retention::forever(),
         lazy_flush: Duration::from_secs(30),
+        retention: Retention::forever(),
     }
 }
 

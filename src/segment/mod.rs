@@ -30,7 +30,7 @@ pub(crate) use files::SegmentFiles;
 pub(crate) use index::{IndexLengths, LiveIndex};
 pub(crate) use name::{FileKind, SegmentFileName};
 pub(crate) use open_batch::OpenBatch;
-pub(crate) use prepare::Way;
+pub(crate) use prepare::{Reach, Way};
 pub(crate) use scan::{BatchCheck, Scan, ScannedBatch, Stop};
 pub(crate) use segment::{ActiveSettings, BatchAt, Segment};
 pub(crate) use tail::{NewRecord, OpenLimits, Tail, TailRoom};

@@ -10,6 +10,8 @@
 //! - Zeros are written strictly above `prepared`, under this lock: a late zero would destroy records.
 //! - `prepared` rises only after the piece is allocated and present.
 //! - The allocation grows geometrically from small; a full disk is tried once more with the exact need.
+//! - The lock is held for one piece at a time: a writer that has run ahead waits for a piece, never for a
+//!   whole step. A segment that grows no more is never prepared again.
 
 use std::io;
 use std::time::Duration;
@@ -21,14 +23,16 @@ const PAGE: u64 = 4096;
 const FIRST_ALLOCATION: u64 = 64 << 10;
 const GREATEST_GROWTH: u64 = 256 << 20;
 /// Prefaulted at once; larger pieces stall whoever waits for the file.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 512 << 10;
 const FIRST_STEP: u64 = 64 << 10;
 const GREATEST_STEP: u64 = 16 << 20;
-/// Pieces from this size on are filled with zeros by calls before they are prefaulted (1.6 times faster
+/// Steps from this size on are filled with zeros by calls before they are prefaulted (1.6 times faster
 /// for hot partitions); smaller ones would only dirty large folios.
 const ZERO_FILL_FROM: u64 = 512 << 10;
 /// Steps that come within this time of each other grow.
 const HOT: Duration = Duration::from_millis(200);
+/// After this time a partition begins small again.
+const COLD: Duration = Duration::from_secs(10);
 
 /// How bytes will be put into the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,15 @@ pub(crate) enum Way {
     Stored,
 }
 
+/// How far to go beyond what is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The writer waits: one piece at most.
+    Need,
+    /// In the background: as far as the recent rate asks for.
+    Ahead,
+}
+
 /// How far a segment is prepared.
 #[derive(Debug)]
 pub(crate) struct Preparation {
@@ -46,42 +59,66 @@ pub(crate) struct Preparation {
     max_len: u64,
     step: u64,
     last: Option<Duration>,
+    finished: bool,
 }
 
 impl Preparation {
     /// `allocated` bytes are there; the segment may grow to `max_len`.
     pub(crate) fn new(allocated: u64, max_len: u64) -> Preparation {
-        Preparation { allocated, max_len, step: FIRST_STEP, last: None }
+        Preparation { allocated, max_len, step: FIRST_STEP, last: None, finished: false }
     }
 
-    /// Prepares at least up to `need`.
-    pub(crate) fn prepare(
+    /// How far to prepare now, where `need` is needed: chosen once, then reached piece by piece.
+    pub(crate) fn goal(&mut self, prepared: u64, need: u64, reach: Reach, now: Duration) -> u64 {
+        self.choose_step(now);
+        let step = match reach {
+            Reach::Need => self.step.min(PIECE),
+            Reach::Ahead => self.step,
+        };
+        (prepared + step).max(need).min(self.max_len)
+    }
+
+    /// Where the writer asks for more, if the room ends at `goal`: half a step before; never at the end.
+    pub(crate) fn low_water(&self, goal: u64) -> u64 {
+        if goal < self.max_len { goal.saturating_sub(self.step / 2) } else { u64::MAX }
+    }
+
+    /// One piece of the way to `goal`. Answers whether there is more to do.
+    pub(crate) fn advance(
         &mut self,
         file: &dyn File,
         map: &SegmentMap,
         need: u64,
+        goal: u64,
         way: Way,
-        now: Duration,
-    ) -> io::Result<()> {
-        if need <= map.prepared() {
-            return Ok(());
+    ) -> io::Result<bool> {
+        if self.finished || goal <= map.prepared() {
+            return Ok(false);
         }
         if need > self.max_len {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the segment's greatest size"));
         }
-        self.choose_step(now);
-        let wanted = (map.prepared() + self.step).max(need).min(self.max_len);
-        self.allocate(file, wanted, need)?;
+        self.allocate(file, goal, need)?;
+        let end = goal.min(self.allocated);
         match way {
             Way::Written => map.raise_prepared(self.allocated),
-            Way::Stored => self.prefault(file, map, wanted.min(self.allocated))?,
+            Way::Stored => self.prefault(file, map, (map.prepared() + PIECE).min(end))?,
         }
-        Ok(())
+        Ok(map.prepared() < end)
+    }
+
+    /// The segment grows no more.
+    pub(crate) fn finish(&mut self) {
+        self.finished = true;
     }
 
     fn choose_step(&mut self, now: Duration) {
-        let hot = self.last.is_some_and(|last| now.saturating_sub(last) < HOT);
-        self.step = if hot { (self.step * 2).min(GREATEST_STEP) } else { FIRST_STEP };
+        let idle = self.last.map_or(COLD, |last| now.saturating_sub(last));
+        self.step = match idle {
+            idle if idle < HOT => (self.step * 2).min(GREATEST_STEP),
+            idle if idle < COLD => (self.step / 2).max(FIRST_STEP),
+            _ => FIRST_STEP,
+        };
         self.last = Some(now);
     }
 
@@ -106,18 +143,14 @@ impl Preparation {
     }
 
     fn prefault(&self, file: &dyn File, map: &SegmentMap, end: u64) -> io::Result<()> {
-        let mut start = map.prepared();
-        while start < end {
-            let piece_end = (start + PIECE).min(end);
-            if self.step >= ZERO_FILL_FROM {
-                write_zeros(file, start, piece_end)?;
-            }
-            if !map.region().populate(start..piece_end) {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "pages cannot be made present"));
-            }
-            map.raise_prepared(piece_end);
-            start = piece_end;
+        let start = map.prepared();
+        if self.step >= ZERO_FILL_FROM {
+            write_zeros(file, start, end)?;
         }
+        if !map.region().populate(start..end) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "pages cannot be made present"));
+        }
+        map.raise_prepared(end);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use super::files::SegmentFiles;
 use super::index::{IndexLengths, LiveIndex, StoredIndex};
 use super::name::FileKind;
 use super::open_batch::{OpenBatch, OpenBatchCell};
-use super::prepare::Preparation;
+use super::prepare::{Preparation, Reach, Way};
 use super::verified::Verified;
 use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
 use crate::env::{File, OpenMode, read_exact_at, read_whole, sync_data};
@@ -44,8 +44,13 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// The file has been cut since the last sync.
     cut: AtomicBool,
+    /// Where more room should be asked for.
+    low_water: AtomicU64,
     index_settings: (u64, u64),
 }
+
+/// How often a writer looks whether the piece being prepared is there.
+const LOOKS: u32 = 200;
 
 #[derive(Debug)]
 struct Opened {
@@ -120,6 +125,7 @@ impl Segment {
             verified: OnceLock::new(),
             times: AppendTimes::none(),
             preparation: Mutex::new(Preparation::new(0, 0)),
+            low_water: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             cut: AtomicBool::new(false),
             index_settings,
@@ -404,7 +410,12 @@ impl Segment {
     pub(crate) fn cut_unused(&self) -> Result<()> {
         let end = u64::from(self.map()?.published().position);
         let path = self.log_path();
-        self.file()?.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
+        {
+            // Who prepares room right now must not make the file longer again.
+            let mut preparation = self.preparation.lock();
+            preparation.finish();
+            self.file()?.set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
+        }
         self.cut.store(true, Ordering::Release);
         Ok(())
     }
@@ -462,14 +473,40 @@ impl Segment {
         &self.home
     }
 
-    /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and further
-    /// if appends come quickly. Never to be called under the append lock.
-    pub(crate) fn prepare(&self, need: u64, way: super::prepare::Way, now: Duration) -> Result<()> {
+    /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and as much
+    /// further as `reach` says. Never to be called under the append lock.
+    pub(crate) fn prepare(&self, need: u64, way: Way, reach: Reach, now: Duration) -> Result<()> {
         let opened = self.opened()?;
-        let mut preparation = self.preparation.lock();
-        preparation
-            .prepare(&*opened.file, &opened.map, need, way, now)
-            .map_err(|e| Error::io("allocate room in a segment", &self.log_path(), e))
+        let failed = |e| Error::io("allocate room in a segment", &self.log_path(), e);
+        let (mut goal, mut looks) = (None, 0);
+        while need > opened.map.prepared() || goal.is_some() {
+            // Who prepares ahead makes piece after piece, and the next one may be all that is needed: so
+            // look a few times before queueing up.
+            let mut preparation = match self.preparation.try_lock() {
+                Some(preparation) => preparation,
+                None if looks < LOOKS => {
+                    looks += 1;
+                    crate::sync::thread::yield_now();
+                    continue;
+                }
+                None => self.preparation.lock(),
+            };
+            let goal = *goal.get_or_insert_with(|| {
+                let goal = preparation.goal(opened.map.prepared(), need, reach, now);
+                self.low_water.store(preparation.low_water(goal), Ordering::Release);
+                goal
+            });
+            if !preparation.advance(&*opened.file, &opened.map, need, goal, way).map_err(failed)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The position at which more room should be asked for.
+    #[inline]
+    pub(crate) fn low_water(&self) -> u64 {
+        self.low_water.load(Ordering::Acquire)
     }
 }
 

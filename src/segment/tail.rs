@@ -83,6 +83,8 @@ pub(crate) struct Tail {
     /// The offset the next record gets.
     next: u64,
     max_len: u64,
+    /// From here on more room is asked for, as last seen.
+    low_water: u64,
     building: Option<Building>,
     cell: Option<(Cell, TopicId, u32)>,
 }
@@ -90,7 +92,7 @@ pub(crate) struct Tail {
 impl Tail {
     /// The end of `segment`, at `end` and the offset `next`. The segment may grow to `max_len` bytes.
     pub(crate) fn new(segment: Arc<Segment>, writer: MapWriter, end: u64, next: u64, max_len: u64) -> Tail {
-        Tail { segment, writer, end, next, max_len, building: None, cell: None }
+        Tail { segment, writer, end, next, max_len, low_water: 0, building: None, cell: None }
     }
 
     /// Batches built in the map leave their mark in `cell`.
@@ -119,10 +121,14 @@ impl Tail {
         self.end == 0
     }
 
-    /// Prepared bytes that are not used yet.
+    /// More room should be prepared.
     #[inline]
-    pub(crate) fn room_left(&self) -> u64 {
-        self.writer.map().prepared().saturating_sub(self.end)
+    pub(crate) fn runs_low(&mut self) -> bool {
+        if self.end <= self.low_water {
+            return false;
+        }
+        self.low_water = self.segment.low_water();
+        self.end > self.low_water
     }
 
     /// A batch is being built in place.

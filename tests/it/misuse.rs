@@ -51,8 +51,22 @@ fn names_that_are_none() {
     let (_dir, broker) = open();
     let long = "x".repeat(250);
     let names = [
-        "", ".", "..", "/", "../up", "a/b", "a\\b", "no spaces", "tab\t", "nul\0", "new\nline", "caf\u{e9}",
-        "\u{1f600}", "a:b", "*", long.as_str(),
+        "",
+        ".",
+        "..",
+        "/",
+        "../up",
+        "a/b",
+        "a\\b",
+        "no spaces",
+        "tab\t",
+        "nul\0",
+        "new\nline",
+        "caf\u{e9}",
+        "\u{1f600}",
+        "a:b",
+        "*",
+        long.as_str(),
     ];
     for name in names {
         let error = broker.create_topic(name, TopicConfig::new()).unwrap_err();
@@ -69,7 +83,20 @@ fn names_that_are_none() {
 #[test]
 fn names_that_look_like_something_else() {
     let (dir, broker) = open();
-    let names = ["a-0", "a", "a-0-0", "-", "_", "...", "millpond.clean", "a.topic", "lock", "a-0.deleted", "con", "A"];
+    let names = [
+        "a-0",
+        "a",
+        "a-0-0",
+        "-",
+        "_",
+        "...",
+        "millpond.clean",
+        "a.topic",
+        "lock",
+        "a-0.deleted",
+        "con",
+        "A",
+    ];
     for name in names {
         let topic = broker.create_topic(name, TopicConfig::new().partitions(2)).unwrap();
         let value = name.as_bytes();
@@ -187,7 +214,9 @@ fn records_that_do_not_fit() {
         let producer = topic.producer().unwrap();
         let large = vec![1; 64 << 20];
         let check = |error: Error| match kind_of(&error) {
-            ErrorKind::RecordTooLarge { size, limit } => assert!(size > limit && limit == 10 << 10, "{error}"),
+            ErrorKind::RecordTooLarge { size, limit } => {
+                assert!(size > limit && limit == 10 << 10, "{error}")
+            }
             other => panic!("{other:?}"),
         };
         check(producer.send(Record::new(&large)).unwrap_err());

@@ -67,6 +67,23 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The first data at or behind `position`. Every access names its position, so that the file's own, which
+/// this moves, means nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn next_data(file: &fs::File, position: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(position)) {
+        Ok(found) => Ok(Some(found)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(_) => Ok(Some(position)),
+    }
+}
+
+/// Elsewhere nothing is known of it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn next_data(_file: &fs::File, position: u64) -> io::Result<Option<u64>> {
+    Ok(Some(position))
+}
+
 /// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let flags = flag_bits(OFlags::DIRECTORY);

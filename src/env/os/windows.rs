@@ -37,6 +37,11 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
 }
 
 /// There is no such call: NTFS keeps its directories in order by itself.
+/// Nothing is known of it.
+pub(super) fn next_data(_file: &fs::File, position: u64) -> io::Result<Option<u64>> {
+    Ok(Some(position))
+}
+
 pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::built_in;
 use crate::format::batch::{Attributes, BatchBuilder, BatchHeader, BatchSpec, BatchView, Records};
 use crate::format::compression::{Codec, compress, decompress};
-use crate::format::record::{HeaderRef, RecordFields, decode_record, decode_record_in_loop};
+use crate::format::record::{HeaderRef, RecordFields, decode_record};
 
 type Bytes = Option<Vec<u8>>;
 
@@ -37,28 +37,6 @@ prop_compose! {
 }
 
 proptest! {
-    /// The two decoders are one: they read the same and refuse the same.
-    #[test]
-    fn in_a_loop_as_alone(r in record(), offset_delta: i32, at: prop::sample::Index, bits: u8, cut: prop::sample::Index) {
-        let headers = r.headers();
-        let fields = RecordFields {
-            timestamp_delta: r.timestamp,
-            offset_delta,
-            key: r.key.as_deref(),
-            value: r.value.as_deref(),
-            headers: &headers,
-        };
-        let mut out = vec![0; fields.encoded_len()];
-        fields.encode(&mut out);
-        prop_assert_eq!(decode_record_in_loop(&out), Some(decode_record(&out).unwrap()));
-        out.extend_from_slice(&[0; 3]);
-        let at = at.index(out.len());
-        out[at] ^= bits;
-        prop_assert_eq!(decode_record_in_loop(&out), decode_record(&out).ok());
-        out.truncate(cut.index(out.len()));
-        prop_assert_eq!(decode_record_in_loop(&out), decode_record(&out).ok());
-    }
-
     #[test]
     fn any_record(r in record(), offset_delta: i32, tail in vec(any::<u8>(), 0..4)) {
         let headers = r.headers();
