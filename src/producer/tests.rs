@@ -377,7 +377,7 @@ fn an_error_after_the_first_batch_lists_what_was_handed_over() {
     let producer = fixture.producer();
     let (good, bad) = ([1; 1500], [2; 2000]);
     let error = producer.send_batch([Record::new(&good[..]), Record::new(&bad[..])]).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { size: 2009, limit: 2000 }), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { size: 2009.., limit: 2000 }), "{error:?}");
     assert_eq!(fixture.log(0).appended_end(), 0, "nothing was handed over");
 
     let records = [&good[..], &good, &good, &bad].map(Record::new);
