@@ -129,7 +129,7 @@ impl Cursor {
         if self.next < self.log.log_start() {
             return self.log.out_of_range(self.next);
         }
-        error.in_partition(&self.log.tp).at_offset(crate::Offset::of(self.next))
+        error.in_partition(&self.log.tp).at_offset(crate::types::Offset::of(self.next))
     }
 
     fn gather(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
@@ -655,7 +655,7 @@ impl<'a> ChunkRecords<'a> {
 
     fn damaged(&mut self, why: &crate::format::FormatError) {
         let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
-        self.damage = Some(Error::new(crate::ErrorKind::Corrupted, message));
+        self.damage = Some(Error::new(crate::error::ErrorKind::Corrupted, message));
         self.end();
     }
 }

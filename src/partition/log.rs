@@ -260,7 +260,9 @@ impl Log {
         let error = error.in_partition(&self.tp);
         let harmless = matches!(
             error.kind(),
-            crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
+            crate::error::ErrorKind::StorageFull
+                | crate::error::ErrorKind::Poisoned
+                | crate::error::ErrorKind::Closed
         );
         if !harmless {
             self.poison_by(&error);
@@ -291,7 +293,7 @@ impl Log {
     /// The error of a reader that asks for what is not there.
     pub(super) fn out_of_range(&self, requested: u64) -> Error {
         let (earliest, latest) = (self.log_start(), self.high_watermark());
-        let kind = crate::ErrorKind::OffsetOutOfRange {
+        let kind = crate::error::ErrorKind::OffsetOutOfRange {
             requested: Offset::of(requested),
             earliest: Offset::of(earliest),
             latest: Offset::of(latest),

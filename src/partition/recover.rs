@@ -79,8 +79,8 @@ impl PartitionRecovery {
 
     /// Epoch of the batches appended from now on, if it was raised.
     #[must_use]
-    pub fn leader_epoch(&self) -> crate::LeaderEpoch {
-        crate::LeaderEpoch::new(self.leader_epoch)
+    pub fn leader_epoch(&self) -> crate::types::LeaderEpoch {
+        crate::types::LeaderEpoch::new(self.leader_epoch)
     }
 
     /// Where the log ends.

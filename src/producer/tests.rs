@@ -197,7 +197,7 @@ fn what_a_codec_refuses_is_not_in_the_log() {
     }
     impl Encode<u8> for Never {
         fn encode<'v>(&self, _value: &'v u8, _buf: &'v mut Vec<u8>) -> Result<&'v [u8]> {
-            Err(crate::Error::from_codec("never", "no"))
+            Err(crate::error::Error::from_codec("never", "no"))
         }
     }
     let fixture = Fixture::new(Durability::Memory, 1);
