@@ -91,7 +91,10 @@ fn through_log(dir: &Path, way: Way) -> Result<Vec<u64>> {
         let writer = scope.spawn(move || {
             pin(0);
             let mut payloads = Payloads::new(100);
-            pace(start, |due| Ok(drop(producer.send(Record::new(payloads.stamped(due)))?)))
+            pace(start, |due| {
+                let _: () = drop(producer.send(Record::new(payloads.stamped(due)))?);
+                Ok(())
+            })
         });
         pin(1);
         let mut latencies = Vec::with_capacity(COUNT as usize);

@@ -147,7 +147,9 @@ fn send_rounds(topic: &Topic, partition: u32, rounds: Rounds, barrier: &Barrier)
     let (producer, mut payloads) = match sent {
         Ok(both) => both,
         Err(error) => {
-            (0..rounds.count * 2).for_each(|_| drop(barrier.wait()));
+            for _ in 0..rounds.count * 2 {
+                barrier.wait();
+            }
             return Err(error.into());
         }
     };

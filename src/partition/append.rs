@@ -557,7 +557,7 @@ impl Log {
 struct RoomWait<'a> {
     log: &'a Log,
     bytes: u64,
-    key: Option<crate::sync::WaitKey>,
+    key: Option<WaitKey>,
 }
 
 impl RoomWait<'_> {
@@ -570,13 +570,13 @@ impl RoomWait<'_> {
 impl Future for RoomWait<'_> {
     type Output = ();
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.done() {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
         let this = &mut *self;
         this.log.budget.waiters().register(&mut this.key, cx.waker());
-        if this.done() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if this.done() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

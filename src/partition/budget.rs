@@ -32,11 +32,6 @@ impl Budget {
         self.room.notify_after_publish();
     }
 
-    /// Whether there is room for one more byte.
-    pub(crate) fn has_room(&self) -> bool {
-        self.used.load(Ordering::Acquire) < self.limit
-    }
-
     /// Bytes taken.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)

@@ -123,15 +123,6 @@ impl Log {
         self.wake_everybody();
     }
 
-    /// Removes the partition's files, after [`abandon`](Self::abandon).
-    pub(crate) fn remove_files(&self) -> Result<()> {
-        let list = self.home.files.list(&self.dir);
-        let entries = list.map_err(|e| crate::error::Error::io("list a partition's folder", &self.dir, e))?;
-        let paths: Vec<_> = entries.iter().filter(|e| !e.is_dir).map(|e| self.dir.join(&e.name)).collect();
-        self.home.unlink(&paths)?;
-        self.home.files.remove_dir(&self.dir).map_err(|e| crate::error::Error::io("remove", &self.dir, e))
-    }
-
     /// Does what is due at `now` (monotonic clock): linger, flush interval, age of the segment. Answers when
     /// something will be due next, if anything is.
     pub(crate) fn tick(&self, now: std::time::Duration) -> Result<Option<std::time::Duration>> {

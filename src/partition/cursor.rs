@@ -149,7 +149,7 @@ impl Cursor {
                 _ => break,
             }
         }
-        gathered.finish(self.next, self.place.as_ref())
+        gathered.finish(self.place.as_ref())
     }
 
     /// The place of `next`, found through the indexes if it is not known.
@@ -168,7 +168,7 @@ impl Cursor {
     fn step(&mut self, gathered: &mut Gathered, bound: Bound, limits: &ReadLimits) -> Result<Step> {
         let Some(place) = &mut self.place else { return Ok(Step::Stop) };
         if place.inside.is_some() {
-            return Ok(place.rest_of_batch(gathered, &mut self.next)?);
+            return place.rest_of_batch(gathered, &mut self.next);
         }
         if let Some(batch) = place.segment.batch_at(place.position)? {
             return self.sealed_batch(batch, gathered, bound, limits);
@@ -177,7 +177,7 @@ impl Cursor {
             return Ok(Step::Stop); // what is published above was never acknowledged: a failed flush caps
         }
         if place.begin_open_batch()? {
-            return Ok(place.rest_of_batch(gathered, &mut self.next)?);
+            return place.rest_of_batch(gathered, &mut self.next);
         }
         self.next_segment()
     }
@@ -248,7 +248,6 @@ impl Cursor {
             rest: Vec::new(),
             from,
             until: bound.until,
-            next: self.next,
         };
         Ok(Step::Alone(chunk))
     }
@@ -419,7 +418,7 @@ impl Gathered {
         }
     }
 
-    fn finish(self, next: u64, place: Option<&Place>) -> Result<Option<Chunk>> {
+    fn finish(self, place: Option<&Place>) -> Result<Option<Chunk>> {
         let (Some(mut first), Some(segment)) = (self.first, self.segment) else { return Ok(None) };
         let mut rest = self.rest;
         let map = match place {
@@ -444,7 +443,6 @@ impl Gathered {
             records: self.records,
             from: self.from,
             until: self.until,
-            next,
         }))
     }
 }
@@ -486,7 +484,6 @@ pub(crate) struct Chunk {
     records: u64,
     from: u64,
     until: u64,
-    next: u64,
 }
 
 #[derive(Debug)]
@@ -516,11 +513,6 @@ impl Chunk {
         };
         records.enter(&self.first);
         records
-    }
-
-    /// Where to read on.
-    pub(crate) fn next_offset(&self) -> u64 {
-        self.next
     }
 
     /// About how many records it holds: never fewer than there are.

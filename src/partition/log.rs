@@ -129,11 +129,6 @@ impl Log {
         &self.tp
     }
 
-    /// Its folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The settings now.
     pub(crate) fn settings(&self) -> Arc<LogSettings> {
         self.settings.read().clone()

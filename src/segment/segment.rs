@@ -498,11 +498,6 @@ impl Segment {
         Ok(())
     }
 
-    /// The home of its files.
-    pub(crate) fn home(&self) -> &Arc<SegmentFiles> {
-        &self.home
-    }
-
     /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and as much
     /// further as `reach` says. Never to be called under the append lock.
     pub(crate) fn prepare(&self, need: u64, way: Way, reach: Reach, now: Duration) -> Result<()> {

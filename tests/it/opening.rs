@@ -76,7 +76,7 @@ fn a_clean_close_needs_no_recovery() {
             let topic = broker.create_topic(name, TopicConfig::new().durability(durability)).unwrap();
             let producer = topic.producer().unwrap();
             for n in 0..100 {
-                let _ = producer.send(Record::new(&format!("{n}"))).unwrap();
+                drop(producer.send(Record::new(&format!("{n}"))).unwrap());
             }
         }
         broker.close().wait().unwrap();
@@ -134,7 +134,7 @@ fn a_kill_loses_nothing_that_was_acknowledged_at_any_moment() {
     let producer = topic.producer().unwrap();
     let mut acked = Vec::new();
     for n in 0..40_u64 {
-        producer.send(Record::new(&format!("{n}"))).unwrap().wait().unwrap();
+        drop(producer.send(Record::new(&format!("{n}"))).unwrap().wait().unwrap());
         acked.push(n.to_string());
         if n % 4 == 0 {
             sim.clock().advance(Duration::from_secs(1));
@@ -171,7 +171,7 @@ fn a_dropped_broker_is_recovered() {
     let sim = SimEnvironment::new(24);
     let broker = simulated(&sim).open().unwrap();
     let topic = broker.create_topic("m", TopicConfig::new().durability(Durability::Memory)).unwrap();
-    let _ = topic.producer().unwrap().send(Record::new("a")).unwrap();
+    drop(topic.producer().unwrap().send(Record::new("a")).unwrap());
     drop((broker, topic));
     let broker = simulated(&sim).open().unwrap();
     assert!(!broker.recovery().was_clean());
