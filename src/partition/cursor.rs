@@ -53,6 +53,10 @@ struct Place {
     position: u64,
     /// Inside this batch, which was open when its first records were lent.
     inside: Option<OpenBatch>,
+    /// Offsets may be missing between batches: the log was compacted.
+    gaps: bool,
+    /// Found through the indexes: the batch here may begin below the next offset.
+    found: bool,
 }
 
 impl Cursor {
@@ -147,8 +151,9 @@ impl Cursor {
         if self.place.is_none() {
             let Some(segment) = self.log.segment_for(self.next) else { return Ok(None) };
             let map = segment.map()?.clone();
-            let position = first_batch_from(&segment, segment.position_for(self.next)?, self.next)?;
-            self.place = Some(Place { segment, map, position, inside: None });
+            let gaps = self.log.manifest.lock().compacted;
+            let position = first_batch_from(&segment, segment.position_for(self.next)?, self.next, gaps)?;
+            self.place = Some(Place { segment, map, position, inside: None, gaps, found: true });
         }
         Ok(self.place.as_mut())
     }
@@ -178,8 +183,13 @@ impl Cursor {
         }
         let Some(segment) = self.log.segment_after(place.segment.base()) else { return Ok(Step::Stop) };
         let map = segment.map()?.clone();
+        let gaps = place.gaps;
+        if !gaps && self.next < segment.base() {
+            let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
+            return Err(place.segment.corrupted(place.position, why));
+        }
         self.next = self.next.max(segment.base());
-        self.place = Some(Place { segment, map, position: 0, inside: None });
+        self.place = Some(Place { segment, map, position: 0, inside: None, gaps, found: false });
         Ok(Step::NextSegment)
     }
 
@@ -193,7 +203,13 @@ impl Cursor {
         let Some(place) = &mut self.place else { return Ok(Step::Stop) };
         let header = &batch.header;
         let (base, last) = (header.base_offset as u64, header.last_offset() as u64);
-        if base >= bound.until || last >= bound.visible {
+        place.check_continuity(&batch, self.next)?;
+        if base >= bound.until {
+            return Ok(Step::Stop);
+        }
+        if last >= bound.visible {
+            // Not acknowledged yet, if that is what was written: damage must not end the log in silence.
+            place.check_crc(&batch, limits.crc)?;
             return Ok(Step::Stop);
         }
         let uncompressed = header.attributes.is_uncompressed();
@@ -201,9 +217,12 @@ impl Cursor {
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
-        place.check_crc(&batch, limits.crc)?;
+        if place.check_crc(&batch, limits.crc)? {
+            self.log.check_epoch(&place.segment, &batch)?;
+        }
         let from = self.next;
         place.position = batch.end();
+        place.found = false;
         self.next = self.next.max(last + 1);
         if skipped {
             return Ok(Step::More);
@@ -242,9 +261,17 @@ enum Step {
     Stop,
 }
 
-/// The position of the batch that holds `offset`, or of the first one behind it.
-fn first_batch_from(segment: &Segment, mut position: u64, offset: u64) -> Result<u64> {
+/// The position of the batch that holds `offset`, or of the first one behind it. Unless there may be gaps,
+/// each batch on the way begins where the one before ended: what the CRC does not cover is checked so.
+fn first_batch_from(segment: &Segment, mut position: u64, offset: u64, gaps: bool) -> Result<u64> {
+    let mut expected = (position == 0).then_some(segment.base());
     while let Some(batch) = segment.batch_at(position)? {
+        let base = batch.header.base_offset as u64;
+        if let Some(expected) = expected.filter(|&expected| !gaps && base != expected) {
+            let why = format!("a batch of offset {base} where {expected} is expected");
+            return Err(segment.corrupted(position, why));
+        }
+        expected = Some(batch.header.last_offset() as u64 + 1);
         if batch.header.last_offset() as u64 >= offset {
             break;
         }
@@ -297,19 +324,32 @@ impl Place {
         Ok(if done { Step::More } else { Step::Stop })
     }
 
-    fn check_crc(&self, batch: &BatchAt, check: CrcCheck) -> Result<()> {
+    /// The base offset, which the CRC does not cover, is the one expected.
+    #[inline]
+    fn check_continuity(&self, batch: &BatchAt, next: u64) -> Result<()> {
+        let base = batch.header.base_offset as u64;
+        if self.gaps || base == next || (self.found && base < next) {
+            return Ok(());
+        }
+        let why = format!("a batch of offset {base} where {next} is expected");
+        Err(self.segment.corrupted(batch.position, why))
+    }
+
+    /// Checks the CRC where it is wanted; answers whether it was.
+    fn check_crc(&self, batch: &BatchAt, check: CrcCheck) -> Result<bool> {
         let (start, end) = (batch.position, batch.end());
         match check {
-            CrcCheck::Never => Ok(()),
+            CrcCheck::Never => Ok(false),
             CrcCheck::Always => match self.map.slice(start..end) {
                 Some(bytes) => self.verify(batch, bytes),
                 None => self.verify(batch, &self.segment.read(start, (end - start) as usize)?),
-            },
-            CrcCheck::Once if !self.segment.verified()?.needs_check(start, end) => Ok(()),
+            }
+            .map(|()| true),
+            CrcCheck::Once if !self.segment.verified()?.needs_check(start, end) => Ok(false),
             CrcCheck::Once => {
                 self.verify(batch, &self.segment.read(start, (end - start) as usize)?)?;
                 self.segment.verified()?.mark(start, end);
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -562,6 +602,15 @@ impl ChunkRecords<'_> {
 }
 
 impl Log {
+    /// The leader epoch, which the CRC does not cover, agrees with the checkpoint.
+    fn check_epoch(&self, segment: &Segment, batch: &BatchAt) -> Result<()> {
+        let header = &batch.header;
+        let known = self.epochs.lock().epoch_at(header.base_offset);
+        let Some(known) = known.filter(|&known| known != header.leader_epoch) else { return Ok(()) };
+        let why = format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch);
+        Err(segment.corrupted(batch.position, why))
+    }
+
     /// The segment that holds `offset`, if it were there.
     pub(super) fn segment_for(&self, offset: u64) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
