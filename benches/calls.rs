@@ -83,7 +83,7 @@ fn reading(criterion: &mut Criterion) {
     group.finish();
 }
 
-#[expect(missing_docs, reason = "the macro's function has no place for them")]
+#[allow(missing_docs, reason = "the macro's function has no place for them")]
 mod group {
     use super::{reading, sealing, sending};
     criterion::criterion_group!(calls, sending, sealing, reading);

@@ -1,6 +1,6 @@
 //! A partition's log: the parts that the other files of this module work on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -34,6 +34,8 @@ mod tests;
 
 pub(crate) use append::Patience;
 pub(crate) use attendant::Attendant;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+pub(crate) use attendant::Unattended;
 pub(crate) use batch_in::FinishedBatch;
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;

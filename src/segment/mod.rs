@@ -34,3 +34,6 @@ pub(crate) use prepare::{Reach, Way};
 pub(crate) use scan::{BatchCheck, Scan, ScannedBatch, Stop};
 pub(crate) use segment::{ActiveSettings, BatchAt, Segment};
 pub(crate) use tail::{NewRecord, OpenLimits, Tail, TailRoom};
+
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+pub(crate) use self::{append_times::AppendTimes, cells::CellIdentity};

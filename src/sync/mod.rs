@@ -22,6 +22,8 @@ mod tests;
 mod tests_loom;
 
 pub(crate) use mutex::Mutex;
+#[cfg(test)]
+pub(crate) use operation::Now;
 pub use operation::Operation;
 pub(crate) use operation::timed_out;
 pub(crate) use parker::{block_on, block_on_for};
@@ -29,6 +31,8 @@ pub(crate) use wait_list::{WaitKey, WaitList};
 
 #[cfg(loom)]
 pub(crate) use loom::{sync::Arc, thread};
+#[cfg(all(test, not(loom)))]
+pub(crate) use std::sync::Arc;
 #[cfg(not(loom))]
 pub(crate) use std::thread;
 

@@ -259,7 +259,7 @@ fn nothing_at_all() {
     let none: [Record<'_, &str>; 0] = [];
     assert!(producer.send_batch(none).unwrap().wait().unwrap().is_empty());
     producer.flush().wait().unwrap();
-    drop(producer.send(Record::new("").key("")).unwrap().wait().unwrap());
+    producer.send(Record::new("").key("")).unwrap().wait().unwrap();
     assert_eq!(kind_of(&producer.send(Record::tombstone()).unwrap_err()), ErrorKind::InvalidArgument);
     let mut reader = topic.partition(0).unwrap().read(..).unwrap();
     let records = reader.next().unwrap().unwrap();
@@ -348,7 +348,7 @@ fn a_topic_deleted_under_everybody() {
         let partition = topic.partition(0).unwrap();
         let producer = topic.producer().unwrap();
         for _ in 0..10 {
-            drop(producer.send(Record::new("x").partition(0)).unwrap().wait().unwrap());
+            producer.send(Record::new("x").partition(0)).unwrap().wait().unwrap();
         }
         let unacknowledged = producer.send(Record::new("y").partition(1)).unwrap();
         let mut reader = partition.read(..).unwrap();
@@ -412,7 +412,7 @@ fn a_closed_broker_under_everybody() {
     let topic = broker.create_topic("t", TopicConfig::new()).unwrap();
     let partition = topic.partition(0).unwrap();
     let producer = topic.producer().unwrap();
-    drop(producer.send(Record::new("x")).unwrap().wait().unwrap());
+    producer.send(Record::new("x")).unwrap().wait().unwrap();
     let mut reader = partition.read(..).unwrap();
     broker.close().wait().unwrap();
     broker.close().wait().unwrap();
@@ -443,12 +443,12 @@ fn a_dropped_broker_with_live_readers() {
     let (dir, broker) = open();
     let topic = broker.create_topic("t", TopicConfig::new().durability(Durability::Memory)).unwrap();
     let producer = topic.producer().unwrap();
-    drop(producer.send(Record::new("x")).unwrap().wait().unwrap());
+    producer.send(Record::new("x")).unwrap().wait().unwrap();
     let mut reader = topic.read(Start::Earliest).unwrap();
     let held = reader.next().unwrap().unwrap();
     let waiter = thread::spawn(move || reader.poll().wait().map(|records| records.iter().count()));
     drop((topic, broker));
-    drop(producer.send(Record::new("y")).unwrap().wait().unwrap());
+    producer.send(Record::new("y")).unwrap().wait().unwrap();
     assert_eq!(promptly(move || waiter.join().unwrap()).unwrap(), 1, "they keep it open");
     drop(producer);
     assert_eq!(held.iter().next().unwrap().value().unwrap(), Some(&b"x"[..]));
@@ -540,7 +540,7 @@ fn a_partitioner_and_a_codec_that_call_back() {
     impl Partitioner for Calls {
         fn partition(&self, _: Option<&[u8]>, _: usize, _: u32) -> u32 {
             let producer = self.0.producer().unwrap();
-            drop(producer.send(Record::new("from within").partition(1)).unwrap().wait().unwrap());
+            producer.send(Record::new("from within").partition(1)).unwrap().wait().unwrap();
             let _ = self.0.broker().create_topic("made-within", TopicConfig::new());
             0
         }
@@ -549,7 +549,7 @@ fn a_partitioner_and_a_codec_that_call_back() {
     let topic = broker.create_topic("t", TopicConfig::new().partitions(2)).unwrap();
     let producer = topic.producer_builder().partitioner(Calls(topic.clone())).build().unwrap();
     promptly(move || {
-        drop(producer.send(Record::new("x")).unwrap().wait().unwrap());
+        producer.send(Record::new("x")).unwrap().wait().unwrap();
         producer.send_batch(["y", "z"].map(Record::new)).unwrap().wait().unwrap();
     });
     assert_eq!(topic.partition(1).unwrap().log_end_offset().get(), 3);

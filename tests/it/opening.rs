@@ -134,7 +134,7 @@ fn a_kill_loses_nothing_that_was_acknowledged_at_any_moment() {
     let producer = topic.producer().unwrap();
     let mut acked = Vec::new();
     for n in 0..40_u64 {
-        drop(producer.send(Record::new(&format!("{n}"))).unwrap().wait().unwrap());
+        producer.send(Record::new(&format!("{n}"))).unwrap().wait().unwrap();
         acked.push(n.to_string());
         if n % 4 == 0 {
             sim.clock().advance(Duration::from_secs(1));
