@@ -9,6 +9,8 @@ mod executors;
 #[cfg(test)]
 mod failed_sync;
 #[cfg(test)]
+mod for_kafka;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;
