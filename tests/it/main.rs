@@ -5,6 +5,8 @@ mod assertions;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
 mod executors;
 #[cfg(test)]
 mod failed_sync;
