@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use millpond::ErrorKind;
 use millpond::config::{Background, BrokerConfig};
 use millpond::prelude::*;
 use millpond::testing::{Failure, Fault, Op, SimEnvironment};
-use millpond::ErrorKind;
 
 fn open(sim: &SimEnvironment) -> Broker {
     let manual = BrokerConfig::new().background(Background::Manual);

@@ -21,7 +21,9 @@ const CODECS: &[Compression] = &[
 const TIMES: [TimestampType; 2] = [TimestampType::Create, TimestampType::LogAppend];
 
 fn hex(bytes: Option<&[u8]>) -> Value {
-    bytes.map_or(Value::Null, |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    bytes.map_or(Value::Null, |bytes| {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    })
 }
 
 /// Every shape of record: keys and values null, empty, short and long; headers none, many, null, repeated.
@@ -58,7 +60,8 @@ fn write_down(topic: &Topic, out: &mut impl Write) -> millpond::Result<()> {
     let mut reader = topic.read(Start::Earliest)?;
     while let Some(records) = reader.next()? {
         for record in &records {
-            let headers: Vec<Value> = record.headers().map(|(name, value)| json!([name, hex(value)])).collect();
+            let headers: Vec<Value> =
+                record.headers().map(|(name, value)| json!([name, hex(value)])).collect();
             let line = json!({
                 "folder": record.topic_partition().to_string(),
                 "offset": record.offset().get(),

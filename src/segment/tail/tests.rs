@@ -36,12 +36,8 @@ impl StoreTap for AtTheCell {
 fn a_record_is_published_only_after_its_cell_vouches_for_it() {
     let disk = SimDisk::new();
     disk.create_dir(Path::new("/p")).unwrap();
-    let home = Arc::new(SegmentFiles {
-        files: Arc::new(disk),
-        dir: PathBuf::from("/p"),
-        map: true,
-        pin: None,
-    });
+    let home =
+        Arc::new(SegmentFiles { files: Arc::new(disk), dir: PathBuf::from("/p"), map: true, pin: None });
     let file = home.open(FileKind::Log, 0, OpenMode::CreateNew).unwrap();
     let start = Mark { position: 0, delta: 0 };
     let settings = ActiveSettings { max_len: 1 << 16, index: (1 << 10, 1 << 10) };
@@ -50,12 +46,10 @@ fn a_record_is_published_only_after_its_cell_vouches_for_it() {
     segment.prepare(1 << 15, Way::Stored, Reach::Need, Duration::ZERO).unwrap();
     let tap = Arc::new(AtTheCell::default());
     tap.segment.set(segment.clone()).unwrap();
-    let cells = TailCells::new(
-        CellMap::new(Region::heap(HeapPages::zeroed(64), 64, Some(tap.clone()))),
-        1,
-    );
+    let cells = TailCells::new(CellMap::new(Region::heap(HeapPages::zeroed(64), 64, Some(tap.clone()))), 1);
     let cell = Cell::new(&cells, 0).unwrap();
-    let mut tail = Tail::new(segment.clone(), writer, 0, 0, 1 << 16).with_cell(cell, TopicId::from_bytes([1; 16]), 0);
+    let mut tail =
+        Tail::new(segment.clone(), writer, 0, 0, 1 << 16).with_cell(cell, TopicId::from_bytes([1; 16]), 0);
     for n in 0..50u64 {
         let before: u64 = segment.map().unwrap().published().position.into();
         let value = vec![b'x'; 40];
@@ -63,7 +57,10 @@ fn a_record_is_published_only_after_its_cell_vouches_for_it() {
         assert_eq!(tail.push(&record, 0, LIMITS), Ok(n));
         let published = std::mem::take(&mut *tap.published.lock());
         assert!(!published.is_empty(), "record {n} has its cell");
-        assert!(published.iter().all(|&end| end <= before), "record {n} was visible before its cell was stored");
+        assert!(
+            published.iter().all(|&end| end <= before),
+            "record {n} was visible before its cell was stored"
+        );
         assert!(u64::from(segment.map().unwrap().published().position) > before);
         let found = cells.found();
         let records = found[0].length as usize;
