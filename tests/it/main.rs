@@ -5,9 +5,13 @@ mod assertions;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
 mod executors;
 #[cfg(test)]
 mod failed_sync;
+#[cfg(test)]
+mod for_kafka;
 #[cfg(test)]
 mod misuse;
 #[cfg(test)]

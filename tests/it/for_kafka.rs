@@ -1,0 +1,104 @@
+//! Writes logs for another implementation of Kafka's format to read: see `.ci/kafka_codec`, which says where
+//! to, and compares what it finds there with what is written down beside them.
+
+use std::io::Write;
+
+use millpond::config::{Compression, TimestampType};
+use millpond::prelude::*;
+use serde_json::{Value, json};
+
+const CODECS: &[Compression] = &[
+    Compression::None,
+    #[cfg(feature = "gzip")]
+    Compression::Gzip { level: None },
+    #[cfg(feature = "snappy")]
+    Compression::Snappy,
+    #[cfg(feature = "lz4")]
+    Compression::Lz4,
+    #[cfg(feature = "zstd")]
+    Compression::Zstd { level: None },
+];
+const TIMES: [TimestampType; 2] = [TimestampType::Create, TimestampType::LogAppend];
+
+fn hex(bytes: Option<&[u8]>) -> Value {
+    bytes.map_or(Value::Null, |bytes| {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    })
+}
+
+/// Every shape of record: keys and values null, empty, short and long; headers none, many, null, repeated.
+fn send_everything(topic: &Topic) -> millpond::Result<()> {
+    let producer = topic.producer()?;
+    for n in 0..300i64 {
+        let value = "abcdefgh".repeat(n as usize % 40);
+        let at = Timestamp::from_millis(1_600_000_000_000 + (n * 7_919) % 10_000);
+        let key = format!("key {}", n % 13);
+        let delivery = match n % 6 {
+            0 => producer.send(Record::new(&value).key(&key).timestamp(at))?,
+            1 => producer.send(Record::new(&value).timestamp(at).partition(1))?,
+            2 => producer.send(Record::tombstone().key(&key).timestamp(at))?,
+            3 => producer.send(Record::new("").key("").header("h", b"1").null_header("h").timestamp(at))?,
+            4 => {
+                let record = Record::new(&value).key(&key).header("", b"").header("bytes", &[0, 255, 128]);
+                producer.send(record.timestamp(at))?
+            }
+            _ => {
+                let records = (0..n % 9).map(|_| Record::new(&value).key(&key).timestamp(at));
+                drop(producer.send_batch(records)?);
+                continue;
+            }
+        };
+        if n % 50 == 0 {
+            delivery.wait()?;
+        }
+    }
+    producer.flush().wait()
+}
+
+/// What is in the topic, a record a line.
+fn write_down(topic: &Topic, out: &mut impl Write) -> millpond::Result<()> {
+    let mut reader = topic.read(Start::Earliest)?;
+    while let Some(records) = reader.next()? {
+        for record in &records {
+            let headers: Vec<Value> =
+                record.headers().map(|(name, value)| json!([name, hex(value)])).collect();
+            let line = json!({
+                "folder": record.topic_partition().to_string(),
+                "offset": record.offset().get(),
+                "timestamp": record.timestamp().millis(),
+                "key": hex(record.key()?),
+                "value": hex(record.value()?),
+                "headers": headers,
+            });
+            writeln!(out, "{line}").expect("the file can be written");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "writes where MILLPOND_KAFKA_DIR says; run by .ci/kafka_codec"]
+fn logs_of_every_kind() {
+    let dir = std::env::var_os("MILLPOND_KAFKA_DIR").expect("MILLPOND_KAFKA_DIR says where to");
+    let dir = std::path::PathBuf::from(dir);
+    let broker = Broker::open(&dir).unwrap();
+    let mut out = std::io::BufWriter::new(std::fs::File::create(dir.join("expected.jsonl")).unwrap());
+    for level in [Durability::Memory, Durability::Sync] {
+        for (codec, times) in CODECS.iter().flat_map(|&codec| TIMES.map(|times| (codec, times))) {
+            let config = TopicConfig::new()
+                .partitions(3)
+                .durability(level)
+                .compression(codec)
+                .timestamp_type(times)
+                .batch_size(ByteSize::kib(2))
+                .segment_size(ByteSize::kib(16))
+                .index_interval(ByteSize::kib(1));
+            let name = format!("{level}.{}.{times}", codec.name());
+            let topic = broker.create_topic(&name, config).unwrap();
+            send_everything(&topic).unwrap();
+            write_down(&topic, &mut out).unwrap();
+        }
+    }
+    out.flush().unwrap();
+    broker.close().wait().unwrap();
+}
