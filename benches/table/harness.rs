@@ -27,8 +27,9 @@ pub(crate) fn measure(row: &Row, options: &Options) -> Result<()> {
 
 /// Measures all rows that are asked for, and prints the table.
 pub(crate) fn table(rows: &[Row], options: &Options) -> Result<()> {
-    let wanted =
-        |row: &&Row| options.only.is_empty() || options.only.iter().any(|part| row.name.contains(part.as_str()));
+    let wanted = |row: &&Row| {
+        options.only.is_empty() || options.only.iter().any(|part| row.name.contains(part.as_str()))
+    };
     let rows: Vec<&Row> = rows.iter().filter(wanted).collect();
     let mut measured: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
     for repetition in 0..options.reps {
@@ -108,7 +109,8 @@ fn notes(measured: &[Figures]) -> String {
     let Some(first) = measured.first() else { return String::new() };
     let mut text = String::new();
     for (at, (name, _)) in first.notes.iter().enumerate() {
-        let all: Vec<f64> = measured.iter().filter_map(|f| f.notes.get(at)).map(|(_, figure)| *figure).collect();
+        let all: Vec<f64> =
+            measured.iter().filter_map(|f| f.notes.get(at)).map(|(_, figure)| *figure).collect();
         text.push_str(&format!("; {name} {:.2}", median(&all)));
     }
     text

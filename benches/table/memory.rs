@@ -34,7 +34,12 @@ pub(crate) fn rows() -> Vec<Row> {
             target: Target::Ratio(0.8),
             run: |bench| bench.both(|dir| send_and_wait(dir, 5_000_000), |dir| send(dir, 100, 5_000_000)),
         },
-        Row { name: "send_batch 100 x 100 B, Memory", unit, target: Target::RatioAnd(0.7, 14.0), run: batches },
+        Row {
+            name: "send_batch 100 x 100 B, Memory",
+            unit,
+            target: Target::RatioAnd(0.7, 14.0),
+            run: batches,
+        },
     ]
 }
 
