@@ -184,7 +184,7 @@ impl Log {
     }
 
     fn append_given(&self, batch: &[u8]) -> Result<()> {
-        let batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
+        let mut batch = super::batch_in::FinishedBatch::given(batch.to_vec())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
         let next = self.append.lock().next_offset();
         let continuous = base == next || (base > next && self.manifest.lock().compacted);
@@ -193,7 +193,7 @@ impl Log {
             return Err(Error::invalid_argument(why).in_partition(&self.tp));
         }
         self.take_epoch(epoch, base)?;
-        self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
     }
 
     /// Notes a leader's epoch, durably, before its first batch.
