@@ -43,7 +43,15 @@ pub(crate) struct Cursor {
     log: Arc<Log>,
     next: u64,
     place: Option<Place>,
+    /// How long to let the writer get ahead, in turns of a spin loop.
+    pause: u32,
 }
+
+/// A reader that keeps up with a hot writer takes the cache line of the published mark away from it for
+/// every few records. It lets the writer get ahead for a moment if it found as few as this ...
+const FEW_RECORDS: u64 = 64;
+/// ... for at least and at most so many turns, but never twice in a row without finding anything.
+const PAUSES: std::ops::RangeInclusive<u32> = 16..=128;
 
 /// Where `next` is in the files.
 #[derive(Debug)]
@@ -62,7 +70,7 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None }
+        Cursor { log, next, place: None, pause: 0 }
     }
 
     /// The log.
@@ -89,35 +97,50 @@ impl Cursor {
         if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position)) {
             self.place = None; // a truncation has taken back what was here
         }
-        let visible = self.visible_end();
+        let mut visible = self.visible_end();
         if self.next >= visible.min(until) {
+            self.pause = 0;
             return self.at_end();
+        }
+        if self.pause > 0 {
+            (0..self.pause).for_each(|_| std::hint::spin_loop());
+            visible = self.visible_end();
         }
         if self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
         let bound = Bound { visible, until };
         let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
-        if chunk.is_err() {
-            self.place = None;
+        match &chunk {
+            Ok(Some(chunk)) if chunk.records < FEW_RECORDS => {
+                self.pause = (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end());
+            }
+            Ok(_) => self.pause = 0,
+            Err(_) => self.place = None,
         }
         chunk
     }
 
-    /// The high watermark, cheaply where the place is in the active segment.
+    /// The high watermark.
+    #[inline]
     fn visible_end(&self) -> u64 {
-        match &self.place {
-            Some(place) if !place.segment.is_closed() => {
-                let end = place.segment.base() + u64::from(place.map.published().delta);
-                self.log.marks.high_watermark(end)
-            }
-            _ => self.log.high_watermark(),
+        match self.growing_end() {
+            Some(end) => self.log.marks.high_watermark(end),
+            None => self.log.high_watermark(),
         }
+    }
+
+    /// The log's end, cheaply, where the place is in the active segment.
+    #[inline]
+    fn growing_end(&self) -> Option<u64> {
+        let place = self.place.as_ref().filter(|place| !place.segment.is_closed())?;
+        Some(place.segment.base() + u64::from(place.map.published().delta))
     }
 
     fn at_end(&self) -> Result<Option<Chunk>> {
         // What a truncation or a recreation has taken back is not there to wait for.
-        let beyond = self.next > self.log.log_end() && self.next > self.log.appended_end();
+        let end = self.growing_end().unwrap_or_else(|| self.log.log_end());
+        let beyond = self.next > end && self.next > self.log.appended_end();
         if beyond || self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
@@ -135,10 +158,9 @@ impl Cursor {
     fn gather(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
-            let Some(place) = self.locate()? else { break };
-            let segment = place.segment.clone();
-            if gathered.leaves(&segment) {
-                break;
+            match self.locate()? {
+                Some(place) if !gathered.leaves(&place.segment) => {}
+                _ => break,
             }
             match self.step(&mut gathered, bound, limits)? {
                 Step::More
@@ -149,7 +171,7 @@ impl Cursor {
                 _ => break,
             }
         }
-        gathered.finish(self.place.as_ref())
+        gathered.finish()
     }
 
     /// The place of `next`, found through the indexes if it is not known.
@@ -418,15 +440,11 @@ impl Gathered {
         }
     }
 
-    fn finish(self, place: Option<&Place>) -> Result<Option<Chunk>> {
+    fn finish(self) -> Result<Option<Chunk>> {
         let (Some(mut first), Some(segment)) = (self.first, self.segment) else { return Ok(None) };
         let mut rest = self.rest;
-        let map = match place {
-            Some(place) if Arc::ptr_eq(&place.segment, &segment) => place.map.clone(),
-            _ => segment.map()?.clone(),
-        };
         let source = if segment.is_mapped()? {
-            Source::Map { segment, map }
+            Source::Map(segment)
         } else {
             let start = first.range.start;
             let end = rest.last().unwrap_or(&first).range.end;
@@ -488,11 +506,8 @@ pub(crate) struct Chunk {
 
 #[derive(Debug)]
 enum Source {
-    Map {
-        #[expect(dead_code, reason = "pins the segment's files and the directory's lock")]
-        segment: Arc<Segment>,
-        map: Arc<SegmentMap>,
-    },
+    /// Pins the segment's files and the directory's lock.
+    Map(Arc<Segment>),
     Heap(Arc<Vec<u8>>),
 }
 
@@ -527,7 +542,9 @@ impl Chunk {
 
     fn slice(&self, run: &ChunkRun) -> &[u8] {
         match &self.source {
-            Source::Map { map, .. } => map.slice(run.range.clone()).unwrap_or_default(),
+            Source::Map(segment) => {
+                segment.map().ok().and_then(|map| map.slice(run.range.clone())).unwrap_or_default()
+            }
             Source::Heap(bytes) => {
                 bytes.get(run.range.start as usize..run.range.end as usize).unwrap_or_default()
             }

@@ -22,7 +22,7 @@ use crate::env::{Clock, Environment};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, Segment, SegmentFiles};
-use crate::sync::{Mutex, WaitKey, WaitList};
+use crate::sync::{CacheLine, Mutex, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// One partition.
@@ -40,7 +40,8 @@ pub(crate) struct Log {
     pub(super) poison: Poison,
     /// Oldest first; the last one is active.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
-    pub(super) append: Mutex<Appender>,
+    /// On cache lines of its own: readers look at its neighbours.
+    pub(super) append: CacheLine<Mutex<Appender>>,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
     /// The last recovery point given out.
@@ -111,7 +112,7 @@ impl Log {
             marks,
             poison: Poison::default(),
             segments: RwLock::new(parts.segments),
-            append: Mutex::new(appender),
+            append: CacheLine::new(Mutex::new(appender)),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),
             checkpointed: Mutex::new(parts.point),

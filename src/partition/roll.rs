@@ -61,6 +61,7 @@ impl Log {
         match self.try_write(writer, &mut batch) {
             Ok(()) => {
                 self.budget.give_back(batch.taken);
+                self.budget.keep_buffer(batch.into_buffer());
                 Ok(())
             }
             Err(e) => {

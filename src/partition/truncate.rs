@@ -207,12 +207,12 @@ impl Log {
         Ok(self.log_end())
     }
 
-    fn append_given(&self, batch: super::batch_in::FinishedBatch) -> Result<()> {
+    fn append_given(&self, mut batch: super::batch_in::FinishedBatch) -> Result<()> {
         // Somebody else may have appended meanwhile.
         self.check_goes_on(&batch, self.append.lock().next_offset())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
         self.take_epoch(epoch, base)?;
-        self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
     }
 
     fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {

@@ -11,6 +11,7 @@
 //!   Operation<T>: a future with wait() and wait_timeout()
 //! ```
 
+mod cache_line;
 mod mutex;
 mod operation;
 mod parker;
@@ -21,6 +22,7 @@ mod tests;
 #[cfg(all(test, loom))]
 mod tests_loom;
 
+pub(crate) use cache_line::CacheLine;
 pub(crate) use mutex::Mutex;
 #[cfg(test)]
 pub(crate) use operation::Now;

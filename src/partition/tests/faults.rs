@@ -382,7 +382,6 @@ fn strike(scenario: &(&str, Step, Step), level: Durability, failure: Failure, fa
     true
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the table of the run, and where it failed")]
 fn every_call_fails(level: Durability) {
     struct At(String);
     impl Drop for At {
