@@ -18,6 +18,7 @@ mod budget;
 mod checkpoint;
 mod cursor;
 mod flush;
+mod leadership;
 mod log;
 mod manifest;
 mod open;
@@ -29,8 +30,10 @@ mod staging;
 mod truncate;
 mod watermarks;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, loom))]
+mod tests_loom;
 
 pub(crate) use append::{Appended, Patience};
 pub(crate) use attendant::{Attendant, Unattended};

@@ -24,6 +24,9 @@ mod segment;
 mod tail;
 mod verified;
 
+#[cfg(all(test, loom))]
+mod tests_loom;
+
 pub(crate) use append_times::AppendTimes;
 pub(crate) use cells::{Cell, CellIdentity, FoundCell, TailCells};
 pub(crate) use files::SegmentFiles;

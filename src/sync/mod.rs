@@ -14,6 +14,8 @@
 mod mutex;
 mod operation;
 mod parker;
+mod rwlock;
+mod tracked;
 mod wait_list;
 
 #[cfg(all(test, not(loom)))]
@@ -25,6 +27,8 @@ pub(crate) use mutex::{Mutex, MutexGuard};
 pub use operation::Operation;
 pub(crate) use operation::{Now, timed_out, waitable};
 pub(crate) use parker::{block_on, block_on_for};
+pub(crate) use rwlock::RwLock;
+pub(crate) use tracked::Tracked;
 pub(crate) use wait_list::{WaitKey, WaitList};
 
 #[cfg(loom)]
