@@ -241,9 +241,11 @@ impl Opening<'_> {
             Some(index) => index,
             None => load_index(&home, point, settings.index())?,
         };
-        let delta = u32::try_from(point.offset - point.segment)
-            .map_err(|_| Error::corrupted(&home.dir, 0, "a segment spans too many offsets"))?;
-        let end = Mark { position: point.position as u32, delta };
+        let implausible = || Error::corrupted(&home.dir, 0, "a segment spans too many offsets or bytes");
+        let delta = point.offset.checked_sub(point.segment).and_then(|delta| u32::try_from(delta).ok());
+        let position = u32::try_from(point.position).ok();
+        let (Some(delta), Some(position)) = (delta, position) else { return Err(implausible()) };
+        let end = Mark { position, delta };
         let active =
             ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
         let (segment, writer) =
@@ -367,7 +369,7 @@ fn read_index(home: &SegmentFiles, point: &RecoveryPoint) -> Option<(Vec<OffsetE
     let times = bytes(FileKind::TimeIndex, point.indexes.times)?;
     index::check::<OffsetEntry>(&offsets).ok()?;
     index::check::<TimeEntry>(&times).ok()?;
-    let end_delta = point.offset - point.segment;
+    let end_delta = point.offset.saturating_sub(point.segment);
     let offsets: Vec<OffsetEntry> = index::entries::<OffsetEntry>(&offsets)
         .take_while(|e| u64::from(e.position) < point.position && u64::from(e.delta) < end_delta)
         .collect();

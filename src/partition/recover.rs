@@ -270,9 +270,11 @@ impl Recovery<'_> {
         } else if matches!(stop, Stop::Bad(_)) {
             report.bytes_cut += size - end;
         }
-        if size > end {
-            file.set_size(end).map_err(failed("cut a torn tail"))?;
+        if size == end {
+            // A failed sync may have lost this length, and cutting to it would be no change.
+            file.set_size(end + 1).map_err(failed("lengthen a segment"))?;
         }
+        file.set_size(end).map_err(failed("cut a torn tail"))?;
         sync_data(&*file).map_err(failed("sync a recovered segment"))?;
         if !is_last {
             index.close();

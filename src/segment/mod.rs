@@ -25,6 +25,9 @@ mod segment;
 mod tail;
 mod verified;
 
+#[cfg(all(test, loom))]
+mod tests_loom;
+
 pub(crate) use cells::{Cell, FoundCell, TailCells};
 pub(crate) use files::SegmentFiles;
 pub(crate) use index::{IndexLengths, LiveIndex};

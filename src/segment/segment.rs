@@ -50,6 +50,8 @@ pub(crate) struct Segment {
     unfinished: AtomicBool,
     /// The index files have been written to since their last sync.
     index_unsynced: AtomicBool,
+    /// A sync has failed; held while one runs.
+    sync_failed: Mutex<bool>,
     index_settings: (u64, u64),
 }
 
@@ -134,6 +136,7 @@ impl Segment {
             cut: AtomicBool::new(false),
             unfinished: AtomicBool::new(false),
             index_unsynced: AtomicBool::new(false),
+            sync_failed: Mutex::new(false),
             index_settings,
         }
     }
@@ -279,13 +282,21 @@ impl Segment {
         Error::corrupted(&self.log_path(), position, why)
     }
 
-    /// Makes the log durable up to `position` at least; no call if it is already.
+    /// Makes the log durable up to `position` at least; no call if it is already. One thread at a time, and
+    /// never again after a failure, which the system may have told to one caller only.
     pub(crate) fn sync(&self, position: u64) -> Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if *failed {
+            let earlier = std::io::Error::other("an earlier sync of it has failed");
+            return Err(Error::io("sync a segment", &self.log_path(), earlier));
+        }
         let cut = self.cut.swap(false, Ordering::AcqRel);
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        sync_data(&**self.file()?).map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        let synced = sync_data(&**self.file()?);
+        *failed = synced.is_err();
+        synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
