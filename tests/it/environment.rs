@@ -159,7 +159,7 @@ fn fill_and_check(broker: &Broker, level: Durability) {
     let topic = broker.create_topic(format!("at-{level}").replace(':', "."), config).unwrap();
     let producer = topic.producer().unwrap();
     for n in 0..300u32 {
-        let _ = producer.send(Record::new(&format!("value {n}")).key(&n.to_be_bytes())).unwrap();
+        drop(producer.send(Record::new(&format!("value {n}")).key(&n.to_be_bytes())).unwrap());
     }
     producer.flush().wait().unwrap();
     assert_eq!(count(&topic), 300);

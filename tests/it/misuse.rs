@@ -671,7 +671,7 @@ fn everything_at_its_smallest() {
         let producer = topic.producer().unwrap();
         for n in 0..200u32 {
             let value = vec![n as u8; (n as usize * 7) % 900];
-            let _ = producer.send(Record::new(&value)).unwrap();
+            drop(producer.send(Record::new(&value)).unwrap());
         }
         producer.flush().wait().unwrap();
         let config = ReaderConfig::new().max_records(1).max_bytes(ByteSize::bytes(1));
@@ -721,7 +721,7 @@ fn compression_that_makes_it_larger() {
         };
         let values: Vec<Vec<u8>> = (0..100).map(noise).collect();
         for value in &values {
-            let _ = producer.send(Record::new(value)).unwrap();
+            drop(producer.send(Record::new(value)).unwrap());
         }
         let batches = producer.send_batch(values.iter().map(Record::new)).unwrap().wait().unwrap();
         assert_eq!(batches.iter().map(|batch| batch.count()).sum::<u32>(), 100, "{codec} {level}");
