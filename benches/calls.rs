@@ -4,7 +4,7 @@ mod common;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use millpond::prelude::*;
 
 use common::payload::{Payloads, sum_of_words};
@@ -83,5 +83,9 @@ fn reading(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(calls, sending, sealing, reading);
-criterion_main!(calls);
+#[allow(missing_docs, reason = "the macro's function has no place for them")]
+mod group {
+    use super::{reading, sealing, sending};
+    criterion::criterion_group!(calls, sending, sealing, reading);
+}
+criterion::criterion_main!(group::calls);

@@ -216,7 +216,10 @@ impl Error {
     /// An operating system's error while doing `what` to `path`; a full disk or quota is told apart.
     pub(crate) fn io(what: &str, path: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            // A write that stores nothing more says the same.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => {
+                ErrorKind::StorageFull
+            }
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("could not {what}")).at_path(path).caused_by(source)

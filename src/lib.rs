@@ -1,3 +1,5 @@
+//! millpond: an embeddable streaming log. Kafka's model as a library call.
+//!
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 

@@ -93,8 +93,8 @@ pub(crate) fn random_id(random: &dyn Random) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
     use crate::env::sim::SimEnvironment;
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_manifest_reads_back_and_damage_is_named() {

@@ -196,7 +196,7 @@ mod tests {
         remove_clean_mark(files, dir).unwrap();
         assert!(!files.exists(&dir.join(CLEAN)).unwrap());
 
-        sim.disk().flip_bit(&dir.join(POINTS), 30, 2);
+        sim.disk().flip_bit(&dir.join(POINTS), 30, 2).unwrap();
         assert!(Points::check(files, dir).is_err());
         assert_eq!(Points::load(files, dir).unwrap(), Points::default());
     }

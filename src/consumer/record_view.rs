@@ -51,7 +51,7 @@ impl<'a, K, V> RecordView<'a, K, V> {
         RecordView { records, part, record, damage: None }
     }
 
-    #[cold]
+    #[inline]
     pub(super) fn damaged(
         records: &'a Records<K, V>,
         part: &'a Part,
@@ -220,6 +220,7 @@ impl<K, V> fmt::Debug for RecordView<'_, K, V> {
 }
 
 /// Stands where a record could not be decoded.
+#[inline]
 fn unreadable(offset: u64) -> ChunkRecord<'static> {
     let headers = HeadersRef::default();
     let record = RecordRef { timestamp_delta: 0, offset_delta: 0, key: None, value: None, headers };

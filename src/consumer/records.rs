@@ -180,29 +180,35 @@ struct Walk<'a> {
 impl<'a, K, V> Iterator for RecordsIter<'a, K, V> {
     type Item = RecordView<'a, K, V>;
 
-    #[inline]
+    // Always: a view is many words, of which most callers look at two.
+    #[inline(always)]
     fn next(&mut self) -> Option<RecordView<'a, K, V>> {
         loop {
             let walk = self.walk.as_mut()?;
             if let Some(record) = walk.records.next_record() {
                 return Some(RecordView::new(self.records, walk.part, record));
             }
-            if let Some(damage) = walk.records.take_damage() {
-                return self.end_damaged(damage);
+            // What comes seldom answers with little, so that the common path keeps to registers.
+            if let Some((part, offset, damage)) = self.next_part() {
+                return Some(RecordView::damaged(self.records, part, offset, damage));
             }
-            self.walk = self.rest.next().map(Part::iter);
         }
     }
 }
 
 impl<'a, K, V> RecordsIter<'a, K, V> {
+    /// Goes to the next part, unless this one ended with damage: where it is, at which offset, and what.
     #[cold]
-    fn end_damaged(&mut self, damage: Error) -> Option<RecordView<'a, K, V>> {
-        let Walk { part, records } = self.walk.take()?;
+    #[inline(never)]
+    fn next_part(&mut self) -> Option<(&'a Part, u64, &'a Error)> {
+        let Walk { part, mut records } = self.walk.take()?;
+        let Some(damage) = records.take_damage() else {
+            self.walk = self.rest.next().map(Part::iter);
+            return None;
+        };
         let offset = records.last_offset().map_or(part.from, |last| last + 1);
         let damage = damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset));
-        let damage = self.records.damage.get_or_init(|| damage);
-        Some(RecordView::damaged(self.records, part, offset, damage))
+        Some((part, offset, self.records.damage.get_or_init(|| damage)))
     }
 }
 

@@ -33,7 +33,7 @@ fn fill(fixture: &Fixture, partition: u32, count: u64) {
     let producer = fixture.producer();
     for _ in 0..count {
         let value = format!("p{partition}-{}", fixture.log(partition).appended_end());
-        let _ = producer.send(Record::new(&value).partition(partition)).unwrap();
+        drop(producer.send(Record::new(&value).partition(partition)).unwrap());
     }
 }
 
@@ -89,7 +89,7 @@ fn a_chunk_says_where_it_ends_and_is_bounded() {
     let fixture = Fixture::new(Durability::Memory, 1);
     let value = vec![b'x'; 50 << 10];
     for _ in 0..10 {
-        let _ = fixture.producer().send_batch([Record::new(&value), Record::new(&value)]).unwrap();
+        drop(fixture.producer().send_batch([Record::new(&value), Record::new(&value)]).unwrap());
     }
     let config = ReaderConfig::new().max_bytes(ByteSize::kib(150));
     let mut reader = Reader::<Raw, Raw>::new(fixture.log(0).clone(), 0, None, &config, Codecs::default());
@@ -129,7 +129,7 @@ fn every_start_is_found() {
     let producer = fixture.producer();
     for n in 0..100i64 {
         let record = Record::new("v").timestamp(Timestamp::from_millis(1_000 + n * 10));
-        let _ = producer.send(record).unwrap();
+        drop(producer.send(record).unwrap());
     }
     let mut reader = reader(&fixture, 0);
     let at = |millis| Start::Timestamp(Timestamp::from_millis(millis));
@@ -273,7 +273,7 @@ fn partitions_take_turns() {
     for partition in [0, 2] {
         for _ in 0..20 {
             let batch = [Record::new(&value).partition(partition), Record::new(&value).partition(partition)];
-            let _ = fixture.producer().send_batch(batch).unwrap();
+            drop(fixture.producer().send_batch(batch).unwrap());
         }
     }
     let config = ReaderConfig::new().max_records(4);
@@ -344,9 +344,9 @@ fn an_error_waits_for_what_was_gathered_before_it() {
 fn typed_records_are_decoded_when_asked_and_errors_name_their_place() {
     let fixture = Fixture::new(Durability::Memory, 1);
     let producer = fixture.producer();
-    let _ = producer.send(Record::new(&7u64.to_be_bytes()).key("seven")).unwrap();
-    let _ = producer.send(Record::new("not a number").key(b"\xff")).unwrap();
-    let _ = producer.send(Record::tombstone().key("gone")).unwrap();
+    drop(producer.send(Record::new(&7u64.to_be_bytes()).key("seven")).unwrap());
+    drop(producer.send(Record::new("not a number").key(b"\xff")).unwrap());
+    drop(producer.send(Record::tombstone().key("gone")).unwrap());
     let codecs = Codecs { key: Utf8, value: U64 };
     let mut reader = Reader::new(fixture.log(0).clone(), 0, None, &ReaderConfig::new(), codecs);
     let records = reader.next().unwrap().unwrap();
@@ -366,7 +366,7 @@ fn typed_records_are_decoded_when_asked_and_errors_name_their_place() {
 fn a_record_of_another_codec_is_an_error_not_garbage() {
     let fixture = Fixture::new(Durability::Memory, 1);
     let producer = fixture.with_schema(U64, SchemaHeaders::new(None, Some(("u64", 0))));
-    let _ = producer.send(Record::new(&0x6161_6161_6161_6161u64).header("own", "x")).unwrap();
+    drop(producer.send(Record::new(&0x6161_6161_6161_6161u64).header("own", "x")).unwrap());
 
     let codecs = Codecs { key: Raw, value: Utf8 };
     let mut wrong = Reader::new(fixture.log(0).clone(), 0, None, &ReaderConfig::new(), codecs);
@@ -424,7 +424,7 @@ fn copies_outlive_everything() {
     let fixture = Fixture::new(Durability::Memory, 1);
     let record =
         Record::new("v").key("k").header("h", "x").null_header("n").timestamp(Timestamp::from_millis(9));
-    let _ = fixture.producer().send(record).unwrap();
+    drop(fixture.producer().send(record).unwrap());
     let copies = reader(&fixture, 0).next().unwrap().unwrap().to_owned_records().unwrap();
     drop(fixture);
     let copy = &copies[0];

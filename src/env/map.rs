@@ -58,7 +58,10 @@ enum Backing {
     /// A shared mapping of a file.
     Mapped(memmap2::MmapRaw),
     /// Memory that stands for a simulated file; shared by all of its maps.
-    Heap(Arc<HeapPages>),
+    Heap {
+        /// Kept until the last map of the file is gone.
+        _pages: Arc<HeapPages>,
+    },
 }
 
 /// Heap memory that many regions (maps of one simulated file) share.
@@ -149,7 +152,7 @@ impl Region {
     /// A region over the first `len` bytes of heap pages that stand for a file; `tap` hears of the stores.
     pub(crate) fn heap(pages: Arc<HeapPages>, len: usize, tap: Option<Arc<dyn StoreTap>>) -> Region {
         assert!(len <= pages.len);
-        Region { base: pages.base, len, backing: Backing::Heap(pages), tap }
+        Region { base: pages.base, len, backing: Backing::Heap { _pages: pages }, tap }
     }
 
     /// The number of bytes mapped.
@@ -249,7 +252,7 @@ impl fmt::Debug for Region {
         let kind = match self.backing {
             Backing::Absent => "absent",
             Backing::Mapped(_) => "mapped",
-            Backing::Heap(_) => "heap",
+            Backing::Heap { .. } => "heap",
         };
         write!(f, "Region({kind}, {} bytes)", self.len)
     }
@@ -379,11 +382,6 @@ pub(crate) struct MapWriter {
 }
 
 impl MapWriter {
-    /// The map.
-    pub(crate) fn map(&self) -> &Arc<SegmentMap> {
-        &self.map
-    }
-
     /// The bytes `[start, end)` above everything visible, to be stored to; `None` if they are not all
     /// allocated or if some of them are visible.
     #[inline]

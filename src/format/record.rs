@@ -82,7 +82,7 @@ impl RecordFields<'_> {
 }
 
 /// A record that lies somewhere in a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordRef<'a> {
     pub(crate) timestamp_delta: i64,
     pub(crate) offset_delta: i32,
@@ -163,8 +163,8 @@ pub(crate) fn decode_record(src: &[u8]) -> Result<(RecordRef<'_>, usize), Format
 
 /// A record as nearly all are: no length above three bytes, no headers. `None` for every other one, and for
 /// a wrong one: [`decode_any`] tells which. It makes no error, so that the loop it stands in stays small.
-#[inline]
-fn decode_plain(src: &[u8]) -> Option<(RecordRef<'_>, usize)> {
+#[inline(always)]
+pub(crate) fn decode_plain(src: &[u8]) -> Option<(RecordRef<'_>, usize)> {
     let (body_len, prefix) = get_short(src, 0)?;
     let end = prefix + even_half(body_len)?;
     let record = src.get(..end)?;
@@ -189,7 +189,7 @@ fn decode_plain(src: &[u8]) -> Option<(RecordRef<'_>, usize)> {
 }
 
 /// Bytes or null, and where they end.
-#[inline]
+#[inline(always)]
 fn plain_bytes(record: &[u8], at: usize) -> Option<(Option<&[u8]>, usize)> {
     let (len, start) = get_short(record, at)?;
     if len == NULL {

@@ -82,7 +82,7 @@ pub(crate) fn get_varlong(src: &[u8]) -> Result<(i64, usize), FormatError> {
 }
 
 /// The zig-zagged varint of at most three bytes at `at`, and where it ends; `None` for a longer one.
-#[inline]
+#[inline(always)]
 pub(crate) fn get_short(src: &[u8], at: usize) -> Option<(u32, usize)> {
     let first = u32::from(*src.get(at)?);
     if first < 0x80 {

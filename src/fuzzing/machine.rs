@@ -112,11 +112,11 @@ impl Machine {
     pub(super) fn open(&self, state: Found) -> Result<Opened> {
         let new_cells = Path::new("/data/cells.new");
         let file = self.disk().open(new_cells, OpenMode::CreateIfMissing);
-        let file = file.map_err(|e| crate::Error::io("make", new_cells, e))?;
+        let file = file.map_err(|e| crate::error::Error::io("make", new_cells, e))?;
         file.set_size(0)
             .and_then(|()| file.allocate(0, 64))
-            .map_err(|e| crate::Error::io("make", new_cells, e))?;
-        let map = file.map(64).map_err(|e| crate::Error::io("map", new_cells, e))?;
+            .map_err(|e| crate::error::Error::io("make", new_cells, e))?;
+        let map = file.map(64).map_err(|e| crate::error::Error::io("map", new_cells, e))?;
         let cells = TailCells::new(CellMap::new(map), 7);
         let opening = Opening {
             tp: TopicPartition::new(must(TopicName::new("t")), 0),
@@ -129,7 +129,7 @@ impl Machine {
             pin: Arc::from(
                 self.disk()
                     .lock(Path::new("/data/lock"))
-                    .map_err(|e| crate::Error::io("lock", new_cells, e))?,
+                    .map_err(|e| crate::error::Error::io("lock", new_cells, e))?,
             ),
             budget: Arc::new(Budget::new(1 << 16)),
             attendant: Arc::new(Unattended),
@@ -140,7 +140,7 @@ impl Machine {
         };
         let OpenLog { log, recovery } = opening.open()?;
         let renamed = self.disk().rename(new_cells, Path::new(CELLS));
-        renamed.map_err(|e| crate::Error::io("rename", new_cells, e))?;
+        renamed.map_err(|e| crate::error::Error::io("rename", new_cells, e))?;
         Ok(Opened { log, recovery })
     }
 }

@@ -206,11 +206,11 @@ impl World {
             builder.append(timestamp, None, Some(&value), &[]);
             records.push((timestamp, value));
         }
-        let batch = must(FinishedBatch::new(must(builder.finish(0, None))));
+        let mut batch = must(FinishedBatch::built(must(builder.finish(0, None))));
         if batch.len() > self.opened.log.settings().segment_size {
             return;
         }
-        let result = self.opened.log.append_batch(batch, Patience::No);
+        let result = self.opened.log.append_batch(&mut batch, Patience::No);
         if let Some(appended) = self.allowed(result) {
             for (offset, (timestamp, value)) in (appended.offset..).zip(records) {
                 self.model.push(Seen { offset, timestamp, value });

@@ -21,7 +21,6 @@ use super::staging::Staging;
 use crate::config::{Durability, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchSpec, HEADER_LEN};
-use crate::format::record::RecordFields;
 use crate::segment::{NewRecord, OpenLimits, Tail, TailRoom};
 use crate::sync::WaitKey;
 use crate::types::TopicPartition;
@@ -288,7 +287,7 @@ impl Appender {
                 if staging.is_full_for(taken, self.limits.batch_size) {
                     staging.seal(now);
                 }
-                let (offset, opened) = staging.push(record, self.spec, now, taken);
+                let (offset, opened) = staging.push(record, self.spec, now, taken, budget);
                 if opened {
                     after.due_in = Some(self.limits.linger_ms);
                 }
@@ -389,25 +388,32 @@ fn spec(settings: &LogSettings, epoch: i32) -> BatchSpec {
     BatchSpec { attributes, leader_epoch: epoch, ..BatchSpec::default() }
 }
 
-/// Bytes a record takes, at most: its encoding with the longest deltas.
+/// Bytes a record takes, at most: its encoding with the longest lengths and deltas.
+#[inline]
 fn staged_size(record: &NewRecord<'_>) -> u64 {
-    const LONGEST_DELTAS: u64 = 10 + 5;
-    let fields = RecordFields {
-        timestamp_delta: 0,
-        offset_delta: 0,
-        key: record.key,
-        value: record.value,
-        headers: record.headers,
-    };
-    fields.encoded_len() as u64 + LONGEST_DELTAS
+    const LONGEST_FIELDS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+    let of = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = record.headers.iter().map(|header| 10 + header.key.len() + of(header.value));
+    (LONGEST_FIELDS + of(record.key) + of(record.value) + headers.sum::<usize>()) as u64
 }
 
 impl Log {
     /// Appends one record.
     #[inline]
     pub(crate) fn append(&self, record: &NewRecord<'_>, patience: Patience) -> Result<Appended> {
+        let now = self.environment.clock().now().millis();
+        self.append_at(record, now, patience)
+    }
+
+    /// Appends one record, at a time (in milliseconds since the epoch) that the caller has just looked up.
+    #[inline]
+    pub(crate) fn append_at(
+        &self,
+        record: &NewRecord<'_>,
+        mut now: i64,
+        patience: Patience,
+    ) -> Result<Appended> {
         loop {
-            let now = self.environment.clock().now().millis();
             let outcome = {
                 let mut appender = self.append.lock();
                 self.check_size(record, appender.max_record_size)?;
@@ -418,13 +424,17 @@ impl Log {
                     self.follow_up(&appended, after);
                     return Ok(appended);
                 }
-                Err(obstacle) => self.clear(obstacle, patience)?,
+                Err(obstacle) => {
+                    self.clear(obstacle, patience)?;
+                    now = self.environment.clock().now().millis();
+                }
             }
         }
     }
 
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
-    pub(crate) fn append_batch(&self, mut batch: FinishedBatch, patience: Patience) -> Result<Appended> {
+    /// Its memory is left to the caller, unless the batch is staged.
+    pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience) -> Result<Appended> {
         let settings = self.settings();
         let limit = settings.segment_size;
         if batch.len() > limit {
@@ -432,7 +442,7 @@ impl Log {
         }
         loop {
             let now = self.environment.clock().now().millis();
-            let outcome = self.append.lock().append_batch(&mut batch, now, &self.budget);
+            let outcome = self.append.lock().append_batch(batch, now, &self.budget);
             match outcome {
                 Ok((appended, after)) => {
                     self.follow_up(&appended, after);
@@ -557,7 +567,7 @@ impl Log {
 struct RoomWait<'a> {
     log: &'a Log,
     bytes: u64,
-    key: Option<crate::sync::WaitKey>,
+    key: Option<WaitKey>,
 }
 
 impl RoomWait<'_> {
@@ -570,13 +580,13 @@ impl RoomWait<'_> {
 impl Future for RoomWait<'_> {
     type Output = ();
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.done() {
-            return std::task::Poll::Ready(());
+            return Poll::Ready(());
         }
         let this = &mut *self;
         this.log.budget.waiters().register(&mut this.key, cx.waker());
-        if this.done() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if this.done() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -16,9 +16,11 @@ pub(crate) trait Attendant: Debug + Send + Sync {
 }
 
 /// Nobody: the partition is driven by its callers alone.
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[derive(Debug)]
 pub(crate) struct Unattended;
 
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
 impl Attendant for Unattended {
     fn flush_soon(&self) {}
 

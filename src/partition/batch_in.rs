@@ -23,9 +23,12 @@ pub(crate) struct FinishedBatch {
 }
 
 impl FinishedBatch {
-    /// A batch that this partition gives its offsets. Checks that it is one, whole, and intact.
-    pub(crate) fn new(bytes: Vec<u8>) -> Result<FinishedBatch> {
-        FinishedBatch::checked(bytes, Assign::Here)
+    /// A batch that this process has just built, so that its checksum need not be computed again.
+    pub(crate) fn built(bytes: Vec<u8>) -> Result<FinishedBatch> {
+        let header = BatchHeader::parse(&bytes)
+            .map_err(|e| Error::invalid_argument(format!("not a batch that can be appended: {e}")))?;
+        debug_assert_eq!(header.total_len(), bytes.len());
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
     }
 
     /// A batch whose offsets and epoch are given.

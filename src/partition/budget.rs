@@ -2,8 +2,8 @@
 //!
 //! Invariant: what is taken is given back exactly once, when the batch has been written or dropped.
 
-use crate::sync::WaitList;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, WaitList};
 
 /// Bytes of staging memory.
 #[derive(Debug)]
@@ -11,12 +11,19 @@ pub(crate) struct Budget {
     limit: u64,
     used: AtomicU64,
     room: WaitList,
+    /// Memory of batches that have been written, for the next ones.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
+
+/// The most buffers kept: batches that are under construction or on their way at once.
+const KEPT: usize = 16;
+/// A buffer that grew beyond this many bytes is not kept.
+const KEPT_SIZE: usize = 256 << 10;
 
 impl Budget {
     /// A budget of `limit` bytes.
     pub(crate) fn new(limit: u64) -> Budget {
-        Budget { limit, used: AtomicU64::new(0), room: WaitList::new() }
+        Budget { limit, used: AtomicU64::new(0), room: WaitList::new(), spare: Mutex::new(Vec::new()) }
     }
 
     /// Takes `bytes`, if there is room; one taker alone may exceed the limit, so that a record larger
@@ -32,11 +39,6 @@ impl Budget {
         self.room.notify_after_publish();
     }
 
-    /// Whether there is room for one more byte.
-    pub(crate) fn has_room(&self) -> bool {
-        self.used.load(Ordering::Acquire) < self.limit
-    }
-
     /// Bytes taken.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
@@ -45,6 +47,22 @@ impl Budget {
     /// The limit, in bytes.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Memory for a batch, of an earlier one if there is any at hand. Never waits.
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.spare.try_lock().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
+
+    /// Keeps the memory of a batch, unless there is enough.
+    pub(crate) fn keep_buffer(&self, buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > KEPT_SIZE {
+            return;
+        }
+        let mut spare = self.spare.lock();
+        if spare.len() < KEPT {
+            spare.push(buffer);
+        }
     }
 
     /// Who waits for room.

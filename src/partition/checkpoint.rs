@@ -98,9 +98,10 @@ impl Log {
 
     fn close_durably(&self) -> Result<RecoveryPoint> {
         self.flush()?;
+        // Also where nothing was left to flush: after a failed sync nobody says that all is well.
+        self.poison.check(&self.tp)?;
         let point = self.written_point()?;
-        point.segment.cut_unused()?;
-        point.segment.write_side_files()?;
+        point.segment.close()?;
         point.segment.sync(point.position)?;
         let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;
@@ -120,15 +121,6 @@ impl Log {
             self.budget.give_back(taken);
         }
         self.wake_everybody();
-    }
-
-    /// Removes the partition's files, after [`abandon`](Self::abandon).
-    pub(crate) fn remove_files(&self) -> Result<()> {
-        let list = self.home.files.list(&self.dir);
-        let entries = list.map_err(|e| crate::Error::io("list a partition's folder", &self.dir, e))?;
-        let paths: Vec<_> = entries.iter().filter(|e| !e.is_dir).map(|e| self.dir.join(&e.name)).collect();
-        self.home.unlink(&paths)?;
-        self.home.files.remove_dir(&self.dir).map_err(|e| crate::Error::io("remove", &self.dir, e))
     }
 
     /// Does what is due at `now` (monotonic clock): linger, flush interval, age of the segment. Answers when

@@ -20,7 +20,7 @@ use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::format::record::{RecordRef, decode_record};
+use crate::format::record::{RecordRef, decode_plain, decode_record};
 use crate::segment::{BatchAt, OpenBatch, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
@@ -43,7 +43,15 @@ pub(crate) struct Cursor {
     log: Arc<Log>,
     next: u64,
     place: Option<Place>,
+    /// How long to let the writer get ahead, in turns of a spin loop.
+    pause: u32,
 }
+
+/// A reader that keeps up with a hot writer takes the cache line of the published mark away from it for
+/// every few records. It lets the writer get ahead for a moment if it found as few as this ...
+const FEW_RECORDS: u64 = 64;
+/// ... for at least and at most so many turns, but never twice in a row without finding anything.
+const PAUSES: std::ops::RangeInclusive<u32> = 16..=128;
 
 /// Where `next` is in the files.
 #[derive(Debug)]
@@ -62,7 +70,7 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None }
+        Cursor { log, next, place: None, pause: 0 }
     }
 
     /// The log.
@@ -89,35 +97,50 @@ impl Cursor {
         if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position)) {
             self.place = None; // a truncation has taken back what was here
         }
-        let visible = self.visible_end();
+        let mut visible = self.visible_end();
         if self.next >= visible.min(until) {
+            self.pause = 0;
             return self.at_end();
+        }
+        if self.pause > 0 {
+            (0..self.pause).for_each(|_| std::hint::spin_loop());
+            visible = self.visible_end();
         }
         if self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
         let bound = Bound { visible, until };
         let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
-        if chunk.is_err() {
-            self.place = None;
+        match &chunk {
+            Ok(Some(chunk)) if chunk.records < FEW_RECORDS => {
+                self.pause = (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end());
+            }
+            Ok(_) => self.pause = 0,
+            Err(_) => self.place = None,
         }
         chunk
     }
 
-    /// The high watermark, cheaply where the place is in the active segment.
+    /// The high watermark.
+    #[inline]
     fn visible_end(&self) -> u64 {
-        match &self.place {
-            Some(place) if !place.segment.is_closed() => {
-                let end = place.segment.base() + u64::from(place.map.published().delta);
-                self.log.marks.high_watermark(end)
-            }
-            _ => self.log.high_watermark(),
+        match self.growing_end() {
+            Some(end) => self.log.marks.high_watermark(end),
+            None => self.log.high_watermark(),
         }
+    }
+
+    /// The log's end, cheaply, where the place is in the active segment.
+    #[inline]
+    fn growing_end(&self) -> Option<u64> {
+        let place = self.place.as_ref().filter(|place| !place.segment.is_closed())?;
+        Some(place.segment.base() + u64::from(place.map.published().delta))
     }
 
     fn at_end(&self) -> Result<Option<Chunk>> {
         // What a truncation or a recreation has taken back is not there to wait for.
-        let beyond = self.next > self.log.log_end() && self.next > self.log.appended_end();
+        let end = self.growing_end().unwrap_or_else(|| self.log.log_end());
+        let beyond = self.next > end && self.next > self.log.appended_end();
         if beyond || self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
@@ -129,16 +152,15 @@ impl Cursor {
         if self.next < self.log.log_start() {
             return self.log.out_of_range(self.next);
         }
-        error.in_partition(&self.log.tp).at_offset(crate::Offset::of(self.next))
+        error.in_partition(&self.log.tp).at_offset(crate::types::Offset::of(self.next))
     }
 
     fn gather(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
-            let Some(place) = self.locate()? else { break };
-            let segment = place.segment.clone();
-            if gathered.leaves(&segment) {
-                break;
+            match self.locate()? {
+                Some(place) if !gathered.leaves(&place.segment) => {}
+                _ => break,
             }
             match self.step(&mut gathered, bound, limits)? {
                 Step::More
@@ -149,7 +171,7 @@ impl Cursor {
                 _ => break,
             }
         }
-        gathered.finish(self.next, self.place.as_ref())
+        gathered.finish()
     }
 
     /// The place of `next`, found through the indexes if it is not known.
@@ -168,13 +190,16 @@ impl Cursor {
     fn step(&mut self, gathered: &mut Gathered, bound: Bound, limits: &ReadLimits) -> Result<Step> {
         let Some(place) = &mut self.place else { return Ok(Step::Stop) };
         if place.inside.is_some() {
-            return Ok(place.rest_of_batch(gathered, &mut self.next)?);
+            return place.rest_of_batch(gathered, &mut self.next);
         }
         if let Some(batch) = place.segment.batch_at(place.position)? {
             return self.sealed_batch(batch, gathered, bound, limits);
         }
+        if self.next >= bound.visible {
+            return Ok(Step::Stop); // what is published above was never acknowledged: a failed flush caps
+        }
         if place.begin_open_batch()? {
-            return Ok(place.rest_of_batch(gathered, &mut self.next)?);
+            return place.rest_of_batch(gathered, &mut self.next);
         }
         self.next_segment()
     }
@@ -245,7 +270,6 @@ impl Cursor {
             rest: Vec::new(),
             from,
             until: bound.until,
-            next: self.next,
         };
         Ok(Step::Alone(chunk))
     }
@@ -416,15 +440,11 @@ impl Gathered {
         }
     }
 
-    fn finish(self, next: u64, place: Option<&Place>) -> Result<Option<Chunk>> {
+    fn finish(self) -> Result<Option<Chunk>> {
         let (Some(mut first), Some(segment)) = (self.first, self.segment) else { return Ok(None) };
         let mut rest = self.rest;
-        let map = match place {
-            Some(place) if Arc::ptr_eq(&place.segment, &segment) => place.map.clone(),
-            _ => segment.map()?.clone(),
-        };
         let source = if segment.is_mapped()? {
-            Source::Map { segment, map }
+            Source::Map(segment)
         } else {
             let start = first.range.start;
             let end = rest.last().unwrap_or(&first).range.end;
@@ -441,7 +461,6 @@ impl Gathered {
             records: self.records,
             from: self.from,
             until: self.until,
-            next,
         }))
     }
 }
@@ -483,16 +502,12 @@ pub(crate) struct Chunk {
     records: u64,
     from: u64,
     until: u64,
-    next: u64,
 }
 
 #[derive(Debug)]
 enum Source {
-    Map {
-        #[expect(dead_code, reason = "pins the segment's files and the directory's lock")]
-        segment: Arc<Segment>,
-        map: Arc<SegmentMap>,
-    },
+    /// Pins the segment's files and the directory's lock.
+    Map(Arc<Segment>),
     Heap(Arc<Vec<u8>>),
 }
 
@@ -508,15 +523,11 @@ impl Chunk {
             leader_epoch: -1,
             last_offset: None,
             taken: 0,
+            decoded: (RecordRef::default(), 0),
             damage: None,
         };
         records.enter(&self.first);
         records
-    }
-
-    /// Where to read on.
-    pub(crate) fn next_offset(&self) -> u64 {
-        self.next
     }
 
     /// About how many records it holds: never fewer than there are.
@@ -531,7 +542,9 @@ impl Chunk {
 
     fn slice(&self, run: &ChunkRun) -> &[u8] {
         match &self.source {
-            Source::Map { map, .. } => map.slice(run.range.clone()).unwrap_or_default(),
+            Source::Map(segment) => {
+                segment.map().ok().and_then(|map| map.slice(run.range.clone())).unwrap_or_default()
+            }
             Source::Heap(bytes) => {
                 bytes.get(run.range.start as usize..run.range.end as usize).unwrap_or_default()
             }
@@ -553,6 +566,8 @@ pub(crate) struct ChunkRecords<'a> {
     last_offset: Option<u64>,
     /// Runs of `rest` taken so far.
     taken: usize,
+    /// The last record that was not plain, and its length.
+    decoded: (RecordRef<'a>, usize),
     damage: Option<Error>,
 }
 
@@ -571,14 +586,16 @@ pub(crate) struct ChunkRecord<'a> {
 
 impl<'a> ChunkRecords<'a> {
     /// The next record; `None` at the end, or where a record is damaged: see [`take_damage`](Self::take_damage).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
-            let (record, len) = match decode_record(self.bytes) {
-                Ok(decoded) => decoded,
-                Err(why) if !self.bytes.is_empty() => return self.damaged(&why),
-                Err(_) if self.next_run() => continue,
-                Err(_) => return None,
+            let (record, len) = match decode_plain(self.bytes) {
+                Some(plain) => plain,
+                None => match self.look_again() {
+                    Look::Decoded => self.decoded,
+                    Look::NextRun => continue,
+                    Look::Ended => return None,
+                },
             };
             self.bytes = self.bytes.get(len..).unwrap_or_default();
             let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
@@ -586,7 +603,8 @@ impl<'a> ChunkRecords<'a> {
                 continue;
             }
             if offset >= self.chunk.until {
-                return self.end();
+                self.end();
+                return None;
             }
             self.last_offset = Some(offset);
             let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
@@ -604,7 +622,25 @@ impl<'a> ChunkRecords<'a> {
         self.last_offset
     }
 
+    /// What is there, where it is no plain record.
+    // Its result goes through memory, so that the common path keeps to registers.
     #[cold]
+    #[inline(never)]
+    fn look_again(&mut self) -> Look {
+        match decode_record(self.bytes) {
+            Ok(decoded) => {
+                self.decoded = decoded;
+                Look::Decoded
+            }
+            Err(_) if self.bytes.is_empty() && self.next_run() => Look::NextRun,
+            Err(_) if self.bytes.is_empty() => Look::Ended,
+            Err(why) => {
+                self.damaged(&why);
+                Look::Ended
+            }
+        }
+    }
+
     fn next_run(&mut self) -> bool {
         let Some(run) = self.chunk.rest.get(self.taken) else { return false };
         self.taken += 1;
@@ -621,18 +657,27 @@ impl<'a> ChunkRecords<'a> {
     }
 
     #[cold]
-    fn end(&mut self) -> Option<ChunkRecord<'a>> {
+    fn end(&mut self) {
         self.bytes = &[];
         self.taken = self.chunk.rest.len();
-        None
     }
 
-    #[cold]
-    fn damaged(&mut self, why: &crate::format::FormatError) -> Option<ChunkRecord<'a>> {
+    fn damaged(&mut self, why: &crate::format::FormatError) {
         let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
-        self.damage = Some(Error::new(crate::ErrorKind::Corrupted, message));
-        self.end()
+        self.damage = Some(Error::new(crate::error::ErrorKind::Corrupted, message));
+        self.end();
     }
+}
+
+/// What a second look at the bytes has found.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// A record, in `decoded`.
+    Decoded,
+    /// The end of a run, and another one behind it.
+    NextRun,
+    /// The end, or damage.
+    Ended,
 }
 
 impl<'a> Iterator for ChunkRecords<'a> {

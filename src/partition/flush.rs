@@ -222,6 +222,7 @@ impl Log {
             segments.iter().filter(wanted).cloned().collect()
         };
         for segment in older {
+            segment.finish_close()?;
             segment.sync(segment.sealed_end()?)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A partition's log: the parts that the other files of this module work on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::env::{Clock, Environment};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, Segment, SegmentFiles};
-use crate::sync::{Mutex, WaitKey, WaitList};
+use crate::sync::{CacheLine, Mutex, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// One partition.
@@ -40,7 +40,8 @@ pub(crate) struct Log {
     pub(super) poison: Poison,
     /// Oldest first; the last one is active.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
-    pub(super) append: Mutex<Appender>,
+    /// On cache lines of its own: readers look at its neighbours.
+    pub(super) append: CacheLine<Mutex<Appender>>,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
     /// The last recovery point given out.
@@ -111,7 +112,7 @@ impl Log {
             marks,
             poison: Poison::default(),
             segments: RwLock::new(parts.segments),
-            append: Mutex::new(appender),
+            append: CacheLine::new(Mutex::new(appender)),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),
             checkpointed: Mutex::new(parts.point),
@@ -127,11 +128,6 @@ impl Log {
     /// Which partition.
     pub(crate) fn topic_partition(&self) -> &TopicPartition {
         &self.tp
-    }
-
-    /// Its folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// The settings now.
@@ -260,19 +256,28 @@ impl Log {
         let error = error.in_partition(&self.tp);
         let harmless = matches!(
             error.kind(),
-            crate::ErrorKind::StorageFull | crate::ErrorKind::Poisoned | crate::ErrorKind::Closed
+            crate::error::ErrorKind::StorageFull
+                | crate::error::ErrorKind::Poisoned
+                | crate::error::ErrorKind::Closed
         );
-        if harmless { error } else { self.fail_for_good(error) }
+        if !harmless {
+            self.poison_by(&error);
+        }
+        error
     }
 
-    /// Poisons the partition, whatever the failure.
+    /// As [`fail`](Self::fail), where even a full disk leaves something half done that only an opening ends.
     pub(super) fn fail_for_good(&self, error: Error) -> Error {
         let error = error.in_partition(&self.tp);
-        self.poison.set(&error);
+        self.poison_by(&error);
+        error
+    }
+
+    fn poison_by(&self, error: &Error) {
+        self.poison.set(error);
         self.marks.cap_at_flushed();
         self.append.lock().stop();
         self.wake_everybody();
-        error
     }
 
     pub(super) fn wake_everybody(&self) {
@@ -284,7 +289,7 @@ impl Log {
     /// The error of a reader that asks for what is not there.
     pub(super) fn out_of_range(&self, requested: u64) -> Error {
         let (earliest, latest) = (self.log_start(), self.high_watermark());
-        let kind = crate::ErrorKind::OffsetOutOfRange {
+        let kind = crate::error::ErrorKind::OffsetOutOfRange {
             requested: Offset::of(requested),
             earliest: Offset::of(earliest),
             latest: Offset::of(latest),

@@ -32,13 +32,15 @@ mod watermarks;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use append::{Appended, Patience};
-pub(crate) use attendant::{Attendant, Unattended};
-pub(crate) use batch_in::{Assign, FinishedBatch};
+pub(crate) use append::Patience;
+pub(crate) use attendant::Attendant;
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
+pub(crate) use attendant::Unattended;
+pub(crate) use batch_in::FinishedBatch;
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;
-pub(crate) use cursor::{Chunk, ChunkRecord, ChunkRecords, ChunkRun, Cursor, ReadLimits};
-pub(crate) use log::{ClosedSegment, Log, LogParts};
+pub(crate) use cursor::{Chunk, ChunkRecord, ChunkRecords, Cursor, ReadLimits};
+pub(crate) use log::{ClosedSegment, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub use recover::PartitionRecovery;

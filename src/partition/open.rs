@@ -22,7 +22,7 @@ use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file};
+use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file, sync_dir};
 use crate::error::{Error, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
@@ -200,7 +200,7 @@ impl Opening<'_> {
         let manifest = PartitionManifest::new(self.topic_id, 0);
         manifest.store(files, &home.dir)?;
         if let Some(parent) = home.dir.parent() {
-            files.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
+            sync_dir(files, parent).map_err(|e| Error::io("sync", parent, e))?;
         }
         Ok(manifest)
     }

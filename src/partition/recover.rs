@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::checkpoint::RecoveryPoint;
 use super::open::NO_INDEXES;
-use crate::env::{File, OpenMode, read_exact_at, write_all_at};
+use crate::env::{File, OpenMode, read_exact_at, sync_data, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, seal_header};
 use crate::format::checksum::crc32c;
@@ -79,8 +79,8 @@ impl PartitionRecovery {
 
     /// Epoch of the batches appended from now on, if it was raised.
     #[must_use]
-    pub fn leader_epoch(&self) -> crate::LeaderEpoch {
-        crate::LeaderEpoch::new(self.leader_epoch)
+    pub fn leader_epoch(&self) -> crate::types::LeaderEpoch {
+        crate::types::LeaderEpoch::new(self.leader_epoch)
     }
 
     /// Where the log ends.
@@ -273,7 +273,7 @@ impl Recovery<'_> {
         if size > end {
             file.set_size(end).map_err(failed("cut a torn tail"))?;
         }
-        file.sync_data().map_err(failed("sync a recovered segment"))?;
+        sync_data(&*file).map_err(failed("sync a recovered segment"))?;
         if !is_last {
             index.close();
             self.write_index(base, &index)?;
@@ -291,7 +291,7 @@ impl Recovery<'_> {
             let file = self.home.open(kind, base, OpenMode::CreateIfMissing)?;
             file.set_size(0)
                 .and_then(|()| write_all_at(&*file, &bytes, 0))
-                .and_then(|()| file.sync_data())
+                .and_then(|()| sync_data(&*file))
                 .map_err(|e| Error::io("write an index", &path, e))?;
         }
         Ok(())

@@ -61,6 +61,7 @@ impl Log {
         match self.try_write(writer, &mut batch) {
             Ok(()) => {
                 self.budget.give_back(batch.taken);
+                self.budget.keep_buffer(batch.into_buffer());
                 Ok(())
             }
             Err(e) => {
@@ -79,7 +80,8 @@ impl Log {
         let len = bytes.len() as u64;
         let Some(tail) = &writer.tail else { return Err(Error::closed("the partition")) };
         if tail.room_for_batch(len, count, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
-            self.roll_locked(writer)?;
+            // Staged it stays: leaving staging would write the batches behind this one first.
+            self.roll_into(writer, false)?;
         }
         let Some(tail) = &mut writer.tail else { return Err(Error::closed("the partition")) };
         tail.segment().prepare(tail.end() + len, Way::Written, Reach::Need, self.monotonic())?;
@@ -125,10 +127,15 @@ impl Log {
 
     /// Closes the active segment and opens the next, in the mode that the settings want.
     pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
+        let in_place = self.settings().builds_in_place();
+        self.roll_into(writer, in_place)
+    }
+
+    fn roll_into(&self, writer: &mut Writer, in_place: bool) -> Result<()> {
         let settings = self.settings();
         let was_in_place = writer.tail.is_none();
         let taken = match writer.tail.take() {
-            Some(tail) if settings.builds_in_place() => Some(self.drain(writer, tail)?),
+            Some(tail) if in_place => Some(self.drain(writer, tail)?),
             Some(tail) => Some(tail),
             None => self.append.lock().take_tail(),
         };
@@ -138,25 +145,20 @@ impl Log {
             Ok(tail) => {
                 let closed = old.segment().clone();
                 drop(old);
-                self.append.lock().install(tail, settings.builds_in_place(), writer);
-                self.close_segment(&closed)
+                closed.grows_no_more();
+                self.append.lock().install(tail, in_place, writer);
+                match closed.close() {
+                    // The flush that passes it tries again.
+                    Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
+                    closed => closed,
+                }
             }
             Err(e) => {
                 // The old segment goes on as it was; only a full disk leaves it usable, the caller knows.
-                old.segment().unset_end();
+                old.segment().grows_on();
                 self.append.lock().install(old, was_in_place, writer);
                 Err(e)
             }
-        }
-    }
-
-    /// Ends the files of a segment that has been rolled away from. Its side files may wait for room on the
-    /// disk: they are caches. Its zeros may not: a reader would take them for damage.
-    fn close_segment(&self, closed: &Segment) -> Result<()> {
-        closed.cut_unused().map_err(|e| self.fail_for_good(e))?;
-        match closed.write_side_files() {
-            Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
-            other => other,
         }
     }
 
@@ -179,7 +181,14 @@ impl Log {
             return self.tail_over(old.next_offset(), settings, OpenMode::ReadWrite);
         }
         old.segment().set_end(old.end());
-        self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing)
+        let next = self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing);
+        next.or_else(|e| {
+            old.segment().grows_on();
+            // An empty segment amid the log would cut it in two.
+            let removed = self.home.unlink(&[self.home.path(FileKind::Log, old.next_offset())]);
+            removed.map_err(|e| self.fail_for_good(e))?;
+            Err(e)
+        })
     }
 
     /// A tail over the empty segment with base offset `base`, which joins (or replaces the last of) the list.
@@ -279,7 +288,7 @@ impl Log {
         let moves = before.builds_in_place() != settings.builds_in_place();
         if moves || before.segment_size != settings.segment_size || before.index() != settings.index() {
             if let Err(e) = self.roll_locked(&mut writer) {
-                // On a full disk everything stays as it was.
+                // What was built in place must not pass for what the new level promises.
                 self.put_settings(before);
                 return Err(self.fail(e));
             }
@@ -289,9 +298,9 @@ impl Log {
     }
 
     fn put_settings(&self, settings: Arc<LogSettings>) {
+        *self.settings.write() = settings.clone();
         let epoch = self.leader_epoch();
         self.append.lock().configure(&settings, epoch);
-        *self.settings.write() = settings;
     }
 
     fn apply_level(&self, settings: &LogSettings) -> Result<()> {

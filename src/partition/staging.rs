@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use super::budget::Budget;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchBuilder, BatchHeader, BatchSpec};
 use crate::segment::NewRecord;
@@ -101,10 +102,11 @@ impl Staging {
         spec: BatchSpec,
         now: i64,
         taken: u64,
+        budget: &Budget,
     ) -> (u64, bool) {
         let opened = self.open.is_none();
         let next = self.next;
-        let open = self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now));
+        let open = self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now, budget.take_buffer()));
         let timestamp = if spec.attributes.is_log_append_time() { open.opened_at } else { record.timestamp };
         open.builder.append(timestamp, record.key, record.value, record.headers);
         open.taken += taken;
@@ -152,8 +154,8 @@ impl Staging {
 }
 
 impl OpenStaged {
-    fn new(spec: BatchSpec, base_offset: u64, now: i64) -> OpenStaged {
-        let mut builder = BatchBuilder::new(spec);
+    fn new(spec: BatchSpec, base_offset: u64, now: i64, buffer: Vec<u8>) -> OpenStaged {
+        let mut builder = BatchBuilder::reusing(spec, buffer);
         if spec.attributes.is_log_append_time() {
             builder.set_append_time(now);
         }
@@ -162,6 +164,14 @@ impl OpenStaged {
 }
 
 impl StagedBatch {
+    /// Its memory, once it has been written.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        match self.content {
+            StagedContent::Finished(bytes, _) => bytes,
+            StagedContent::Records(_) => Vec::new(),
+        }
+    }
+
     /// The final bytes, compressed (at `level`) if its builder says so, and their header.
     pub(crate) fn finish(&mut self, level: Option<i32>) -> Result<(&[u8], &BatchHeader)> {
         if let StagedContent::Records(builder) = &mut self.content {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::flush::FlushPoint;
 use super::log::Log;
-use crate::env::OpenMode;
+use crate::env::{OpenMode, sync_data};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{BatchCheck, FileKind, Scan, Segment, SegmentFiles};
@@ -207,12 +207,12 @@ impl Log {
         Ok(self.log_end())
     }
 
-    fn append_given(&self, batch: super::batch_in::FinishedBatch) -> Result<()> {
+    fn append_given(&self, mut batch: super::batch_in::FinishedBatch) -> Result<()> {
         // Somebody else may have appended meanwhile.
         self.check_goes_on(&batch, self.append.lock().next_offset())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
         self.take_epoch(epoch, base)?;
-        self.append_batch(batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
     }
 
     fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {
@@ -299,7 +299,7 @@ fn cut_overlap(home: &Arc<SegmentFiles>, base: u64, to: u64) -> Result<()> {
     }
     if end < size {
         file.set_size(end).map_err(|e| failed("cut a segment", e))?;
-        file.sync_data().map_err(|e| failed("sync a segment", e))?;
+        sync_data(&*file).map_err(|e| failed("sync a segment", e))?;
         let stale = [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::AppendTimes];
         home.unlink(&stale.map(|kind| home.path(kind, base)))?;
     }

@@ -13,9 +13,10 @@ const KEPT: usize = 16;
 /// A buffer that grew beyond this many bytes is not kept.
 const KEPT_SIZE: usize = 1 << 20;
 
-/// A key's and a value's bytes.
+/// A key's and a value's bytes, and memory for a batch.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
+    pub(super) batch: Vec<u8>,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
 }
@@ -42,7 +43,7 @@ impl BufferPool {
     /// Keeps buffers for the next `take`.
     #[inline]
     pub(super) fn give(&self, buffers: Buffers) {
-        if buffers.key.capacity() | buffers.value.capacity() != 0 {
+        if buffers.key.capacity() | buffers.value.capacity() | buffers.batch.capacity() != 0 {
             self.keep(buffers);
         }
     }
@@ -52,7 +53,7 @@ impl BufferPool {
     }
 
     fn keep(&self, buffers: Buffers) {
-        if buffers.key.capacity().max(buffers.value.capacity()) > KEPT_SIZE {
+        if buffers.key.capacity().max(buffers.value.capacity()).max(buffers.batch.capacity()) > KEPT_SIZE {
             return;
         }
         if !self.written.load(Ordering::Relaxed) {
@@ -87,11 +88,11 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let pool = BufferPool::new();
         for _ in 0..100 {
-            pool.give(Buffers { key: Vec::with_capacity(8), value: Vec::new() });
+            pool.give(Buffers { key: Vec::with_capacity(8), ..Buffers::default() });
         }
         assert_eq!(pool.spare.lock().len(), KEPT);
         pool.spare.lock().clear();
-        pool.give(Buffers { key: Vec::new(), value: Vec::with_capacity(KEPT_SIZE + 1) });
+        pool.give(Buffers { value: Vec::with_capacity(KEPT_SIZE + 1), ..Buffers::default() });
         assert!(pool.spare.lock().is_empty());
     }
 }

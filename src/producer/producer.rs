@@ -289,14 +289,15 @@ impl<K, V> Shared<K, V> {
             record.encode(&self.key_codec, &self.value_codec, &mut buffers.key, &mut buffers.value)?;
         let partition = self.partition_for(record.given_partition(), &encoded)?;
         let log = self.target.partition(partition)?;
-        let timestamp = record.given_timestamp().unwrap_or_else(|| log.clock().now());
+        let now = log.clock().now();
+        let timestamp = record.given_timestamp().unwrap_or(now).millis();
         let EncodedRecord { key, value } = encoded;
         if record.headers().is_empty() && self.target.schema.is_none() {
-            let new = NewRecord { timestamp: timestamp.millis(), key, value, headers: &[] };
-            return append(self, log, partition, &new);
+            let new = NewRecord { timestamp, key, value, headers: &[] };
+            return append(self, log, partition, &new, now.millis());
         }
         self.with_headers(record.headers(), |headers| {
-            append(self, log, partition, &NewRecord { timestamp: timestamp.millis(), key, value, headers })
+            append(self, log, partition, &NewRecord { timestamp, key, value, headers }, now.millis())
         })
     }
 
@@ -359,8 +360,8 @@ impl<K, V> Shared<K, V> {
 
     /// Appends, waiting for room.
     #[inline]
-    fn append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>) -> Result<Delivery> {
-        let appended = match log.append(record, Patience::No) {
+    fn append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>, now: i64) -> Result<Delivery> {
+        let appended = match log.append_at(record, now, Patience::No) {
             Err(error) if error.kind() == ErrorKind::Backpressure => {
                 self.patiently(log, |patience| log.append(record, patience))?
             }
@@ -370,8 +371,14 @@ impl<K, V> Shared<K, V> {
     }
 
     /// Appends, if there is room.
-    fn try_append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>) -> Result<Delivery> {
-        let appended = log.append(record, Patience::No).inspect_err(|error| {
+    fn try_append(
+        &self,
+        log: &Arc<Log>,
+        partition: u32,
+        record: &NewRecord<'_>,
+        now: i64,
+    ) -> Result<Delivery> {
+        let appended = log.append_at(record, now, Patience::No).inspect_err(|error| {
             if error.kind() == ErrorKind::Backpressure {
                 self.refused.store(size_of_record(record), Ordering::Relaxed);
                 self.refused_by.store(partition, Ordering::Relaxed);
@@ -415,11 +422,11 @@ impl<K, V> Shared<K, V> {
     }
 }
 
-/// One of the two ways of appending a record.
-trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery> {}
+/// One of the two ways of appending a record; the last argument is the time, in milliseconds.
+trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<Delivery> {}
 
 impl<K, V, F> AppendOne<K, V> for F where
-    F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>) -> Result<Delivery>
+    F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<Delivery>
 {
 }
 

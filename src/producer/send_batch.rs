@@ -42,6 +42,8 @@ struct Building<'p> {
     log: &'p Arc<Log>,
     settings: Arc<LogSettings>,
     builder: BatchBuilder,
+    /// Memory of the last batch handed over.
+    spare: Vec<u8>,
 }
 
 impl<'p, K, V> BatchSender<'p, K, V> {
@@ -65,19 +67,22 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         let building = match self.building.entry(partition) {
             std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(Building::new(shared.target.partition(partition)?))
+                let memory = std::mem::take(&mut buffers.batch);
+                free.insert(Building::new(shared.target.partition(partition)?, memory))
             }
         };
         let timestamp = record.given_timestamp().unwrap_or_else(|| building.log.clock().now()).millis();
         let (key, value) = (encoded.key, encoded.value);
         let delivery = &mut self.delivery;
         let mut add = |headers: &[HeaderRef<'_>]| {
-            let size = building.builder.encoded_len_of(timestamp, key, value, headers) as u64;
+            let mut measured = building.builder.measure(timestamp, key, value, headers);
+            let size = measured.len() as u64;
             building.check_size(size)?;
             if building.is_full_for(size) {
                 building.hand_over(shared, partition, delivery)?;
+                measured = building.builder.measure(timestamp, key, value, headers);
             }
-            building.builder.append(timestamp, key, value, headers);
+            building.builder.append_measured(timestamp, measured);
             Ok(())
         };
         if record.headers().is_empty() && shared.target.schema.is_none() {
@@ -88,7 +93,6 @@ impl<'p, K, V> BatchSender<'p, K, V> {
 
     /// Hands over what is left, unless an error came before.
     pub(super) fn finish(mut self, sent: Result<()>) -> Result<BatchDelivery> {
-        self.shared.buffers.give(std::mem::take(&mut self.buffers));
         let mut building = std::mem::take(&mut self.building);
         let shared = self.shared;
         let delivery = &mut self.delivery;
@@ -97,6 +101,10 @@ impl<'p, K, V> BatchSender<'p, K, V> {
                 .iter_mut()
                 .try_for_each(|(&partition, batch)| batch.hand_over(shared, partition, delivery))
         });
+        if let Some((_, last)) = building.pop_last() {
+            self.buffers.batch = last.spare;
+        }
+        shared.buffers.give(std::mem::take(&mut self.buffers));
         match sent {
             Ok(()) => Ok(self.delivery),
             Err(error) if self.delivery.batches().is_empty() => Err(error),
@@ -109,11 +117,11 @@ impl<'p, K, V> BatchSender<'p, K, V> {
 }
 
 impl<'p> Building<'p> {
-    fn new(log: &'p Arc<Log>) -> Building<'p> {
+    fn new(log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
         let settings = log.settings();
         let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
-        let builder = BatchBuilder::new(BatchSpec { attributes, ..BatchSpec::default() });
-        Building { log, settings, builder }
+        let builder = BatchBuilder::reusing(BatchSpec { attributes, ..BatchSpec::default() }, memory);
+        Building { log, settings, builder, spare: Vec::new() }
     }
 
     fn check_size(&self, size: u64) -> Result<()> {
@@ -149,8 +157,9 @@ impl<'p> Building<'p> {
         let bytes = self.builder.finish(0, self.settings.compression.level()).map_err(|error| {
             Error::codec(format!("could not build a batch: {error}")).in_partition(self.log.topic_partition())
         })?;
-        let batch = FinishedBatch::new(bytes)?;
-        let appended = shared.patiently(self.log, |patience| self.log.append_batch(batch, patience))?;
+        let mut batch = FinishedBatch::built(bytes)?;
+        let appended = shared.patiently(self.log, |patience| self.log.append_batch(&mut batch, patience))?;
+        self.spare = batch.take().0;
         let batch = BatchMetadata::new(partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { shared.outstanding(self.log, batch.end()) };
         delivery.push(batch, outstanding);

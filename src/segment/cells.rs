@@ -76,11 +76,6 @@ impl TailCells {
         Arc::new(TailCells { map, nonce })
     }
 
-    /// How many partitions have a cell.
-    pub(crate) fn len(&self) -> usize {
-        self.map.cells()
-    }
-
     /// Every batch that the cells of an earlier opening describe.
     pub(crate) fn found(&self) -> Vec<FoundCell> {
         (0..self.map.cells()).filter_map(|cell| self.read(cell)).collect()
@@ -161,7 +156,6 @@ mod tests {
     #[test]
     fn a_cell_reads_back() {
         let cells = TailCells::new(CellMap::new(Region::heap(HeapPages::zeroed(128), 128, None)), 77);
-        assert_eq!(cells.len(), 2);
         assert!(Cell::new(&cells, 2).is_none());
         let id = CellIdentity {
             topic: TopicId::from_bytes([3; 16]),

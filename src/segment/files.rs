@@ -20,6 +20,7 @@ pub(crate) struct SegmentFiles {
     /// Read through maps; by calls otherwise.
     pub(crate) map: bool,
     /// The broker's lock on its directory; none for an observer.
+    #[expect(dead_code, reason = "held for as long as a view may point into the directory")]
     pub(crate) pin: Option<Arc<dyn DirLock>>,
 }
 

@@ -132,11 +132,6 @@ impl LiveIndex {
         self.push_time();
     }
 
-    /// The largest timestamp so far.
-    pub(crate) fn max_timestamp(&self) -> Option<i64> {
-        self.newest.map(|newest| newest.timestamp)
-    }
-
     fn push_time(&mut self) {
         let Some(newest) = self.newest else { return };
         if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp && last.delta < newest.delta)

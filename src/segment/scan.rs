@@ -76,7 +76,7 @@ impl Scan {
     }
 
     /// The next batch, or why there is none.
-    pub(crate) fn next(&mut self) -> std::io::Result<std::result::Result<ScannedBatch, Stop>> {
+    pub(crate) fn next(&mut self) -> std::io::Result<Result<ScannedBatch, Stop>> {
         if self.position >= self.end {
             return Ok(Err(Stop::End));
         }
@@ -96,11 +96,11 @@ impl Scan {
         Ok(Ok(batch))
     }
 
-    fn stop(&mut self, why: String) -> std::io::Result<std::result::Result<ScannedBatch, Stop>> {
+    fn stop(&mut self, why: String) -> std::io::Result<Result<ScannedBatch, Stop>> {
         if self.only_zeros()? { Ok(Err(Stop::Zeros)) } else { Ok(Err(Stop::Bad(why))) }
     }
 
-    fn header(&mut self) -> std::io::Result<std::result::Result<BatchHeader, String>> {
+    fn header(&mut self) -> std::io::Result<Result<BatchHeader, String>> {
         if self.end - self.position < HEADER_LEN as u64 {
             return Ok(Err("the file ends inside a batch header".into()));
         }
@@ -150,7 +150,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(256).all(|block| block.iter().fold(0, |all, &byte| all | byte) == 0)
 }
 
-fn plausible(header: BatchHeader, left: u64, check: BatchCheck) -> std::result::Result<BatchHeader, String> {
+fn plausible(header: BatchHeader, left: u64, check: BatchCheck) -> Result<BatchHeader, String> {
     let base = header.base_offset as u64;
     if header.total_len() as u64 > left {
         return Err(format!("a batch of {} bytes does not fit the {left} that are left", header.total_len()));

@@ -46,6 +46,10 @@ pub(crate) struct Segment {
     cut: AtomicBool,
     /// Where more room should be asked for.
     low_water: AtomicU64,
+    /// It grows no more, and its end has not been cut or its side files not been written yet.
+    unfinished: AtomicBool,
+    /// The index files have been written to since their last sync.
+    index_unsynced: AtomicBool,
     index_settings: (u64, u64),
 }
 
@@ -128,6 +132,8 @@ impl Segment {
             low_water: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             cut: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
+            index_unsynced: AtomicBool::new(false),
             index_settings,
         }
     }
@@ -188,9 +194,19 @@ impl Segment {
         self.end.store(position, Ordering::Release);
     }
 
-    /// The segment grows on after all.
-    pub(crate) fn unset_end(&self) {
+    /// The roll has failed: it goes on growing.
+    pub(crate) fn grows_on(&self) {
         self.end.store(UNBOUNDED, Ordering::Release);
+    }
+
+    /// Another segment grows now: what [`close`](Self::close) does is due.
+    pub(crate) fn grows_no_more(&self) {
+        self.unfinished.store(true, Ordering::Release);
+    }
+
+    /// Does what a [`close`](Self::close) has left undone on a full disk.
+    pub(crate) fn finish_close(&self) -> Result<()> {
+        if self.unfinished.load(Ordering::Acquire) { self.close() } else { Ok(()) }
     }
 
     /// It grows no more: readers that have reached its end go on in the next one.
@@ -378,23 +394,28 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes the index entries that are only in memory; answers the files' lengths, and whether anything
-    /// was written (then it wants a sync).
+    /// Writes the index entries that are only in memory; answers the files' lengths, and whether they want a
+    /// sync.
     pub(crate) fn write_index(&self) -> Result<(IndexLengths, bool)> {
         let Some(tail) = self.with_live_index(|live| live.unwritten()) else {
             return Ok((IndexLengths::default(), false));
         };
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
+        if !tail.is_empty() {
+            self.index_unsynced.store(true, Ordering::Release);
+        }
         let lengths = tail.write(&*offsets, &*times).map_err(|e| self.index_error(e))?;
         self.with_live_index(|live| live.mark_written(lengths));
-        Ok((lengths, !tail.is_empty()))
+        Ok((lengths, self.index_unsynced.load(Ordering::Acquire)))
     }
 
     /// Makes the index files durable.
     pub(crate) fn sync_index(&self) -> Result<()> {
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         sync_data(&*offsets).map_err(|e| self.index_error(e))?;
-        sync_data(&*times).map_err(|e| self.index_error(e))
+        sync_data(&*times).map_err(|e| self.index_error(e))?;
+        self.index_unsynced.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn index_files(&self, mode: OpenMode) -> Result<(Arc<dyn File>, Arc<dyn File>)> {
@@ -406,8 +427,14 @@ impl Segment {
         Error::io("write an index", &self.home.path(FileKind::OffsetIndex, self.base), e)
     }
 
-    /// The segment grows no more: cuts its unused allocation (not synced).
-    pub(crate) fn cut_unused(&self) -> Result<()> {
+    /// The segment grows no more: cuts its unused allocation and writes its side files (not synced).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.cut_unused()?;
+        self.write_side_files()
+    }
+
+    /// Cuts the unused allocation of a segment that grows no more (not synced).
+    fn cut_unused(&self) -> Result<()> {
         let end = u64::from(self.map()?.published().position);
         let path = self.log_path();
         {
@@ -421,13 +448,16 @@ impl Segment {
     }
 
     /// Writes the side files of a segment that grows no more (not synced).
-    pub(crate) fn write_side_files(&self) -> Result<()> {
+    fn write_side_files(&self) -> Result<()> {
         self.with_live_index(LiveIndex::close);
         let (lengths, _) = self.write_index()?;
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
         times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
-        self.write_times()
+        self.index_unsynced.store(true, Ordering::Release);
+        self.write_times()?;
+        self.unfinished.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Makes the side files of a closed segment durable, and the cut of its unused end: a recovery point
@@ -466,11 +496,6 @@ impl Segment {
             self.file()?.modified().map_err(|e| Error::io("look at a segment", &self.log_path(), e))?;
         self.times.appended(changed);
         Ok(())
-    }
-
-    /// The home of its files.
-    pub(crate) fn home(&self) -> &Arc<SegmentFiles> {
-        &self.home
     }
 
     /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and as much

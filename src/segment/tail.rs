@@ -136,11 +136,6 @@ impl Tail {
         self.building.as_ref().map(|building| building.base_timestamp)
     }
 
-    /// A batch is being built in place.
-    pub(crate) fn is_building(&self) -> bool {
-        self.building.is_some()
-    }
-
     /// Appends one record to the batch being built in the map, and publishes it; answers its offset.
     #[inline]
     pub(crate) fn push(

@@ -37,7 +37,7 @@ impl Verified {
             return false;
         }
         let islands = self.islands.lock();
-        !islands.range(..=start).next_back().is_some_and(|(_, &island_end)| island_end >= end)
+        islands.range(..=start).next_back().is_none_or(|(_, &island_end)| island_end < end)
     }
 
     /// The batch at `[start, end)` has been checked.

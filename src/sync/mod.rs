@@ -11,6 +11,7 @@
 //!   Operation<T>: a future with wait() and wait_timeout()
 //! ```
 
+mod cache_line;
 mod mutex;
 mod operation;
 mod parker;
@@ -21,16 +22,21 @@ mod tests;
 #[cfg(all(test, loom))]
 mod tests_loom;
 
-pub(crate) use mutex::{Mutex, MutexGuard};
+pub(crate) use cache_line::CacheLine;
+pub(crate) use mutex::Mutex;
+#[cfg(test)]
+pub(crate) use operation::Now;
 pub use operation::Operation;
-pub(crate) use operation::{Now, timed_out, waitable};
+pub(crate) use operation::timed_out;
 pub(crate) use parker::{block_on, block_on_for};
 pub(crate) use wait_list::{WaitKey, WaitList};
 
 #[cfg(loom)]
 pub(crate) use loom::{sync::Arc, thread};
+#[cfg(all(test, not(loom)))]
+pub(crate) use std::sync::Arc;
 #[cfg(not(loom))]
-pub(crate) use std::{sync::Arc, thread};
+pub(crate) use std::thread;
 
 /// Atomics: the standard library's, or loom's under `cfg(loom)`.
 pub(crate) mod atomic {

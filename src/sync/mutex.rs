@@ -4,15 +4,15 @@
 //! left half changed across a call that can panic.
 
 #[cfg(loom)]
-pub(crate) use self::under_loom::{Mutex, MutexGuard};
+pub(crate) use self::under_loom::Mutex;
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use parking_lot::Mutex;
 
 #[cfg(loom)]
 mod under_loom {
     use std::sync::{PoisonError, TryLockError};
 
-    pub(crate) use loom::sync::MutexGuard;
+    use loom::sync::MutexGuard;
 
     /// loom's mutex with parking_lot's calls.
     #[derive(Debug, Default)]

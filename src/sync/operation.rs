@@ -62,7 +62,6 @@ macro_rules! waitable {
         }
     };
 }
-pub(crate) use waitable;
 
 /// The error of a wait that took too long.
 #[cold]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::atomic::{AtomicU64, AtomicUsize, Ordering};
-use super::{Arc, Mutex, MutexGuard, Now, Operation, WaitKey, WaitList, block_on, block_on_for, thread};
+use super::{Arc, Mutex, Now, Operation, WaitKey, WaitList, block_on, block_on_for, thread};
 use crate::error::{Error, ErrorKind};
 
 /// Longer than any test: a wait that reaches it has lost its wake-up.
@@ -99,7 +99,7 @@ fn frozen_clock() -> Now {
 #[test]
 fn mutex_gives_its_guard_and_refuses_a_second_one() {
     let mut mutex = Mutex::new(1);
-    let mut guard: MutexGuard<'_, i32> = mutex.lock();
+    let mut guard = mutex.lock();
     *guard += 1;
     assert!(mutex.try_lock().is_none());
     drop(guard);

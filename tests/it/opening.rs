@@ -76,7 +76,7 @@ fn a_clean_close_needs_no_recovery() {
             let topic = broker.create_topic(name, TopicConfig::new().durability(durability)).unwrap();
             let producer = topic.producer().unwrap();
             for n in 0..100 {
-                let _ = producer.send(Record::new(&format!("{n}"))).unwrap();
+                drop(producer.send(Record::new(&format!("{n}"))).unwrap());
             }
         }
         broker.close().wait().unwrap();
@@ -171,7 +171,7 @@ fn a_dropped_broker_is_recovered() {
     let sim = SimEnvironment::new(24);
     let broker = simulated(&sim).open().unwrap();
     let topic = broker.create_topic("m", TopicConfig::new().durability(Durability::Memory)).unwrap();
-    let _ = topic.producer().unwrap().send(Record::new("a")).unwrap();
+    drop(topic.producer().unwrap().send(Record::new("a")).unwrap());
     drop((broker, topic));
     let broker = simulated(&sim).open().unwrap();
     assert!(!broker.recovery().was_clean());

@@ -17,7 +17,7 @@ fn fill(broker: &Broker, retention: Retention) -> Topic {
     let topic = broker.create_topic("t", config).unwrap();
     let producer = topic.producer().unwrap();
     for _ in 0..200 {
-        producer.send(Record::new(&[7u8; 100])).unwrap();
+        drop(producer.send(Record::new(&[7u8; 100])).unwrap());
     }
     topic
 }

@@ -74,7 +74,7 @@ fn a_waiting_reader_is_woken() {
                 seen
             });
             for n in 0..100 {
-                let _ = producer.send(Record::new(&format!("{n}"))).unwrap();
+                drop(producer.send(Record::new(&format!("{n}"))).unwrap());
             }
             assert_eq!(waiting.join().unwrap(), 100, "{durability}");
         });
@@ -91,7 +91,7 @@ fn a_producer_or_reader_alone_keeps_the_broker_open() {
         let one = clicks.partition(0).unwrap().read(..).unwrap();
         (clicks.producer().unwrap(), clicks.read(Start::Earliest).unwrap(), one)
     };
-    let _ = producer.send(Record::new("x")).unwrap();
+    drop(producer.send(Record::new("x")).unwrap());
     drop(producer);
     assert_eq!(reader.poll().wait().unwrap().iter().count(), 1);
     drop(reader);

@@ -4,7 +4,8 @@
 //! - A page (or the size) without a history is durable as it stands.
 //! - A history starts with the durable version; the newest is the cache's and not in it.
 //! - A dirty page is made durable by the next sync. One that is not dirty but has a history was dropped
-//!   by a failed sync: only a new store makes it dirty again.
+//!   by a failed sync: only a new store makes it dirty again. So with the size, which a store into the
+//!   last page makes dirty.
 //! - Mapped stores reach the cache by [`Content::stored`], byte for byte, so no lent or unpublished byte
 //!   is ever read from the shared memory.
 //!
@@ -181,8 +182,16 @@ impl Content {
         }
         self.put(bytes, position, random);
         let end = position + bytes.len() as u64;
-        if !bytes.is_empty() && end > self.size {
+        if bytes.is_empty() {
+            return;
+        }
+        if end > self.size {
             self.change_size(end, random);
+        } else if end.div_ceil(PAGE as u64) == self.size.div_ceil(PAGE as u64) {
+            // Writing the last page back takes the size along, also one that a failed sync has dropped.
+            if let Some(history) = &mut self.size_history {
+                history.dirty = true;
+            }
         }
     }
 

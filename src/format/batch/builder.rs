@@ -45,7 +45,9 @@ impl Default for BatchSpec {
 #[derive(Clone, Debug)]
 pub(crate) struct BatchBuilder {
     spec: BatchSpec,
+    /// As long as it has ever been: what lies behind `used` means nothing.
     buffer: Vec<u8>,
+    used: usize,
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -55,9 +57,18 @@ pub(crate) struct BatchBuilder {
 impl BatchBuilder {
     /// An empty batch.
     pub(crate) fn new(spec: BatchSpec) -> BatchBuilder {
+        BatchBuilder::reusing(spec, Vec::new())
+    }
+
+    /// An empty batch in the memory of an earlier one.
+    pub(crate) fn reusing(spec: BatchSpec, mut buffer: Vec<u8>) -> BatchBuilder {
+        if buffer.len() < HEADER_LEN {
+            buffer.resize(HEADER_LEN, 0);
+        }
         BatchBuilder {
             spec,
-            buffer: vec![0; HEADER_LEN],
+            buffer,
+            used: HEADER_LEN,
             count: 0,
             base_timestamp: -1,
             max_timestamp: -1,
@@ -75,35 +86,56 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[HeaderRef<'_>],
     ) -> usize {
+        let record = self.measure(timestamp, key, value, headers);
+        self.append_measured(timestamp, record)
+    }
+
+    /// A record as [`Self::append`] would add it next, and what it takes.
+    #[inline]
+    pub(crate) fn measure<'a>(
+        &self,
+        timestamp: i64,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: &'a [HeaderRef<'a>],
+    ) -> MeasuredRecord<'a> {
+        let base = if self.count == 0 { timestamp } else { self.base_timestamp };
+        // Wraps for timestamps that are more than 2^63 apart, and wraps back when it is read.
+        let timestamp_delta = timestamp.wrapping_sub(base);
+        let fields = RecordFields { timestamp_delta, offset_delta: self.count, key, value, headers };
+        MeasuredRecord { fields, body_len: fields.body_len() }
+    }
+
+    /// Adds a record that was measured since the last one was added; returns the bytes it took.
+    #[inline]
+    pub(crate) fn append_measured(&mut self, timestamp: i64, record: MeasuredRecord<'_>) -> usize {
+        debug_assert_eq!(record.fields.offset_delta, self.count, "measured for another place");
         if self.count == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let record = self.fields(timestamp, key, value, headers);
-        let start = self.buffer.len();
-        self.buffer.resize(start + record.encoded_len(), 0);
-        let len = record.encode(&mut self.buffer[start..]);
+        let (start, len) = (self.used, record.len());
+        let end = start + len;
+        if end > self.buffer.len() {
+            self.grow(end);
+        }
+        record.fields.encode_sized(record.body_len, &mut self.buffer[start..end]);
+        self.used = end;
         self.count += 1;
         len
     }
 
-    /// The bytes that [`Self::append`] would take for this record.
-    #[inline]
-    pub(crate) fn encoded_len_of(
-        &self,
-        timestamp: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[HeaderRef<'_>],
-    ) -> usize {
-        self.fields(timestamp, key, value, headers).encoded_len()
+    #[cold]
+    fn grow(&mut self, need: usize) {
+        let more = self.buffer.len() + self.buffer.len() / 2;
+        self.buffer.resize(need.max(more), 0);
     }
 
     /// Bytes so far, uncompressed, the header included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
+        self.used
     }
 
     /// Records so far.
@@ -130,7 +162,7 @@ impl BatchBuilder {
 
     /// Empties the batch; its memory and what it says about its records stay.
     pub(crate) fn clear(&mut self) {
-        self.buffer.truncate(HEADER_LEN);
+        self.used = HEADER_LEN;
         self.count = 0;
         self.base_timestamp = -1;
         self.max_timestamp = -1;
@@ -144,7 +176,7 @@ impl BatchBuilder {
     /// and those of the codec; the builder is as it was.
     pub(crate) fn finish(&mut self, base_offset: i64, level: Option<i32>) -> Result<Vec<u8>, FormatError> {
         let mut header = self.header(base_offset)?;
-        let records = &self.buffer[HEADER_LEN..];
+        let records = &self.buffer[HEADER_LEN..self.used];
         let blob = match header.attributes.codec()? {
             Codec::None => None,
             codec => Some(compress(codec, level, records)?).filter(|blob| blob.len() < records.len()),
@@ -159,12 +191,11 @@ impl BatchBuilder {
             None => {
                 // What no codec makes smaller stays as it is, so that a batch that fits goes on fitting.
                 header.attributes = header.attributes.with_codec(Codec::None);
-                batch_length(self.buffer.len())?;
-                let next = Vec::with_capacity(self.buffer.len());
-                std::mem::replace(&mut self.buffer, next)
+                batch_length(self.used)?;
+                self.buffer.truncate(self.used);
+                std::mem::replace(&mut self.buffer, vec![0; HEADER_LEN])
             }
         };
-        self.buffer.resize(HEADER_LEN, 0);
         self.clear();
         seal_header(&mut batch, &header)?;
         Ok(batch)
@@ -199,19 +230,20 @@ impl BatchBuilder {
             records_count: self.count,
         })
     }
+}
 
+/// A record with its place in a batch and the length of its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MeasuredRecord<'a> {
+    fields: RecordFields<'a>,
+    body_len: usize,
+}
+
+impl MeasuredRecord<'_> {
+    /// The bytes it takes.
     #[inline]
-    fn fields<'a>(
-        &self,
-        timestamp: i64,
-        key: Option<&'a [u8]>,
-        value: Option<&'a [u8]>,
-        headers: &'a [HeaderRef<'a>],
-    ) -> RecordFields<'a> {
-        let base = if self.count == 0 { timestamp } else { self.base_timestamp };
-        // Wraps for timestamps that are more than 2^63 apart, and wraps back when it is read.
-        let timestamp_delta = timestamp.wrapping_sub(base);
-        RecordFields { timestamp_delta, offset_delta: self.count, key, value, headers }
+    pub(crate) fn len(&self) -> usize {
+        crate::format::varint::varint_len(self.body_len as i32) + self.body_len
     }
 }
 

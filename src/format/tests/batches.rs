@@ -158,7 +158,7 @@ fn rebuild(batch: &BatchView<'_>) {
         let record = record.unwrap();
         let headers: Vec<_> = record.headers.iter().collect();
         let timestamp = h.base_timestamp + record.timestamp_delta;
-        let announced = builder.encoded_len_of(timestamp, record.key, record.value, &headers);
+        let announced = builder.measure(timestamp, record.key, record.value, &headers).len();
         assert_eq!(builder.append(timestamp, record.key, record.value, &headers), announced);
     }
     assert_eq!(builder.count(), h.records_count);

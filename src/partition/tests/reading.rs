@@ -40,7 +40,7 @@ fn chunks_outlive_what_they_lend_from() {
     let kind = cursor.read(u64::MAX, &limits()).unwrap_err().kind();
     assert!(matches!(kind, ErrorKind::OffsetOutOfRange { earliest, .. } if earliest.get() == 400));
     p.assert_holds(400, 600);
-    assert_eq!(p.log.delete_records(601).unwrap_err().to_string().contains("400 to 600"), true);
+    assert!(p.log.delete_records(601).unwrap_err().to_string().contains("400 to 600"));
 }
 
 #[test]
@@ -124,7 +124,8 @@ fn a_tailing_cursor_notices_a_truncation() {
         p.send_many(40);
         p.log.flush().unwrap();
         let mut cursor = Cursor::new(p.log.clone(), 38);
-        assert_eq!(cursor.read(u64::MAX, &limits()).unwrap().unwrap().next_offset(), 40);
+        assert!(cursor.read(u64::MAX, &limits()).unwrap().is_some());
+        assert_eq!(cursor.next_offset(), 40);
         let end = p.log.truncate(20).unwrap();
         assert!(cursor.read(u64::MAX, &limits()).is_err(), "{level:?}");
         for _ in end..60 {

@@ -36,7 +36,7 @@ fn a_power_cut_loses_nothing_at_sync_and_a_suffix_at_memory() {
         let point = p.log.checkpoint().unwrap();
         p.send_many(100);
         for seed in 0..300 {
-            let disk = machine.disk().after_power_cut(&mut SeededRandom::new(seed));
+            let disk = machine.disk().after_power_cut(&SeededRandom::new(seed));
             let cut = Machine::on(disk, machine.settings.clone());
             let again = cut.open(unclean(point)).unwrap();
             let end = again.log.high_watermark();
@@ -100,13 +100,13 @@ fn an_interrupted_truncation_is_repeated() {
     p.send_many(300);
     p.log.flush().unwrap();
     let point = p.log.checkpoint().unwrap();
-    machine.disk().take_snapshots();
+    drop(machine.disk().take_snapshots());
     let end = p.log.truncate(150).unwrap();
     let snapshots = machine.disk().take_snapshots();
     assert!(snapshots.len() > 10);
     for (i, snapshot) in snapshots.into_iter().enumerate() {
         for seed in 0..10 {
-            let disk = snapshot.after_power_cut(&mut SeededRandom::new(seed));
+            let disk = snapshot.after_power_cut(&SeededRandom::new(seed));
             let cut = Machine::on(disk, machine.settings.clone());
             let again = cut.open(unclean(point)).unwrap();
             let found = again.log.log_end();

@@ -145,7 +145,6 @@ impl Explorer {
     }
 
     /// Prints what was found and holds it against the quota.
-    #[expect(clippy::print_stdout, reason = "the table of the run")]
     pub(super) fn finish(self, quota: usize) {
         let Explorer { situation, distinct, openings, seed, .. } = self;
         println!(
@@ -210,7 +209,6 @@ impl Told<'_> {
 }
 
 impl Drop for Told<'_> {
-    #[expect(clippy::print_stderr, reason = "how to reproduce a failure")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut line = String::new();

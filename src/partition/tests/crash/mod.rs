@@ -13,7 +13,7 @@
 //! - Each situation has a quota of distinct images, and the quotas add up to what is promised.
 
 mod explore;
-mod model;
-mod pond;
+pub(super) mod model;
+pub(super) mod pond;
 mod run;
 mod situations;

@@ -8,47 +8,53 @@ use std::rc::Rc;
 use super::super::harness::Opened;
 
 /// Which life wrote each offset of a log.
-pub(super) type Lives = Rc<Vec<u8>>;
+pub(in super::super) type Lives = Rc<Vec<u8>>;
 
 /// What one possible history demands.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
+pub(in super::super) struct Claim {
     /// The log is a prefix of this.
-    pub(super) lives: Lives,
+    pub(in super::super) lives: Lives,
     /// The least and the greatest log start.
-    pub(super) starts: (u64, u64),
+    pub(in super::super) starts: (u64, u64),
     /// No shorter than this after a kill.
-    pub(super) kill: u64,
+    pub(in super::super) kill: u64,
     /// No shorter than this after a power cut.
-    pub(super) cut: u64,
+    pub(in super::super) cut: u64,
 }
 
 impl Claim {
     /// Of an empty log.
-    pub(super) fn empty() -> Claim {
+    pub(in super::super) fn empty() -> Claim {
         Claim { lives: Lives::default(), starts: (0, 0), kill: 0, cut: 0 }
     }
 
     /// What it demands of an image that a power cut has left.
-    pub(super) fn after_cut(&self) -> Claim {
+    pub(in super::super) fn after_cut(&self) -> Claim {
         Claim { kill: self.cut, ..self.clone() }
     }
 
     /// Everything that `log` holds, and no less.
-    pub(super) fn settled(lives: &[u8], start: u64) -> Claim {
+    pub(in super::super) fn settled(lives: &[u8], start: u64) -> Claim {
         let end = lives.len() as u64;
         Claim { lives: Rc::new(lives.to_vec()), starts: (start, start), kill: end, cut: end }
     }
 }
 
+/// A life of short records.
+pub(in super::super) const SHORT: u8 = 200;
+
 /// The value of the record at `offset`, written in `life`.
 pub(in super::super) fn value(offset: u64, life: u8) -> String {
+    if life == SHORT {
+        return format!("short {offset}");
+    }
     format!("life {life} offset {offset} {}", "x".repeat((offset * 37 % 211) as usize))
 }
 
 /// Compares a log with the claims; answers its log start and which life wrote each offset below its end
 /// (0 below the start).
-pub(super) fn compare(log: &Opened, claims: &[Claim]) -> Result<(u64, Vec<u8>), String> {
+pub(in super::super) fn compare(log: &Opened, claims: &[Claim]) -> Result<(u64, Vec<u8>), String> {
     let (start, end) = (log.log.log_start(), log.log.log_end());
     let records = log.read_from(start).map_err(|e| format!("unreadable: {e}"))?;
     if records.iter().map(|(offset, _)| *offset).ne(start..end) {
