@@ -60,6 +60,7 @@ pub(crate) fn stamp(payload: &[u8]) -> u64 {
 }
 
 /// The sum of all bytes, taken as words of eight (in the machine's order: it must cost as little as it can).
+/// What is left over at the end is summed as the last eight bytes.
 #[inline]
 #[expect(clippy::host_endian_bytes, reason = "only sums are compared, on one machine")]
 pub(crate) fn sum_of_words(bytes: &[u8]) -> u64 {
@@ -70,7 +71,9 @@ pub(crate) fn sum_of_words(bytes: &[u8]) -> u64 {
         whole.copy_from_slice(word);
         sum = sum.wrapping_add(u64::from_ne_bytes(whole));
     }
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    sum.wrapping_add(u64::from_ne_bytes(last))
+    match bytes.last_chunk::<8>() {
+        Some(last) if !words.remainder().is_empty() => sum.wrapping_add(u64::from_ne_bytes(*last)),
+        Some(_) => sum,
+        None => bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+    }
 }

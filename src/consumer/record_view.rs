@@ -155,8 +155,10 @@ impl<'a, K, V> RecordView<'a, K, V> {
         })
     }
 
+    // Takes the view by value: a copy is made where something has failed, and nowhere else.
     #[cold]
-    fn failed(&self, error: Error) -> Error {
+    #[inline(never)]
+    fn failed(self, error: Error) -> Error {
         error.in_partition(self.topic_partition()).at_offset(self.offset())
     }
 
@@ -167,7 +169,10 @@ impl<'a, K, V> RecordView<'a, K, V> {
         if self.record.record.headers.is_empty() {
             return Ok(());
         }
-        schema::check(self.record.record.headers, header, codec).map_err(|error| self.failed(error))
+        match schema::check(self.record.record.headers, header, codec) {
+            Ok(()) => Ok(()),
+            Err(error) => Err((*self).failed(error)),
+        }
     }
 }
 
@@ -180,7 +185,10 @@ impl<'a, K: Codec, V> RecordView<'a, K, V> {
     pub fn key(&self) -> Result<K::Output<'a>> {
         let codec = &self.records.codecs().key;
         self.check_codec(schema::KEY_CODEC, codec.name())?;
-        codec.decode(self.raw_key()).map_err(|error| self.failed(error))
+        match codec.decode(self.raw_key()) {
+            Ok(key) => Ok(key),
+            Err(error) => Err((*self).failed(error)),
+        }
     }
 }
 
@@ -194,7 +202,10 @@ impl<'a, K, V: Codec> RecordView<'a, K, V> {
     pub fn value(&self) -> Result<V::Output<'a>> {
         let codec = &self.records.codecs().value;
         self.check_codec(schema::VALUE_CODEC, codec.name())?;
-        codec.decode(self.raw_value()).map_err(|error| self.failed(error))
+        match codec.decode(self.raw_value()) {
+            Ok(value) => Ok(value),
+            Err(error) => Err((*self).failed(error)),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod sim;
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,14 +203,13 @@ pub trait File: Debug + Send + Sync + 'static {
     /// `StorageFull` when there is no room; then no byte that was there has changed (the size may have).
     fn allocate(&self, position: u64, len: u64) -> io::Result<()>;
 
-    /// The first position, from `position` on, where there may be anything but zeros; `None` if only zeros
-    /// follow. A file system that knows of allocated space that was never written says so without reading
-    /// it; one that does not know answers `position`.
+    /// Where in `range` there may be anything but zeros, in order. A file system that knows of allocated space
+    /// that was never written leaves it out, without reading it; one that does not know answers all of it.
     ///
     /// # Errors
     /// The operating system's.
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
-        Ok(Some(position))
+    fn data_in(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        Ok(vec![range])
     }
 
     /// Makes the bytes (and the size) durable. A failed one is never repeated: the second would lie.

@@ -25,6 +25,7 @@ mod sys;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -177,8 +178,8 @@ impl File for OsFile {
         }
     }
 
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
-        sys::next_data(&self.file, position)
+    fn data_in(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        Ok(sys::data_in(&self.file, range))
     }
 
     fn sync_data(&self) -> io::Result<()> {

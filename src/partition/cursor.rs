@@ -163,9 +163,7 @@ impl Cursor {
                 _ => break,
             }
             match self.step(&mut gathered, bound, limits)? {
-                Step::More
-                    if gathered.bytes < limits.max_bytes
-                        && gathered.records < u64::from(limits.max_records) => {}
+                Step::More if gathered.has_room(limits) => {}
                 Step::NextSegment if gathered.is_empty() => {}
                 Step::Alone(chunk) => return Ok(Some(chunk)),
                 _ => break,
@@ -245,9 +243,11 @@ impl Cursor {
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
-        if place.check_crc(&batch, limits.crc)? {
+        let checked = place.check_crc(&batch, limits.crc)?;
+        if checked {
             self.log.check_epoch(&place.segment, &batch)?;
         }
+        gathered.checked |= checked;
         let from = self.next;
         place.position = batch.end();
         place.found = false;
@@ -364,23 +364,25 @@ impl Place {
         Err(self.segment.corrupted(batch.position, why))
     }
 
-    /// Checks the CRC where it is wanted; answers whether it was.
+    /// Checks a batch's CRC, if it is to be checked; answers whether that was so.
     fn check_crc(&self, batch: &BatchAt, check: CrcCheck) -> Result<bool> {
         let (start, end) = (batch.position, batch.end());
-        match check {
-            CrcCheck::Never => Ok(false),
-            CrcCheck::Always => match self.map.slice(start..end) {
-                Some(bytes) => self.verify(batch, bytes),
-                None => self.verify(batch, &self.segment.read(start, (end - start) as usize)?),
-            }
-            .map(|()| true),
-            CrcCheck::Once if !self.segment.verified()?.needs_check(start, end) => Ok(false),
-            CrcCheck::Once => {
-                self.verify(batch, &self.segment.read(start, (end - start) as usize)?)?;
-                self.segment.verified()?.mark(start, end);
-                Ok(true)
-            }
+        let wanted = match check {
+            CrcCheck::Never => false,
+            CrcCheck::Always => true,
+            CrcCheck::Once => self.segment.verified()?.needs_check(start, end),
+        };
+        if !wanted {
+            return Ok(false);
         }
+        match self.map.slice(start..end) {
+            Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
+            _ => self.verify(batch, &self.segment.read(start, (end - start) as usize)?)?,
+        }
+        if check == CrcCheck::Once {
+            self.segment.verified()?.mark(start, end);
+        }
+        Ok(true)
     }
 
     fn verify(&self, batch: &BatchAt, bytes: &[u8]) -> Result<()> {
@@ -411,13 +413,33 @@ struct Gathered {
     rest: Vec<ChunkRun>,
     bytes: u64,
     records: u64,
+    /// Checksums have been computed on the way.
+    checked: bool,
     from: u64,
     until: u64,
 }
 
+/// Bytes whose checksums are computed for one chunk: who reads the records then still finds them in the
+/// processor's cache.
+const CHECKED_AT_ONCE: u64 = 128 << 10;
+
 impl Gathered {
     fn new(from: u64, until: u64) -> Gathered {
-        Gathered { segment: None, first: None, rest: Vec::new(), bytes: 0, records: 0, from, until }
+        Gathered {
+            segment: None,
+            first: None,
+            rest: Vec::new(),
+            bytes: 0,
+            records: 0,
+            checked: false,
+            from,
+            until,
+        }
+    }
+
+    fn has_room(&self, limits: &ReadLimits) -> bool {
+        let max_bytes = if self.checked { limits.max_bytes.min(CHECKED_AT_ONCE) } else { limits.max_bytes };
+        self.bytes < max_bytes && self.records < u64::from(limits.max_records)
     }
 
     fn is_empty(&self) -> bool {

@@ -123,22 +123,18 @@ impl Scan {
         Ok(self.piece.get(start..start + len as usize).unwrap_or_default())
     }
 
-    /// Whether nothing was ever written from here on; what was only allocated is not even read.
+    /// Whether only zeros follow; what was allocated and never written is not even read.
     fn only_zeros(&mut self) -> std::io::Result<bool> {
-        let mut at = self.position;
         let mut buf = vec![0; PIECE as usize];
-        while let Some(data) = self.file.next_data(at)? {
-            if data >= self.end {
-                break;
-            }
-            let want = buf.len().min((self.end - data) as usize);
-            read_exact_at(&*self.file, &mut buf[..want], data)?;
-            if !is_zero(&buf[..want]) {
-                return Ok(false);
-            }
-            at = data + want as u64;
-            if at >= self.end {
-                break;
+        for data in self.file.data_in(self.position..self.end)? {
+            let mut at = data.start;
+            while at < data.end {
+                let want = buf.len().min((data.end - at) as usize);
+                read_exact_at(&*self.file, &mut buf[..want], at)?;
+                if !is_zero(&buf[..want]) {
+                    return Ok(false);
+                }
+                at += want as u64;
             }
         }
         Ok(true)

@@ -56,6 +56,22 @@ fn an_allocation_takes_blocks() {
 }
 
 #[test]
+fn data_is_found_in_allocated_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("holes");
+    let file = OsFileSystem::new().open(&path, OpenMode::CreateNew).unwrap();
+    let end = 8 << 20;
+    file.allocate(0, end).unwrap();
+    let record = 3 << 20;
+    crate::env::write_all_at(&*file, b"record", record).unwrap();
+    let covered = |position| file.data_in(0..end).unwrap().iter().any(|data| data.contains(&position));
+    assert!(covered(record) && covered(record + 5));
+    assert!(file.data_in(0..record).unwrap().iter().all(|data| data.end <= record));
+    assert!(file.data_in(record..record + 3).unwrap().iter().any(|data| *data == (record..record + 3)));
+    assert_eq!(file.data_in(end..end).unwrap().iter().map(|data| data.end - data.start).sum::<u64>(), 0);
+}
+
+#[test]
 fn the_clock_goes_forward_and_random_numbers_differ() {
     let clock = SystemClock::new();
     let (wall, start) = (clock.now(), clock.monotonic());

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -67,21 +68,36 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The first data at or behind `position`. Every access names its position, so that the file's own, which
-/// this moves, means nothing.
+/// Where there is data in `range`. All of it is asked for before anything is read: what a read brings into
+/// the page cache counts as data from then on. Every access to a file names its position, so that the file's
+/// own, which this moves, means nothing.
 #[cfg(target_os = "linux")]
-pub(super) fn next_data(file: &fs::File, position: u64) -> io::Result<Option<u64>> {
-    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(position)) {
-        Ok(found) => Ok(Some(found)),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        Err(_) => Ok(Some(position)),
+pub(super) fn data_in(file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
+    use rustix::fs::{SeekFrom, seek};
+    /// More pieces than that are taken for one.
+    const MAX_PIECES: usize = 256;
+    let mut found = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) if start < range.end => start,
+            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+            Err(_) => at,
+        };
+        let end = match seek(file, SeekFrom::Hole(start)) {
+            Ok(end) if end > start && found.len() < MAX_PIECES => end.min(range.end),
+            _ => range.end,
+        };
+        found.push(start..end);
+        at = end;
     }
+    found
 }
 
 /// Elsewhere nothing is known of it.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn next_data(_file: &fs::File, position: u64) -> io::Result<Option<u64>> {
-    Ok(Some(position))
+pub(super) fn data_in(_file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
+    vec![range]
 }
 
 /// Makes the entries of a directory durable.

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -38,8 +39,8 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
 
 /// There is no such call: NTFS keeps its directories in order by itself.
 /// Nothing is known of it.
-pub(super) fn next_data(_file: &fs::File, position: u64) -> io::Result<Option<u64>> {
-    Ok(Some(position))
+pub(super) fn data_in(_file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
+    vec![range]
 }
 
 pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
