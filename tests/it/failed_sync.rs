@@ -17,7 +17,8 @@ fn seen(topic: &Topic) -> Vec<String> {
     let mut reader = topic.partition(0).unwrap().read(..).unwrap();
     let mut seen = Vec::new();
     while let Some(records) = reader.next().unwrap() {
-        let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+        let text =
+            |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap()).trim_end_matches('x').to_owned();
         seen.extend(records.iter().map(|record| text(record.value().unwrap())));
     }
     seen
@@ -26,6 +27,8 @@ fn seen(topic: &Topic) -> Vec<String> {
 /// What an opening serves is on the device, whatever the cache had to say for it.
 #[test]
 fn what_is_served_after_a_failed_sync_survives_a_power_cut() {
+    // The cut of a torn tail makes the last page dirty again, and with it durable: there must be others.
+    let pages = "x".repeat(9_000);
     for durability in [Durability::Sync, Durability::Interval(Duration::from_millis(100))] {
         // With an interval other files are synced in between.
         for nth in 1..if durability == Durability::Sync { 4 } else { 2 } {
@@ -38,7 +41,8 @@ fn what_is_served_after_a_failed_sync_survives_a_power_cut() {
             broker.tick().unwrap();
             sim.disk().inject(Failure::nth(nth, Fault::Io).only(Op::Sync));
             let failed = (0..4).any(|n| {
-                let sent = producer.send(Record::new(&format!("{n}"))).and_then(|delivery| delivery.wait());
+                let sent =
+                    producer.send(Record::new(&format!("{n}{pages}"))).and_then(|delivery| delivery.wait());
                 sim.clock().advance(Duration::from_millis(200));
                 let ticked = broker.tick();
                 let failed = topic.describe().partitions()[0].is_poisoned();

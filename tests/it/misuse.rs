@@ -749,3 +749,27 @@ fn compression_that_makes_it_larger() {
         assert_eq!(next, end, "{codec} {level}");
     }
 }
+
+/// A topic deleted and made again, with the same records: what the old one left vouches for nothing.
+#[test]
+fn a_recreated_topic_inherits_nothing() {
+    let sim = SimEnvironment::new(12);
+    let broker = by_hand(&sim);
+    let send = |values: &[&str]| {
+        let topic = broker.create_topic("t", TopicConfig::new().durability(Durability::Memory)).unwrap();
+        let producer = topic.producer().unwrap();
+        for value in values {
+            producer.send(Record::new(*value)).unwrap().wait().unwrap();
+        }
+    };
+    send(&["same"]);
+    broker.delete_topic("t").unwrap();
+    send(&["same", "and more"]);
+    let after = SimEnvironment::on(sim.disk().after_kill(), 13);
+    let again = by_hand(&after);
+    assert_eq!(again.topic("t").unwrap().partition(0).unwrap().log_end_offset().get(), 2);
+    again.delete_topic("t").unwrap();
+    again.create_topic("t", TopicConfig::new()).unwrap();
+    let last = SimEnvironment::on(after.disk().after_kill(), 14);
+    assert_eq!(by_hand(&last).topic("t").unwrap().partition(0).unwrap().log_end_offset().get(), 0);
+}
