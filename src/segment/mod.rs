@@ -20,6 +20,7 @@ mod name;
 mod open_batch;
 mod prepare;
 mod scan;
+mod seek;
 mod segment;
 mod tail;
 mod verified;
