@@ -20,6 +20,7 @@ mod name;
 mod open_batch;
 mod prepare;
 mod scan;
+mod seek;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod segment;
 mod tail;
