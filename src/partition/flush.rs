@@ -6,6 +6,9 @@
 //!   C:          append, wait ................. woken by B's
 //! ```
 //!
+//! Whoever leads gives the others of the last flush, who have only just been woken, a moment to append
+//! again: else every other flush would serve the fastest of them alone.
+//!
 //! Invariants
 //! - At most one flush of a partition runs; no lock that an append needs is held across it.
 //! - `flushed` rises in log order: a segment counts only after all older ones and the folder are synced,
@@ -20,7 +23,7 @@ use super::log::Log;
 use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::Segment;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, WaitKey, WaitList};
 
 /// Who leads the flush, and what the last one covered.
@@ -30,6 +33,8 @@ pub(crate) struct GroupCommit {
     /// Counts flushes that have ended, whether well or badly.
     ended: AtomicU64,
     followers: WaitList,
+    /// How many followed the last flush.
+    group: AtomicUsize,
     directory_changed: AtomicBool,
     /// Where the last completed flush ended.
     last: Mutex<FlushPoint>,
@@ -53,6 +58,7 @@ impl GroupCommit {
             leading: Mutex::new(false),
             ended: AtomicU64::new(0),
             followers: WaitList::new(),
+            group: AtomicUsize::new(0),
             directory_changed: AtomicBool::new(false),
             last: Mutex::new(last),
         }
@@ -82,7 +88,21 @@ impl GroupCommit {
         *leading = true;
         Some(Leader { commit: self })
     }
+
+    /// Lets those who followed the last flush append again and follow this one.
+    fn gather(&self) {
+        let expected = self.group.load(Ordering::Relaxed);
+        for _ in 0..PATIENCE {
+            if self.followers.len() >= expected {
+                return;
+            }
+            crate::sync::thread::yield_now();
+        }
+    }
 }
+
+/// How often a leader yields to those who may follow: far less than a flush takes, if none comes.
+const PATIENCE: u32 = 64;
 
 /// The right to flush; gives it up, and wakes who followed, when dropped.
 struct Leader<'a> {
@@ -91,6 +111,7 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
+        self.commit.group.store(self.commit.followers.len(), Ordering::Relaxed);
         *self.commit.leading.lock() = false;
         self.commit.ended.fetch_add(1, Ordering::AcqRel);
         self.commit.followers.notify_after_publish();
@@ -161,6 +182,7 @@ impl Log {
 
     /// One flush: seal, write, sync in log order, and tell everybody.
     fn lead(&self) -> Result<()> {
+        self.commit.gather();
         let oldest = {
             let mut appender = self.append.lock();
             let oldest = appender.oldest_unflushed();
