@@ -6,6 +6,9 @@
 //!   C:          append, wait ................. woken by B's
 //! ```
 //!
+//! Whoever leads gives the others of the last flush, who have only just been woken, a moment to append
+//! again: else every other flush would serve the fastest of them alone.
+//!
 //! Invariants
 //! - At most one flush of a partition runs; no lock that an append needs is held across it.
 //! - `flushed` rises in log order: a segment counts only after all older ones and the folder are synced,
@@ -140,6 +143,7 @@ impl Log {
 
     /// One flush: seal, write, sync in log order, and tell everybody.
     fn lead(&self) -> Result<()> {
+        self.commit.leadership.gather();
         let oldest = {
             let mut appender = self.append.lock();
             let oldest = appender.oldest_unflushed();
