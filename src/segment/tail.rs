@@ -94,7 +94,17 @@ pub(crate) struct Tail {
 impl Tail {
     /// The end of `segment`, at `end` and the offset `next`. The segment may grow to `max_len` bytes.
     pub(crate) fn new(segment: Arc<Segment>, writer: MapWriter, end: u64, next: u64, max_len: u64) -> Tail {
-        Tail { base: segment.base(), segment, writer, end, next, max_len, low_water: 0, building: None, cell: None }
+        Tail {
+            base: segment.base(),
+            segment,
+            writer,
+            end,
+            next,
+            max_len,
+            low_water: 0,
+            building: None,
+            cell: None,
+        }
     }
 
     /// Batches built in the map leave their mark in `cell`.
