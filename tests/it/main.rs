@@ -1,6 +1,7 @@
 //! The suite through the public API, one module per promise, and the shape of the repository.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod device_bytes;
 #[cfg(test)]
 mod opening;
