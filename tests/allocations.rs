@@ -53,17 +53,17 @@ fn allocations(work: impl FnOnce()) -> u64 {
 }
 
 fn topic(durability: Durability) -> (tempfile::TempDir, Broker, Topic) {
-    let dir = tempfile::tempdir().expect("this works");
-    let broker = Broker::open(dir.path()).expect("this works");
-    let topic =
-        broker.create_topic("records", TopicConfig::new().durability(durability)).expect("this works");
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = Broker::open(dir.path()).expect("a broker");
+    let settings = TopicConfig::new().durability(durability);
+    let topic = broker.create_topic("records", settings).expect("a topic");
     (dir, broker, topic)
 }
 
 fn send(producer: &Producer, count: u64) {
     let value = [0x5a_u8; 100];
     for _ in 0..count {
-        drop(producer.send(Record::new(&value).key(b"key")).expect("this works"));
+        drop(producer.send(Record::new(&value).key(b"key")).expect("sent"));
     }
 }
 
