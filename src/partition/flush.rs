@@ -139,10 +139,20 @@ impl Log {
                 Some(leader) => {
                     self.lead().map_err(|e| self.fail(e))?;
                     drop(leader);
+                    self.check_reached(end)?;
                 }
                 None => self.follow(end, seen, deadline)?,
             }
         }
+    }
+
+    /// A flush covers all that was appended before it: what it did not reach is gone, with a partition that
+    /// was abandoned meanwhile.
+    fn check_reached(&self, end: u64) -> Result<()> {
+        if self.marks.flushed() >= end {
+            return Ok(());
+        }
+        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
     }
 
     /// Waits for the end of the flush that somebody else leads.

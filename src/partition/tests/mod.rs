@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod ending;
 mod faults;
 mod gaps;
 mod harness;

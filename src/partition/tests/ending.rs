@@ -1,0 +1,21 @@
+//! A partition that is abandoned under those who wait.
+
+use super::harness::*;
+use crate::ErrorKind;
+use crate::config::Durability;
+use crate::partition::Found;
+
+/// The look at the partition and the flush are two steps: it may be deleted between them.
+#[test]
+fn a_flush_of_what_was_thrown_away_ends() {
+    let machine = Machine::new(settings(Durability::Sync));
+    let opened = machine.open(Found::New).unwrap();
+    opened.send_many(3);
+    opened.log.flush().unwrap();
+    opened.send_many(2);
+    opened.log.abandon();
+    assert_eq!(opened.log.flush().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(opened.log.wait_acked(5).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(opened.log.flushed(), 3);
+    opened.assert_holds(0, 3);
+}
