@@ -53,16 +53,17 @@ fn allocations(work: impl FnOnce()) -> u64 {
 }
 
 fn topic(durability: Durability) -> (tempfile::TempDir, Broker, Topic) {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path()).unwrap();
-    let topic = broker.create_topic("records", TopicConfig::new().durability(durability)).unwrap();
+    let dir = tempfile::tempdir().expect("this works");
+    let broker = Broker::open(dir.path()).expect("this works");
+    let topic =
+        broker.create_topic("records", TopicConfig::new().durability(durability)).expect("this works");
     (dir, broker, topic)
 }
 
 fn send(producer: &Producer, count: u64) {
     let value = [0x5a_u8; 100];
     for _ in 0..count {
-        drop(producer.send(Record::new(&value).key(b"key")).unwrap());
+        drop(producer.send(Record::new(&value).key(b"key")).expect("this works"));
     }
 }
 

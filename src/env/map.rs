@@ -29,6 +29,7 @@ use std::sync::Arc;
 /// A word of mapped memory: never loom's, which cannot stand at a given address.
 use std::sync::atomic::AtomicU64 as MemoryWord;
 
+use crate::sync::Tracked;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes between the start of a batch and its first record.
@@ -60,7 +61,7 @@ enum Backing {
     /// Memory that stands for a simulated file; shared by all of its maps.
     Heap {
         /// Kept until the last map of the file is gone.
-        _pages: Arc<HeapPages>,
+        pages: Arc<HeapPages>,
     },
 }
 
@@ -68,6 +69,7 @@ enum Backing {
 pub(crate) struct HeapPages {
     base: NonNull<u8>,
     len: usize,
+    tracked: Tracked,
 }
 
 // SAFETY: the memory is plain bytes owned by the region and freed only at drop (rule 1); which thread may
@@ -88,7 +90,7 @@ impl HeapPages {
         // SAFETY: the layout has a size above zero (heap_layout sees to it).
         let raw = unsafe { std::alloc::alloc_zeroed(layout) };
         let Some(base) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
-        Arc::new(HeapPages { base, len })
+        Arc::new(HeapPages { base, len, tracked: Tracked::new(len) })
     }
 
     /// The number of bytes.
@@ -103,6 +105,7 @@ impl HeapPages {
     /// If the range lies outside: the simulated file checks its size first.
     pub(crate) fn copy_in(&self, position: usize, bytes: &[u8]) {
         assert!(position <= self.len && bytes.len() <= self.len - position);
+        self.tracked.write(position..position + bytes.len());
         // SAFETY: in bounds by the assertion above.
         let target = unsafe { self.base.as_ptr().add(position) };
         // SAFETY: both ranges are valid for bytes.len(), and cannot overlap: no shared slice of these
@@ -116,6 +119,7 @@ impl HeapPages {
     /// If the range lies outside.
     pub(crate) fn copy_out(&self, position: usize, buf: &mut [u8]) {
         assert!(position <= self.len && buf.len() <= self.len - position);
+        self.tracked.read(position..position + buf.len());
         // SAFETY: in bounds by the assertion above.
         let source = unsafe { self.base.as_ptr().add(position) };
         // SAFETY: both ranges are valid for buf.len(); buf is exclusive, so they do not overlap.
@@ -152,7 +156,7 @@ impl Region {
     /// A region over the first `len` bytes of heap pages that stand for a file; `tap` hears of the stores.
     pub(crate) fn heap(pages: Arc<HeapPages>, len: usize, tap: Option<Arc<dyn StoreTap>>) -> Region {
         assert!(len <= pages.len);
-        Region { base: pages.base, len, backing: Backing::Heap { _pages: pages }, tap }
+        Region { base: pages.base, len, backing: Backing::Heap { pages }, tap }
     }
 
     /// The number of bytes mapped.
@@ -214,6 +218,9 @@ impl Region {
     /// `range` lies in bounds, on present bytes that are never written again (rules 2 and 4).
     unsafe fn shared(&self, range: Range<u64>) -> &[u8] {
         debug_assert!(range.start <= range.end && range.end <= self.len as u64);
+        if let Backing::Heap { pages } = &self.backing {
+            pages.tracked.read(range.start as usize..range.end as usize);
+        }
         // SAFETY: in bounds, as the caller promises.
         let start = unsafe { self.base.as_ptr().add(range.start as usize) };
         // SAFETY: present, initialised bytes that nobody writes any more, as the caller promises.
@@ -227,6 +234,9 @@ impl Region {
     #[expect(clippy::mut_from_ref, reason = "the one writer hands out disjoint, unpublished bytes")]
     unsafe fn exclusive(&self, range: Range<u64>) -> &mut [u8] {
         debug_assert!(range.start <= range.end && range.end <= self.len as u64);
+        if let Backing::Heap { pages } = &self.backing {
+            pages.tracked.write(range.start as usize..range.end as usize);
+        }
         // SAFETY: in bounds, as the caller promises.
         let start = unsafe { self.base.as_ptr().add(range.start as usize) };
         // SAFETY: present bytes without another slice over them, as the caller promises.
@@ -427,6 +437,21 @@ impl MapWriter {
         assert!(end >= self.sealed && end >= self.end && end <= self.map.prepared());
         self.sealed = end;
         self.map.sealed.0.store(end, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, loom))]
+impl MapWriter {
+    /// A mutant for loom: publishes without a release.
+    pub(crate) fn publish_relaxed(&mut self, end: Mark) {
+        self.end = u64::from(end.position);
+        self.map.published.0.store(end.pack(), Ordering::Relaxed);
+    }
+
+    /// A mutant for loom: seals without a release.
+    pub(crate) fn seal_relaxed(&mut self, end: u64) {
+        self.sealed = end;
+        self.map.sealed.0.store(end, Ordering::Relaxed);
     }
 }
 

@@ -58,6 +58,8 @@ impl Log {
         }
         let since = done.as_ref().map_or(0, |point| point.segment);
         let point = self.sync_side_files(since, &flush).map_err(|e| self.fail(e))?;
+        // A failure that another thread met meanwhile may concern what was synced here.
+        self.poison.check(&self.tp)?;
         *done = Some(point);
         Ok(Some(point))
     }
@@ -106,6 +108,7 @@ impl Log {
         let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;
         let recovery = self.sync_side_files(since, &point)?;
+        self.poison.check(&self.tp)?;
         *self.checkpointed.lock() = Some(recovery);
         Ok(recovery)
     }

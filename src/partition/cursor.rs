@@ -178,7 +178,7 @@ impl Cursor {
             let Some(segment) = self.log.segment_for(self.next) else { return Ok(None) };
             let map = segment.map()?.clone();
             let gaps = self.log.manifest.lock().compacted;
-            let position = first_batch_from(&segment, segment.position_for(self.next)?, self.next, gaps)?;
+            let position = segment.seek(self.next, gaps)?;
             self.place = Some(Place { segment, map, position, inside: None, gaps, found: true });
         }
         Ok(self.place.as_mut())
@@ -235,7 +235,7 @@ impl Cursor {
         }
         if last >= bound.visible {
             // Not acknowledged yet, if that is what was written: damage must not end the log in silence.
-            place.check_crc(&batch, limits.crc)?;
+            place.check(&batch, limits.crc, &self.log)?;
             return Ok(Step::Stop);
         }
         let uncompressed = header.attributes.is_uncompressed();
@@ -243,11 +243,7 @@ impl Cursor {
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
-        let checked = place.check_crc(&batch, limits.crc)?;
-        if checked {
-            self.log.check_epoch(&place.segment, &batch)?;
-        }
-        gathered.checked |= checked;
+        gathered.checked |= place.check(&batch, limits.crc, &self.log)?;
         let from = self.next;
         place.position = batch.end();
         place.found = false;
@@ -286,25 +282,6 @@ enum Step {
     NextSegment,
     Alone(Chunk),
     Stop,
-}
-
-/// The position of the batch that holds `offset`, or of the first one behind it. Unless there may be gaps,
-/// each batch on the way begins where the one before ended: what the CRC does not cover is checked so.
-fn first_batch_from(segment: &Segment, mut position: u64, offset: u64, gaps: bool) -> Result<u64> {
-    let mut expected = (position == 0).then_some(segment.base());
-    while let Some(batch) = segment.batch_at(position)? {
-        let base = batch.header.base_offset as u64;
-        if let Some(expected) = expected.filter(|&expected| !gaps && base != expected) {
-            let why = format!("a batch of offset {base} where {expected} is expected");
-            return Err(segment.corrupted(position, why));
-        }
-        expected = Some(batch.header.last_offset() as u64 + 1);
-        if batch.header.last_offset() as u64 >= offset {
-            break;
-        }
-        position = batch.end();
-    }
-    Ok(position)
 }
 
 impl Place {
@@ -364,8 +341,9 @@ impl Place {
         Err(self.segment.corrupted(batch.position, why))
     }
 
-    /// Checks a batch's CRC, if it is to be checked; answers whether that was so.
-    fn check_crc(&self, batch: &BatchAt, check: CrcCheck) -> Result<bool> {
+    /// Checks a batch's CRC, if it is to be checked, and with it the leader epoch, which it does not cover;
+    /// answers whether that was so.
+    fn check(&self, batch: &BatchAt, check: CrcCheck, log: &Log) -> Result<bool> {
         let (start, end) = (batch.position, batch.end());
         let wanted = match check {
             CrcCheck::Never => false,
@@ -379,6 +357,7 @@ impl Place {
             Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
             _ => self.verify(batch, &self.segment.read(start, (end - start) as usize)?)?,
         }
+        log.check_epoch(&self.segment, batch)?;
         if check == CrcCheck::Once {
             self.segment.verified()?.mark(start, end);
         }
@@ -755,12 +734,14 @@ impl Log {
     fn scan_start_for_time(&self, timestamp: i64) -> Result<Option<u64>> {
         let segments: Vec<_> = self.segments.read().clone();
         let Some((active, closed)) = segments.split_last() else { return Ok(None) };
-        for segment in closed {
-            if let Some(offset) = segment.offset_for_time(timestamp)? {
+        let gaps = self.manifest.lock().compacted;
+        for (segment, next) in closed.iter().zip(segments.iter().skip(1)) {
+            if let Some(offset) = segment.offset_for_time(timestamp, Some(next.base()), gaps)? {
                 return Ok(Some(offset));
             }
         }
         // The active segment's open batch is not indexed yet: scan from its last entry below.
-        Ok(Some(active.offset_for_time(timestamp)?.unwrap_or_else(|| active.last_indexed_offset())))
+        let indexed = active.offset_for_time(timestamp, None, gaps)?;
+        Ok(Some(indexed.unwrap_or_else(|| active.last_indexed_offset())))
     }
 }

@@ -13,23 +13,20 @@
 //! - A failed sync poisons the partition and is never repeated.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::leadership::Leadership;
 use super::log::Log;
 use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::Segment;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, WaitKey, WaitList};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Who leads the flush, and what the last one covered.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
-    leading: Mutex<bool>,
-    /// Counts flushes that have ended, whether well or badly.
-    ended: AtomicU64,
-    followers: WaitList,
+    leadership: Leadership,
     directory_changed: AtomicBool,
     /// Where the last completed flush ended.
     last: Mutex<FlushPoint>,
@@ -50,9 +47,7 @@ impl GroupCommit {
     /// Everything up to `last` is on the device.
     pub(super) fn new(last: FlushPoint) -> GroupCommit {
         GroupCommit {
-            leading: Mutex::new(false),
-            ended: AtomicU64::new(0),
-            followers: WaitList::new(),
+            leadership: Leadership::new(),
             // The opening may have made the active segment's file.
             directory_changed: AtomicBool::new(true),
             last: Mutex::new(last),
@@ -72,29 +67,6 @@ impl GroupCommit {
     /// From now on, everything up to `point` is on the device.
     pub(super) fn set_last(&self, point: FlushPoint) {
         *self.last.lock() = point;
-    }
-
-    /// Becomes the leader, unless somebody is.
-    fn try_lead(&self) -> Option<Leader<'_>> {
-        let mut leading = self.leading.lock();
-        if *leading {
-            return None;
-        }
-        *leading = true;
-        Some(Leader { commit: self })
-    }
-}
-
-/// The right to flush; gives it up, and wakes who followed, when dropped.
-struct Leader<'a> {
-    commit: &'a GroupCommit,
-}
-
-impl Drop for Leader<'_> {
-    fn drop(&mut self) {
-        *self.commit.leading.lock() = false;
-        self.commit.ended.fetch_add(1, Ordering::AcqRel);
-        self.commit.followers.notify_after_publish();
     }
 }
 
@@ -129,10 +101,12 @@ impl Log {
 
     /// Leads or follows flushes until everything below `end` is on the device.
     fn flush_to(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
-        loop {
-            if self.marks.flushed() >= end {
-                return Ok(());
+        let done = || {
+            // What is flushed is visible a moment later: nobody is told before it is both.
+            if self.marks.flushed() >= end && self.acked_end() >= end {
+                return Ok(true);
             }
+<<<<<<< HEAD
             self.poison.check(&self.tp)?;
             let seen = self.commit.ended.load(Ordering::Acquire);
             match self.commit.try_lead() {
@@ -144,6 +118,12 @@ impl Log {
                 None => self.follow(end, seen, deadline)?,
             }
         }
+=======
+            self.poison.check(&self.tp).map(|()| false)
+        };
+        let lead = || self.lead().map_err(|e| self.fail(e));
+        self.commit.leadership.until(done, lead, |turn| self.sleep(turn, deadline))
+>>>>>>> main
     }
 
     /// A flush covers all that was appended before it: what it did not reach is gone, with a partition that
@@ -156,15 +136,14 @@ impl Log {
     }
 
     /// Waits for the end of the flush that somebody else leads.
-    fn follow(&self, end: u64, seen: u64, deadline: Option<Duration>) -> Result<()> {
-        let mut ended = FlushEnded { log: self, end, seen, key: None };
+    fn sleep<F: Future<Output = ()> + Unpin>(&self, turn: &mut F, deadline: Option<Duration>) -> Result<()> {
         let Some(deadline) = deadline else {
-            crate::sync::block_on(&mut ended);
+            crate::sync::block_on(turn);
             return Ok(());
         };
         let now = || self.monotonic();
         let left = deadline.saturating_sub(now());
-        match crate::sync::block_on_for(&mut ended, left, &now) {
+        match crate::sync::block_on_for(turn, left, &now) {
             Some(()) => Ok(()),
             None => Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp)),
         }
@@ -236,43 +215,5 @@ impl Log {
             segment.sync(segment.sealed_end()?)?;
         }
         Ok(())
-    }
-}
-
-/// The end of the flush that runs now, or of the wait for it.
-struct FlushEnded<'a> {
-    log: &'a Log,
-    end: u64,
-    seen: u64,
-    key: Option<WaitKey>,
-}
-
-impl FlushEnded<'_> {
-    fn done(&self) -> bool {
-        let commit = &self.log.commit;
-        commit.ended.load(Ordering::Acquire) != self.seen
-            || self.log.marks.flushed() >= self.end
-            || self.log.poison.is_set()
-    }
-}
-
-impl Future for FlushEnded<'_> {
-    type Output = ();
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.done() {
-            return Poll::Ready(());
-        }
-        let this = &mut *self;
-        this.log.commit.followers.register(&mut this.key, cx.waker());
-        if this.done() { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Drop for FlushEnded<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.log.commit.followers.cancel(key);
-        }
     }
 }

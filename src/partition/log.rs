@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
 use super::append::Appender;
 use super::attendant::Attendant;
 use super::budget::Budget;
@@ -22,7 +20,7 @@ use crate::env::{Clock, Environment};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, Segment, SegmentFiles};
-use crate::sync::{CacheLine, Mutex, WaitKey, WaitList};
+use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// One partition.

@@ -18,6 +18,7 @@ mod budget;
 mod checkpoint;
 mod cursor;
 mod flush;
+mod leadership;
 mod log;
 mod manifest;
 mod open;
@@ -30,7 +31,10 @@ mod truncate;
 mod watermarks;
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
+#[cfg(all(test, loom))]
+mod tests_loom;
 
 pub(crate) use append::Patience;
 pub(crate) use attendant::Attendant;

@@ -118,6 +118,13 @@ impl Opening<'_> {
             manifest.store(&*home.files, &home.dir)?;
         }
         drop_below_start(&home, &mut bases, manifest.log_start)?;
+        check_start(&home, &bases, &manifest)?;
+        if epochs.latest().is_none() {
+            epochs = epochs_of_batches(&home, &bases, &state, self.settings.index())?;
+            if epochs.latest().is_some() {
+                store_epochs(&home, &epochs)?;
+            }
+        }
         let clean = match state {
             Found::Clean(point) if fits(&home, &bases, &point)? => Some(point),
             Found::Clean(point) => {
@@ -159,6 +166,7 @@ impl Opening<'_> {
             point,
             found_cells: self.found_cells,
             index: self.settings.index(),
+            loaded_epochs: epochs.clone(),
             progress: self.progress,
         };
         // Also above those whose records are gone: they may have been read.
@@ -241,9 +249,11 @@ impl Opening<'_> {
             Some(index) => index,
             None => load_index(&home, point, settings.index())?,
         };
-        let delta = u32::try_from(point.offset - point.segment)
-            .map_err(|_| Error::corrupted(&home.dir, 0, "a segment spans too many offsets"))?;
-        let end = Mark { position: point.position as u32, delta };
+        let implausible = || Error::corrupted(&home.dir, 0, "a segment spans too many offsets or bytes");
+        let delta = point.offset.checked_sub(point.segment).and_then(|delta| u32::try_from(delta).ok());
+        let position = u32::try_from(point.position).ok();
+        let (Some(delta), Some(position)) = (delta, position) else { return Err(implausible()) };
+        let end = Mark { position, delta };
         let active =
             ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
         let (segment, writer) =
@@ -320,6 +330,43 @@ fn drop_below_start(home: &SegmentFiles, bases: &mut Vec<u64>, log_start: u64) -
     Ok(())
 }
 
+/// The segment where the log starts must be there.
+fn check_start(home: &SegmentFiles, bases: &[u64], manifest: &PartitionManifest) -> Result<()> {
+    match bases.first() {
+        Some(&first) if first > manifest.log_start && !manifest.compacted => {
+            let path = home.path(FileKind::Log, manifest.log_start);
+            let why = format!("the log starts at {}, but its first segment at {first}", manifest.log_start);
+            Err(Error::corrupted(&path, 0, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The leader epochs of batches below the recovery point, from their headers: the checkpoint has been lost, and
+/// without it an epoch would be given twice.
+fn epochs_of_batches(
+    home: &Arc<SegmentFiles>,
+    bases: &[u64],
+    state: &Found,
+    settings: (u64, u64),
+) -> Result<LeaderEpochs> {
+    let mut epochs = LeaderEpochs::new();
+    let (Found::Clean(point) | Found::Unclean(Some(point))) = state else { return Ok(epochs) };
+    for &base in bases.iter().filter(|&&base| base < point.offset) {
+        let segment = Segment::closed(home, base, settings);
+        let mut position = 0;
+        while base < point.segment || position < point.position {
+            let Some(batch) = segment.batch_at(position)? else { break };
+            let header = &batch.header;
+            if epochs.latest().is_none_or(|(epoch, _)| header.leader_epoch > epoch) {
+                epochs.assign(header.leader_epoch, header.base_offset);
+            }
+            position = batch.end();
+        }
+    }
+    Ok(epochs)
+}
+
 /// Whether the files are as the clean mark says: the last segment ends exactly at its point.
 fn fits(home: &SegmentFiles, bases: &[u64], point: &RecoveryPoint) -> Result<bool> {
     if bases.last().is_none_or(|&last| last != point.segment) {
@@ -343,10 +390,11 @@ pub(super) fn load_index(
     let segment = Segment::closed(home, point.segment, settings);
     if let Some((offsets, times)) = read_index(home, point) {
         let mut index = empty.restored(offsets, times);
-        segment.observe_tail(&mut index, point.position)?;
-        return Ok(index);
+        if segment.observe_tail(&mut index, point.position).is_ok() && segment.confirms(&index) {
+            return Ok(index);
+        }
     }
-    segment.rebuild_index(point.position)
+    segment.rebuild_index(point.position, point.offset)
 }
 
 /// Entries of both index files within their synced lengths and below the point; `None` if in doubt.
@@ -367,7 +415,7 @@ fn read_index(home: &SegmentFiles, point: &RecoveryPoint) -> Option<(Vec<OffsetE
     let times = bytes(FileKind::TimeIndex, point.indexes.times)?;
     index::check::<OffsetEntry>(&offsets).ok()?;
     index::check::<TimeEntry>(&times).ok()?;
-    let end_delta = point.offset - point.segment;
+    let end_delta = point.offset.saturating_sub(point.segment);
     let offsets: Vec<OffsetEntry> = index::entries::<OffsetEntry>(&offsets)
         .take_while(|e| u64::from(e.position) < point.position && u64::from(e.delta) < end_delta)
         .collect();

@@ -120,6 +120,8 @@ pub(super) struct Recovery<'a> {
     pub(super) point: Option<RecoveryPoint>,
     pub(super) found_cells: &'a [FoundCell],
     pub(super) index: (u64, u64),
+    /// As the checkpoint has them, which is written before an epoch's first batch.
+    pub(super) loaded_epochs: LeaderEpochs,
     pub(super) progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -251,6 +253,7 @@ impl Recovery<'_> {
         let stop = loop {
             match scan.next().map_err(failed("read a segment"))? {
                 Ok(batch) => {
+                    self.check_epoch(base, &batch)?;
                     self.accept(&*file, base, &batch, &mut index, epochs, report)
                         .map_err(failed("write a segment again"))?;
                 }
@@ -270,9 +273,11 @@ impl Recovery<'_> {
         } else if matches!(stop, Stop::Bad(_)) {
             report.bytes_cut += size - end;
         }
-        if size > end {
-            file.set_size(end).map_err(failed("cut a torn tail"))?;
+        if size == end {
+            // A failed sync may have lost this length, and cutting to it would be no change.
+            file.set_size(end + 1).map_err(failed("lengthen a segment"))?;
         }
+        file.set_size(end).map_err(failed("cut a torn tail"))?;
         sync_data(&*file).map_err(failed("sync a recovered segment"))?;
         if !is_last {
             index.close();
@@ -280,6 +285,17 @@ impl Recovery<'_> {
         }
         let torn = matches!(stop, Stop::Bad(_));
         Ok(SegmentOutcome { end, next_offset: check.next_offset, index, torn })
+    }
+
+    /// A whole batch in its place whose epoch the checkpoint does not know is no torn tail: one of the two is
+    /// damaged.
+    fn check_epoch(&self, base: u64, batch: &ScannedBatch) -> Result<()> {
+        let (epoch, offset) = (batch.header.leader_epoch, batch.header.base_offset);
+        let Some(known) = self.loaded_epochs.epoch_at(offset).filter(|&known| known != epoch) else {
+            return Ok(());
+        };
+        let why = format!("a batch of the leader epoch {epoch}, where the checkpoint says {known}");
+        Err(Error::corrupted(&self.home.path(FileKind::Log, base), batch.position, why))
     }
 
     /// Writes a closed segment's indexes anew.
@@ -294,7 +310,7 @@ impl Recovery<'_> {
                 .and_then(|()| sync_data(&*file))
                 .map_err(|e| Error::io("write an index", &path, e))?;
         }
-        Ok(())
+        self.home.recount_index(base, index.lengths())
     }
 
     /// Takes a good batch up: written again, indexed, its epoch noted.

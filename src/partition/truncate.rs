@@ -89,7 +89,7 @@ impl Log {
     fn batch_boundary(&self, to: u64) -> Result<u64> {
         let Some(segment) = self.segment_for(to) else { return Err(self.out_of_range(to)) };
         self.append.lock().seal(self.environment.clock().now().millis());
-        let mut position = segment.position_for(to)?;
+        let mut position = segment.seek(to, self.manifest.lock().compacted)?;
         while let Some(batch) = segment.batch_at(position)? {
             if batch.header.last_offset() as u64 >= to {
                 return Ok((batch.header.base_offset as u64).min(to).max(self.log_start()));
@@ -154,7 +154,7 @@ impl Log {
         let kept = self.segment_for(to).filter(|segment| segment.base() < to);
         let end = match &kept {
             Some(segment) => {
-                let mut position = segment.position_for(to)?;
+                let mut position = segment.seek(to, self.manifest.lock().compacted)?;
                 while let Some(batch) = segment.batch_at(position)? {
                     if batch.header.base_offset as u64 >= to {
                         break;

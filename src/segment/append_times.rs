@@ -4,6 +4,7 @@
 //! written when the segment grows no more. Lost after a crash, they are taken from the log file's time
 //! of change: later than the truth, so nothing goes too early.
 
+use super::index::IndexLengths;
 use crate::format::sealed_file;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::types::Timestamp;
@@ -17,12 +18,16 @@ const UNSET: u64 = u64::MAX;
 pub(crate) struct AppendTimes {
     first: AtomicU64,
     last: AtomicU64,
+    /// Bytes of the segment's `.index` and `.timeindex`, once it is closed.
+    offset_index: AtomicU64,
+    time_index: AtomicU64,
 }
 
 impl AppendTimes {
     /// Of a segment without batches.
     pub(crate) fn none() -> AppendTimes {
-        AppendTimes { first: AtomicU64::new(UNSET), last: AtomicU64::new(UNSET) }
+        let unset = || AtomicU64::new(UNSET);
+        AppendTimes { first: unset(), last: unset(), offset_index: unset(), time_index: unset() }
     }
 
     /// A batch is appended at `now`.
@@ -44,20 +49,38 @@ impl AppendTimes {
         stamp(self.last.load(Ordering::Relaxed))
     }
 
+    /// How long the index files of the closed segment are.
+    pub(crate) fn index_lengths(&self) -> IndexLengths {
+        IndexLengths {
+            offsets: self.offset_index.load(Ordering::Relaxed),
+            times: self.time_index.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The index files are as long as this now, and grow no more.
+    pub(crate) fn set_index_lengths(&self, lengths: IndexLengths) {
+        self.offset_index.store(lengths.offsets, Ordering::Relaxed);
+        self.time_index.store(lengths.times, Ordering::Relaxed);
+    }
+
     /// The file's content.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(16);
+        let mut payload = Vec::with_capacity(32);
         payload.extend_from_slice(&self.first.load(Ordering::Relaxed).to_be_bytes());
         payload.extend_from_slice(&self.last.load(Ordering::Relaxed).to_be_bytes());
+        payload.extend_from_slice(&self.offset_index.load(Ordering::Relaxed).to_be_bytes());
+        payload.extend_from_slice(&self.time_index.load(Ordering::Relaxed).to_be_bytes());
         sealed_file::seal(KIND, 1, &payload)
     }
 
-    /// Takes the times from the file's content; `false` if it is damaged, then nothing changes.
+    /// Takes everything from the file's content; `false` if it is damaged, then nothing changes.
     pub(crate) fn restore(&self, bytes: &[u8]) -> bool {
         let Ok((_, payload)) = sealed_file::open(KIND, 1, bytes) else { return false };
         let (Some(first), Some(last)) = (word(payload, 0), word(payload, 8)) else { return false };
+        let (Some(offsets), Some(times)) = (word(payload, 16), word(payload, 24)) else { return false };
         self.first.store(first, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
+        self.set_index_lengths(IndexLengths { offsets, times });
         true
     }
 }

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::append_times::AppendTimes;
+use super::index::IndexLengths;
 use super::name::FileKind;
-use crate::env::{DirLock, File, FileSystem, OpenMode};
+use crate::env::{DirLock, File, FileSystem, OpenMode, read_whole, sync_data, write_all_at};
 use crate::error::{Error, Result};
 
 /// How and where the segments of one partition keep their files.
@@ -69,6 +71,20 @@ impl SegmentFiles {
             }
         }
         Ok(())
+    }
+
+    /// Notes durably how long a closed segment's indexes are now, beside its append times.
+    pub(crate) fn recount_index(&self, base: u64, lengths: IndexLengths) -> Result<()> {
+        let path = self.path(FileKind::AppendTimes, base);
+        let file = self.open(FileKind::AppendTimes, base, OpenMode::CreateIfMissing)?;
+        let times = AppendTimes::none();
+        if let Ok(bytes) = read_whole(&*file, 1 << 12) {
+            times.restore(&bytes);
+        }
+        times.set_index_lengths(lengths);
+        write_all_at(&*file, &times.to_bytes(), 0)
+            .and_then(|()| sync_data(&*file))
+            .map_err(|e| Error::io("write append times", &path, e))
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {

@@ -106,20 +106,26 @@ impl LiveIndex {
         self.offsets.len() + 1 >= self.max_entries || self.times.len() + 1 >= self.max_entries
     }
 
-    /// The position to scan from for the record at `delta`.
-    pub(crate) fn position_for(&self, delta: u32) -> u32 {
+    /// The entry of the last batch that ends at or before `delta`, as far as entries tell.
+    pub(crate) fn entry_for(&self, delta: u32) -> Option<OffsetEntry> {
         let after = self.offsets.partition_point(|entry| entry.delta <= delta);
-        after.checked_sub(1).and_then(|i| self.offsets.get(i)).map_or(0, |entry| entry.position)
+        after.checked_sub(1).and_then(|i| self.offsets.get(i)).copied()
     }
 
-    /// The relative offset to scan from for the first record at or after `timestamp`, or `None` if the
-    /// segment has no record as new.
-    pub(crate) fn delta_for_time(&self, timestamp: i64) -> Option<u32> {
-        if self.newest.is_none_or(|newest| newest.timestamp < timestamp) {
-            return None;
-        }
+    /// The last entry older than `timestamp`: every record up to its offset is older.
+    pub(crate) fn time_before(&self, timestamp: i64) -> Option<TimeEntry> {
         let after = self.times.partition_point(|entry| entry.timestamp < timestamp);
-        Some(after.checked_sub(1).and_then(|i| self.times.get(i)).map_or(0, |entry| entry.delta))
+        after.checked_sub(1).and_then(|i| self.times.get(i)).copied()
+    }
+
+    /// The largest timestamp so far, and the last offset of the batch that carries it.
+    pub(crate) fn newest(&self) -> Option<TimeEntry> {
+        self.newest
+    }
+
+    /// The last offset entry.
+    pub(crate) fn last_offset_entry(&self) -> Option<OffsetEntry> {
+        self.offsets.last().copied()
     }
 
     /// The last relative offset that an entry names.
@@ -202,13 +208,18 @@ pub(crate) struct StoredIndex {
 }
 
 impl StoredIndex {
-    /// The indexes in these files, or `None` if they do not look sane (then they are rebuilt).
+    /// The indexes in these files, which should be as long as `lengths` says, or `None` if they do not look
+    /// sane (then they are rebuilt).
     pub(crate) fn open(
         offsets: Arc<dyn File>,
         times: Arc<dyn File>,
         log_len: u64,
+        lengths: IndexLengths,
     ) -> io::Result<Option<StoredIndex>> {
         let (offset_len, time_len) = (offsets.size()?, times.size()?);
+        if lengths != (IndexLengths { offsets: offset_len, times: time_len }) {
+            return Ok(None);
+        }
         if offset_len % OFFSET_ENTRY != 0 || time_len % TIME_ENTRY != 0 {
             return Ok(None);
         }
@@ -241,24 +252,21 @@ impl StoredIndex {
         Ok(TimeEntry::read(&buf))
     }
 
-    /// As [`LiveIndex::position_for`].
-    pub(crate) fn position_for(&self, delta: u32) -> io::Result<u32> {
+    /// As [`LiveIndex::entry_for`].
+    pub(crate) fn entry_for(&self, delta: u32) -> io::Result<Option<OffsetEntry>> {
         let after = partition_point(self.offset_entries, |i| Ok(self.offset_entry(i)?.delta <= delta))?;
-        after.checked_sub(1).map_or(Ok(0), |i| Ok(self.offset_entry(i)?.position))
+        after.checked_sub(1).map(|i| self.offset_entry(i)).transpose()
     }
 
-    /// As [`LiveIndex::delta_for_time`].
-    pub(crate) fn delta_for_time(&self, timestamp: i64) -> io::Result<Option<u32>> {
-        if self.max_timestamp()?.is_none_or(|newest| newest < timestamp) {
-            return Ok(None);
-        }
+    /// As [`LiveIndex::time_before`].
+    pub(crate) fn time_before(&self, timestamp: i64) -> io::Result<Option<TimeEntry>> {
         let after = partition_point(self.time_entries, |i| Ok(self.time_entry(i)?.timestamp < timestamp))?;
-        after.checked_sub(1).map_or(Ok(Some(0)), |i| Ok(Some(self.time_entry(i)?.delta)))
+        after.checked_sub(1).map(|i| self.time_entry(i)).transpose()
     }
 
-    /// The largest timestamp of the segment.
-    pub(crate) fn max_timestamp(&self) -> io::Result<Option<i64>> {
-        self.time_entries.checked_sub(1).map(|i| Ok(self.time_entry(i)?.timestamp)).transpose()
+    /// As [`LiveIndex::newest`].
+    pub(crate) fn newest(&self) -> io::Result<Option<TimeEntry>> {
+        self.time_entries.checked_sub(1).map(|i| self.time_entry(i)).transpose()
     }
 }
 
@@ -286,13 +294,13 @@ mod tests {
         for i in 0..10u32 {
             index.appended(i * 60, 60, i, i64::from(i) * 10);
         }
-        assert_eq!(index.position_for(0), 0);
+        assert_eq!(index.entry_for(0), None);
         // 60, 120 > 100: entry before the third batch, then each second one.
         assert_eq!(index.offsets.iter().map(|e| e.delta).collect::<Vec<_>>(), [2, 4, 6, 8]);
-        assert_eq!(index.position_for(5), 240);
-        assert_eq!(index.delta_for_time(45), Some(4));
-        assert_eq!(index.delta_for_time(90), Some(8));
-        assert_eq!(index.delta_for_time(91), None);
+        assert_eq!(index.entry_for(5).map(|e| e.position), Some(240));
+        assert_eq!(index.time_before(45).map(|e| e.delta), Some(4));
+        assert_eq!(index.time_before(90).map(|e| e.delta), Some(8));
+        assert_eq!(index.newest().map(|e| e.timestamp), Some(90));
         index.close();
         assert_eq!(index.times.last().map(|e| (e.timestamp, e.delta)), Some((90, 9)));
     }

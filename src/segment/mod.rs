@@ -20,10 +20,14 @@ mod name;
 mod open_batch;
 mod prepare;
 mod scan;
+mod seek;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod segment;
 mod tail;
 mod verified;
+
+#[cfg(all(test, loom))]
+mod tests_loom;
 
 pub(crate) use cells::{Cell, FoundCell, TailCells};
 pub(crate) use files::SegmentFiles;

@@ -4,8 +4,8 @@
 //! they belong to; a reader takes the fields only if the position is the same before and after.
 //!
 //! ```text
-//!   writer: at = NONE | fence | fields | at = start (release)
-//!   reader: at == start? (acquire) | fields | fence | at == start?
+//!   writer: at = NONE (release) | fence | fields | at = start (release)
+//!   reader: at == start? (acquire) | fields | fence | at == start? (acquire)
 //! ```
 
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -49,7 +49,8 @@ impl OpenBatchCell {
 
     /// Publishes the batch about to be built; only the one writer calls this.
     pub(crate) fn set(&self, batch: OpenBatch) {
-        self.at.store(NONE, Ordering::Relaxed);
+        // Release: who finds the last batch gone also finds that it has been sealed.
+        self.at.store(NONE, Ordering::Release);
         fence(Ordering::Release);
         self.base_offset.store(batch.base_offset, Ordering::Relaxed);
         self.base_timestamp.store(batch.base_timestamp as u64, Ordering::Relaxed);
@@ -67,7 +68,7 @@ impl OpenBatchCell {
         let base_timestamp = self.base_timestamp.load(Ordering::Relaxed) as i64;
         let flags = self.flags.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        if self.at.load(Ordering::Relaxed) != position {
+        if self.at.load(Ordering::Acquire) != position {
             return None;
         }
         Some(OpenBatch {
@@ -77,5 +78,24 @@ impl OpenBatchCell {
             log_append_time: flags >> 32 != 0,
             leader_epoch: flags as u32 as i32,
         })
+    }
+}
+
+#[cfg(all(test, loom))]
+impl OpenBatchCell {
+    /// A mutant for loom: the fields are stored while the position still names the batch before.
+    pub(super) fn set_without_invalidation(&self, batch: OpenBatch) {
+        self.base_offset.store(batch.base_offset, Ordering::Relaxed);
+        self.base_timestamp.store(batch.base_timestamp as u64, Ordering::Relaxed);
+        self.at.store(batch.position, Ordering::Release);
+    }
+
+    /// A mutant for loom: the position is looked at once.
+    pub(super) fn get_without_second_look(&self, position: u64) -> Option<(u64, i64)> {
+        if self.at.load(Ordering::Acquire) != position {
+            return None;
+        }
+        let base_offset = self.base_offset.load(Ordering::Relaxed);
+        Some((base_offset, self.base_timestamp.load(Ordering::Relaxed) as i64))
     }
 }

@@ -50,6 +50,10 @@ pub(crate) struct Segment {
     unfinished: AtomicBool,
     /// The index files have been written to since their last sync.
     index_unsynced: AtomicBool,
+    /// A sync has failed; held while one runs.
+    sync_failed: Mutex<bool>,
+    /// The newest timestamp of the time index and the end of the log have been found true.
+    pub(super) vouched: AtomicBool,
     index_settings: (u64, u64),
 }
 
@@ -62,8 +66,9 @@ struct Opened {
     map: Arc<SegmentMap>,
 }
 
+/// The indexes of a segment, wherever they are.
 #[derive(Debug)]
-enum Index {
+pub(super) enum Index {
     Unopened,
     Live(LiveIndex),
     Stored(StoredIndex),
@@ -134,6 +139,8 @@ impl Segment {
             cut: AtomicBool::new(false),
             unfinished: AtomicBool::new(false),
             index_unsynced: AtomicBool::new(false),
+            sync_failed: Mutex::new(false),
+            vouched: AtomicBool::new(false),
             index_settings,
         }
     }
@@ -279,13 +286,21 @@ impl Segment {
         Error::corrupted(&self.log_path(), position, why)
     }
 
-    /// Makes the log durable up to `position` at least; no call if it is already.
+    /// Makes the log durable up to `position` at least; no call if it is already. One thread at a time, and
+    /// never again after a failure, which the system may have told to one caller only.
     pub(crate) fn sync(&self, position: u64) -> Result<()> {
+        let mut failed = self.sync_failed.lock();
+        if *failed {
+            let earlier = std::io::Error::other("an earlier sync of it has failed");
+            return Err(Error::io("sync a segment", &self.log_path(), earlier));
+        }
         let cut = self.cut.swap(false, Ordering::AcqRel);
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        sync_data(&**self.file()?).map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        let synced = sync_data(&**self.file()?);
+        *failed = synced.is_err();
+        synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
@@ -307,27 +322,6 @@ impl Segment {
         }
     }
 
-    /// The position to scan from for `offset`.
-    pub(crate) fn position_for(&self, offset: u64) -> Result<u64> {
-        let Some(delta) = offset.checked_sub(self.base) else { return Ok(0) };
-        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
-        self.with_index(|index| match index {
-            Index::Live(live) => Ok(live.position_for(delta).into()),
-            Index::Stored(stored) => Ok(stored.position_for(delta)?.into()),
-            Index::Unopened => Ok(0),
-        })
-    }
-
-    /// The offset to scan from for the first record at or after `timestamp`; `None` if all are older.
-    pub(crate) fn offset_for_time(&self, timestamp: i64) -> Result<Option<u64>> {
-        let delta = self.with_index(|index| match index {
-            Index::Live(live) => Ok(live.delta_for_time(timestamp)),
-            Index::Stored(stored) => stored.delta_for_time(timestamp),
-            Index::Unopened => Ok(None),
-        })?;
-        Ok(delta.map(|delta| self.base + u64::from(delta)))
-    }
-
     /// Changes the indexes while they grow; nothing once they are stored.
     pub(crate) fn with_live_index<T>(&self, change: impl FnOnce(&mut LiveIndex) -> T) -> Option<T> {
         match &mut *self.index.lock() {
@@ -336,7 +330,16 @@ impl Segment {
         }
     }
 
-    fn with_index<T>(&self, search: impl FnOnce(&Index) -> std::io::Result<T>) -> Result<T> {
+    /// Throws the stored indexes away, which have been found to lie, and builds them anew.
+    pub(super) fn replace_index(&self) -> Result<()> {
+        let log_len = u64::from(self.map()?.published().position);
+        let mut rebuilt = self.rebuild_index(log_len, u64::MAX)?;
+        rebuilt.close();
+        *self.index.lock() = Index::Live(rebuilt);
+        Ok(())
+    }
+
+    pub(super) fn with_index<T>(&self, search: impl FnOnce(&Index) -> std::io::Result<T>) -> Result<T> {
         let mut index = self.index.lock();
         if matches!(*index, Index::Unopened) {
             *index = self.open_index()?;
@@ -350,7 +353,7 @@ impl Segment {
         if let Some(stored) = self.stored_index(log_len)? {
             return Ok(Index::Stored(stored));
         }
-        let mut rebuilt = self.rebuild_index(log_len)?;
+        let mut rebuilt = self.rebuild_index(log_len, u64::MAX)?;
         rebuilt.close();
         Ok(Index::Live(rebuilt))
     }
@@ -364,20 +367,29 @@ impl Segment {
         let (Some(offsets), Some(times)) = (open(FileKind::OffsetIndex)?, open(FileKind::TimeIndex)?) else {
             return Ok(None);
         };
-        StoredIndex::open(offsets, times, log_len)
+        let recorded = AppendTimes::none();
+        if !self.stored_times().is_some_and(|bytes| recorded.restore(&bytes)) {
+            return Ok(None);
+        }
+        StoredIndex::open(offsets, times, log_len, recorded.index_lengths())
             .map_err(|e| Error::io("open an index", &self.home.path(FileKind::OffsetIndex, self.base), e))
     }
 
-    /// Builds the indexes anew from the batches' headers.
-    pub(crate) fn rebuild_index(&self, log_len: u64) -> Result<LiveIndex> {
+    /// Builds the indexes anew from the batches' headers; all of them lie below the offset `end`.
+    pub(crate) fn rebuild_index(&self, log_len: u64, end: u64) -> Result<LiveIndex> {
         let mut index = LiveIndex::new(self.index_settings.0, self.index_settings.1);
-        let mut position = 0;
+        let (mut position, mut next) = (0, self.base);
         while position < log_len {
             let Some(batch) = self.batch_at(position)? else { break };
-            let delta = (batch.header.last_offset() as u64).saturating_sub(self.base);
-            let (at, delta) = (position as u32, u32::try_from(delta).unwrap_or(u32::MAX));
-            index.appended(at, batch.header.total_len() as u64, delta, batch.header.max_timestamp);
-            position = batch.end();
+            let (base, last) = (batch.header.base_offset as u64, batch.header.last_offset() as u64);
+            if base < next || last >= end {
+                let why = format!("a batch of offsets {base} to {last} where {next} to {end} is left");
+                return Err(self.corrupted(position, why));
+            }
+            let delta = u32::try_from(last - self.base).unwrap_or(u32::MAX);
+            let len = batch.header.total_len() as u64;
+            index.appended(position as u32, len, delta, batch.header.max_timestamp);
+            (position, next) = (batch.end(), last + 1);
         }
         Ok(index)
     }
@@ -455,6 +467,7 @@ impl Segment {
         offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
         times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
         self.index_unsynced.store(true, Ordering::Release);
+        self.times.set_index_lengths(lengths);
         self.write_times()?;
         self.unfinished.store(false, Ordering::Release);
         Ok(())
@@ -479,18 +492,19 @@ impl Segment {
         crate::env::write_all_at(&*file, &self.times.to_bytes(), 0).map_err(|e| Error::io("write", &path, e))
     }
 
+    fn stored_times(&self) -> Option<Vec<u8>> {
+        let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::Read).ok()?;
+        read_whole(&*file, 1 << 12).ok()
+    }
+
     /// Takes the append times from their file, or from the log file's time of change.
     pub(crate) fn load_times(&self) -> Result<()> {
         if self.times.last().is_some() {
             return Ok(());
         }
-        let stored = self.home.open(FileKind::AppendTimes, self.base, OpenMode::Read);
-        if let Ok(bytes) = stored
-            .and_then(|file| read_whole(&*file, 1 << 12).map_err(|e| Error::io("read", &self.home.dir, e)))
+        if self.stored_times().is_some_and(|bytes| self.times.restore(&bytes)) && self.times.last().is_some()
         {
-            if self.times.restore(&bytes) {
-                return Ok(());
-            }
+            return Ok(());
         }
         let changed =
             self.file()?.modified().map_err(|e| Error::io("look at a segment", &self.log_path(), e))?;

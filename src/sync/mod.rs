@@ -15,9 +15,12 @@ mod cache_line;
 mod mutex;
 mod operation;
 mod parker;
+mod rwlock;
+mod tracked;
 mod wait_list;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 #[cfg(all(test, loom))]
 mod tests_loom;
@@ -29,6 +32,8 @@ pub(crate) use operation::Now;
 pub use operation::Operation;
 pub(crate) use operation::timed_out;
 pub(crate) use parker::{block_on, block_on_for};
+pub(crate) use rwlock::RwLock;
+pub(crate) use tracked::Tracked;
 pub(crate) use wait_list::{WaitKey, WaitList};
 
 #[cfg(loom)]
