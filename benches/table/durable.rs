@@ -85,8 +85,8 @@ fn wait_for_last(bench: &Bench<'_>) -> Result<Figures> {
 fn one_thread(bench: &Bench<'_>) -> Result<Figures> {
     const PIECES: u64 = 8;
     const PIECE: u64 = 400;
-    machine::pin(machine::calm_processor());
     let (_broker, topic) = open(bench.dir, Durability::Sync, 1)?;
+    machine::pin(machine::calm_processor());
     let producer = topic.producer()?;
     let mut payloads = Payloads::new(1024);
     let mut file = RawFile::create(bench.dir, (PIECES * PIECE + 100) * 1100)?;
@@ -177,8 +177,8 @@ fn batches(bench: &Bench<'_>) -> Result<Figures> {
     const PIECES: u64 = 8;
     const PIECE: u64 = 100;
     const BATCH: u64 = 100;
-    machine::pin(machine::calm_processor());
     let (_broker, topic) = open(bench.dir, Durability::Sync, 1)?;
+    machine::pin(machine::calm_processor());
     let producer = topic.producer()?;
     let mut payloads = Payloads::new(1024);
     let mut file = RawFile::create(bench.dir, (PIECES * PIECE + 1) * BATCH * 1100)?;

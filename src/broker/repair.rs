@@ -28,7 +28,7 @@ use crate::env::{DirLock, Environment, FileSystem, OpenMode, Previous, replace_f
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::partition::PartitionManifest;
-use crate::segment::{FileKind, SegmentFileName};
+use crate::segment::{FileKind, ScannedBatch, SegmentFileName};
 use crate::topic::{TopicLife, TopicManifest};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
@@ -235,9 +235,17 @@ impl Repair<'_> {
             points.get((topic.id, number)).filter(|point| point.generation == manifest.generation).copied();
         let mut walk = Walk::over(self.files, &folder, manifest)?;
         let mut index = super::verify_index::IndexCheck::new(self.files, point, false);
+        let epochs = load_epochs(&**self.files, &folder)?.unwrap_or_default();
+        let mut denied = false;
         let stop = loop {
             match walk.next()? {
-                Ok(batch) => index.batch(&walk, walk.segment(), &batch),
+                Ok(batch) => match denied_epoch(&epochs, &batch) {
+                    Some(why) => {
+                        denied = true;
+                        break stop_at(&walk, &batch, why)?;
+                    }
+                    None => index.batch(&walk, walk.segment(), &batch),
+                },
                 Err(stop) => break stop,
             }
         };
@@ -249,7 +257,7 @@ impl Repair<'_> {
         }
         let below =
             point.is_some_and(|point| (stop.segment, stop.position) < (point.segment, point.position));
-        if below {
+        if below || denied {
             self.forget_point(points, topic, number)?;
             self.cut(&folder, &walk, &stop)?;
         }
@@ -349,4 +357,26 @@ impl Repair<'_> {
         let action = RepairAction { path: path.to_path_buf(), bytes_dropped, what: what.to_owned() };
         self.report.actions.push(action);
     }
+}
+
+/// Why a batch cannot stand where the checkpoint of leader epochs knows another epoch.
+fn denied_epoch(epochs: &LeaderEpochs, batch: &ScannedBatch) -> Option<String> {
+    let header = &batch.header;
+    let known = epochs.epoch_at(header.base_offset).filter(|&known| known != header.leader_epoch)?;
+    Some(format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch))
+}
+
+/// The walk ends before this batch.
+fn stop_at(walk: &Walk, batch: &ScannedBatch, why: String) -> Result<WalkStop> {
+    let segment = walk.segment();
+    let path = walk.path(FileKind::Log, segment);
+    let size = walk.open_log(segment)?.size().map_err(|e| Error::io("look at a segment", &path, e))?;
+    Ok(WalkStop {
+        segment,
+        position: batch.position,
+        offset: batch.header.base_offset as u64,
+        why: Some(why),
+        last: walk.bases().last() == Some(&segment),
+        file_len: size,
+    })
 }

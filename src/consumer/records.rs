@@ -61,6 +61,7 @@ pub(super) struct Part {
 
 impl Part {
     /// A chunk of a partition, read at offset `from`; the reader goes on at `next_offset`.
+    #[inline]
     pub(super) fn new(topic_partition: TopicPartition, chunk: Chunk, from: u64, next_offset: u64) -> Part {
         Part { topic_partition, chunk, from, next_offset }
     }
@@ -82,8 +83,9 @@ impl<K, V> Records<K, V> {
     }
 
     /// Those of one partition.
+    #[inline]
     pub(super) fn of(codecs: &Arc<Codecs<K, V>>, part: Part) -> Records<K, V> {
-        Records { first: Some(part), ..Records::none(codecs) }
+        Records { codecs: Arc::clone(codecs), first: Some(part), rest: Vec::new(), damage: OnceLock::new() }
     }
 
     pub(super) fn push(&mut self, part: Part) {

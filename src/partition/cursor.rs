@@ -109,16 +109,55 @@ impl Cursor {
         if self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
+        if let Some(chunk) = self.read_on(until) {
+            self.note_size(chunk.records);
+            return Ok(Some(chunk));
+        }
         let bound = Bound { visible, until };
         let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
         match &chunk {
-            Ok(Some(chunk)) if chunk.records < FEW_RECORDS => {
-                self.pause = (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end());
-            }
-            Ok(_) => self.pause = 0,
+            Ok(Some(chunk)) => self.note_size(chunk.records),
+            Ok(None) => self.pause = 0,
             Err(_) => self.place = None,
         }
         chunk
+    }
+
+    /// What has been published of the open batch since the last look, which is all there is at the tail of a
+    /// log: the same as [`gather`](Self::gather) finds, in fewer steps.
+    #[inline]
+    fn read_on(&mut self, until: u64) -> Option<Chunk> {
+        let place = self.place.as_mut()?;
+        let open = place.inside?;
+        // Published first, then sealed: see `SegmentMap::slice`.
+        let published = place.map.published();
+        let end_offset = place.segment.base() + u64::from(published.delta);
+        let range = place.position..u64::from(published.position);
+        let ordinary = place.map.sealed() <= open.position
+            && range.start < range.end
+            && self.log.marks.high_watermark(end_offset) == end_offset
+            && !place.map.region().is_empty();
+        if !ordinary {
+            return None;
+        }
+        let (from, bytes) = (self.next, range.end - range.start);
+        place.position = range.end;
+        self.next = end_offset;
+        Some(Chunk {
+            source: Source::Map(place.segment.clone()),
+            first: ChunkRun::of_open(&open, range),
+            rest: Vec::new(),
+            bytes,
+            records: end_offset.saturating_sub(from),
+            from,
+            until,
+        })
+    }
+
+    #[inline]
+    fn note_size(&mut self, records: u64) {
+        self.pause =
+            if records < FEW_RECORDS { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
     }
 
     /// The high watermark.
@@ -316,13 +355,7 @@ impl Place {
             self.inside = None;
         }
         if end > self.position {
-            let run = ChunkRun {
-                range: self.position..end,
-                base_offset: open.base_offset as i64,
-                base_timestamp: open.base_timestamp,
-                append_time: open.log_append_time.then_some(open.base_timestamp),
-                leader_epoch: open.leader_epoch,
-            };
+            let run = ChunkRun::of_open(&open, self.position..end);
             gathered.push(&self.segment, run, end_offset.saturating_sub(*next));
             *next = (*next).max(end_offset);
             self.position = end;
@@ -485,6 +518,17 @@ impl ChunkRun {
             base_timestamp: header.base_timestamp,
             append_time: header.attributes.is_log_append_time().then_some(header.max_timestamp),
             leader_epoch: header.leader_epoch,
+        }
+    }
+
+    #[inline]
+    fn of_open(open: &OpenBatch, range: Range<u64>) -> ChunkRun {
+        ChunkRun {
+            range,
+            base_offset: open.base_offset as i64,
+            base_timestamp: open.base_timestamp,
+            append_time: open.log_append_time.then_some(open.base_timestamp),
+            leader_epoch: open.leader_epoch,
         }
     }
 

@@ -6,6 +6,9 @@
 //!   C:          append, wait ................. woken by B's
 //! ```
 //!
+//! Whoever leads gives the others of the last flush, who have only just been woken, a moment to append
+//! again: else every other flush would serve the fastest of them alone.
+//!
 //! Invariants
 //! - At most one flush of a partition runs; no lock that an append needs is held across it.
 //! - `flushed` rises in log order: a segment counts only after all older ones and the folder are synced,
@@ -115,21 +118,13 @@ impl Log {
         self.commit.leadership.until(done, lead, |turn| self.sleep(turn, deadline))
     }
 
-    /// A flush covers all that was appended before it: what it did not reach is gone, by a truncation or with
-    /// a partition that was abandoned meanwhile.
+    /// A flush covers all that was appended before it: what it did not reach is gone, with a partition that
+    /// was abandoned meanwhile.
     fn check_reached(&self, end: u64) -> Result<()> {
         if self.marks.flushed() >= end {
             return Ok(());
         }
-        let (closed, next) = {
-            let appender = self.append.lock();
-            (appender.closed_error(&self.tp), appender.next_offset())
-        };
-        match closed {
-            Some(error) => Err(error),
-            None if next < end => Err(self.out_of_range(end - 1)),
-            None => Ok(()),
-        }
+        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
     }
 
     /// Waits for the end of the flush that somebody else leads.
@@ -148,6 +143,7 @@ impl Log {
 
     /// One flush: seal, write, sync in log order, and tell everybody.
     fn lead(&self) -> Result<()> {
+        self.commit.leadership.gather();
         let oldest = {
             let mut appender = self.append.lock();
             let oldest = appender.oldest_unflushed();

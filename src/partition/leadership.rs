@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::Result;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, WaitKey, WaitList};
 
 /// The right to do the work, and who waits for its end.
@@ -31,12 +31,19 @@ pub(super) struct Leadership {
     /// Counts turns that have ended, whether well or badly.
     pub(super) ended: AtomicU64,
     pub(super) followers: WaitList,
+    /// How many followed the last turn.
+    group: AtomicUsize,
 }
 
 impl Leadership {
     /// Nobody leads.
     pub(super) fn new() -> Leadership {
-        Leadership { leading: Mutex::new(false), ended: AtomicU64::new(0), followers: WaitList::new() }
+        Leadership {
+            leading: Mutex::new(false),
+            ended: AtomicU64::new(0),
+            followers: WaitList::new(),
+            group: AtomicUsize::new(0),
+        }
     }
 
     /// Leads or follows until `done`. `sleep` waits for the end of somebody else's turn, or gives up.
@@ -58,6 +65,17 @@ impl Leadership {
         Ok(())
     }
 
+    /// Lets those who followed the last turn come again and follow this one.
+    pub(super) fn gather(&self) {
+        let expected = self.group.load(Ordering::Relaxed);
+        for _ in 0..PATIENCE {
+            if self.followers.len() >= expected {
+                return;
+            }
+            crate::sync::thread::yield_now();
+        }
+    }
+
     /// Becomes the leader, unless somebody is.
     fn try_lead(&self) -> Option<Leader<'_>> {
         let mut leading = self.leading.lock();
@@ -69,6 +87,9 @@ impl Leadership {
     }
 }
 
+/// How often a leader yields to those who may follow: far less than a flush takes, if none comes.
+const PATIENCE: u32 = 64;
+
 /// The leadership; gives it up, and wakes who followed, when dropped.
 struct Leader<'a> {
     leadership: &'a Leadership,
@@ -76,6 +97,7 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
+        self.leadership.group.store(self.leadership.followers.len(), Ordering::Relaxed);
         *self.leadership.leading.lock() = false;
         self.leadership.ended.fetch_add(1, Ordering::AcqRel);
         self.leadership.followers.notify_after_publish();

@@ -29,6 +29,9 @@ impl Writer {
     }
 }
 
+/// Batches up to this many bytes are too small for the cost of a sync to be lost in them.
+const SMALL_BATCH: u64 = 16 << 10;
+
 impl Log {
     /// Seals the open batch and writes everything staged.
     pub(crate) fn seal_and_write(&self) -> Result<()> {
@@ -85,6 +88,9 @@ impl Log {
         }
         let Some(tail) = &mut writer.tail else { return Err(Error::closed("the partition")) };
         tail.segment().prepare(tail.end() + len, Way::Written, Reach::Need, self.monotonic())?;
+        if len <= SMALL_BATCH && self.settings().durability == Durability::Sync {
+            tail.segment().write_zeros_ahead(tail.end(), tail.end() + len)?;
+        }
         tail.write_batch(bytes, header, sealed_at)
     }
 

@@ -10,6 +10,9 @@
 //! - Zeros are written strictly above `prepared`, under this lock: a late zero would destroy records.
 //! - `prepared` rises only after the piece is allocated and present.
 //! - The allocation grows geometrically from small; a full disk is tried once more with the exact need.
+//! - Ahead of small batches that are each synced, zeros are written too: a sync into space that was only
+//!   allocated changes the file's extents and waits for the journal. Whoever holds the tail writes them, above
+//!   its end.
 //! - The lock is held for one piece at a time: a writer that has run ahead waits for a piece, never for a
 //!   whole step. A segment that grows no more is never prepared again.
 
@@ -43,6 +46,9 @@ pub(crate) enum Way {
     Stored,
 }
 
+/// Zeros written at once ahead of small synced batches.
+const ZEROED_AHEAD: u64 = 128 << 10;
+
 /// How far to go beyond what is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -60,12 +66,14 @@ pub(crate) struct Preparation {
     step: u64,
     last: Option<Duration>,
     finished: bool,
+    /// Up to here the file has been written, with zeros at least.
+    zeroed: u64,
 }
 
 impl Preparation {
     /// `allocated` bytes are there; the segment may grow to `max_len`.
     pub(crate) fn new(allocated: u64, max_len: u64) -> Preparation {
-        Preparation { allocated, max_len, step: FIRST_STEP, last: None, finished: false }
+        Preparation { allocated, max_len, step: FIRST_STEP, last: None, finished: false, zeroed: allocated }
     }
 
     /// How far to prepare now, where `need` is needed: chosen once, then reached piece by piece.
@@ -105,6 +113,21 @@ impl Preparation {
             Way::Stored => self.prefault(file, map, (map.prepared() + PIECE).min(end))?,
         }
         Ok(map.prepared() < end)
+    }
+
+    /// Writes zeros over allocated space from `end`, the end of the tail, so that bytes up to `need` replace
+    /// others.
+    pub(crate) fn write_zeros_ahead(&mut self, file: &dyn File, end: u64, need: u64) -> io::Result<()> {
+        if need <= self.zeroed {
+            return Ok(());
+        }
+        let start = self.zeroed.max(end);
+        let goal = (need + ZEROED_AHEAD).next_multiple_of(PAGE).min(self.allocated);
+        if goal > start {
+            write_zeros(file, start, goal)?;
+        }
+        self.zeroed = goal;
+        Ok(())
     }
 
     /// The segment grows no more.

@@ -542,6 +542,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Writes zeros ahead of small batches that are each synced, from the tail's `end`, at least up to `need`;
+    /// to be called by who holds the tail, after [`prepare`](Self::prepare).
+    pub(crate) fn write_zeros_ahead(&self, end: u64, need: u64) -> Result<()> {
+        let file = &self.opened()?.file;
+        let mut preparation = self.preparation.lock();
+        preparation
+            .write_zeros_ahead(&**file, end, need)
+            .map_err(|e| Error::io("write zeros into a segment", &self.log_path(), e))
+    }
+
     /// The position at which more room should be asked for.
     #[inline]
     pub(crate) fn low_water(&self) -> u64 {

@@ -77,6 +77,8 @@ struct Building {
 #[derive(Debug)]
 pub(crate) struct Tail {
     segment: Arc<Segment>,
+    /// Of the segment, whose own cache line readers take away: they count their references in it.
+    base: u64,
     writer: MapWriter,
     /// End of what is published.
     end: u64,
@@ -92,7 +94,17 @@ pub(crate) struct Tail {
 impl Tail {
     /// The end of `segment`, at `end` and the offset `next`. The segment may grow to `max_len` bytes.
     pub(crate) fn new(segment: Arc<Segment>, writer: MapWriter, end: u64, next: u64, max_len: u64) -> Tail {
-        Tail { segment, writer, end, next, max_len, low_water: 0, building: None, cell: None }
+        Tail {
+            base: segment.base(),
+            segment,
+            writer,
+            end,
+            next,
+            max_len,
+            low_water: 0,
+            building: None,
+            cell: None,
+        }
     }
 
     /// Batches built in the map leave their mark in `cell`.
@@ -249,7 +261,7 @@ impl Tail {
     }
 
     fn mark(&self) -> Mark {
-        Mark { position: self.end as u32, delta: (self.next - self.segment.base()) as u32 }
+        Mark { position: self.end as u32, delta: (self.next - self.base) as u32 }
     }
 
     /// Whether the segment can take `count` more records that end at `end`.

@@ -1,8 +1,8 @@
 //! A partition that is abandoned under those who wait.
 
 use super::harness::*;
-use crate::ErrorKind;
 use crate::config::Durability;
+use crate::error::ErrorKind;
 use crate::partition::Found;
 
 /// The look at the partition and the flush are two steps: it may be deleted between them.
