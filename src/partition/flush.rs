@@ -118,13 +118,21 @@ impl Log {
         self.commit.leadership.until(done, lead, |turn| self.sleep(turn, deadline))
     }
 
-    /// A flush covers all that was appended before it: what it did not reach is gone, with a partition that
-    /// was abandoned meanwhile.
+    /// A flush covers all that was appended before it: what it did not reach is gone, by a truncation or with
+    /// a partition that was abandoned meanwhile.
     fn check_reached(&self, end: u64) -> Result<()> {
         if self.marks.flushed() >= end {
             return Ok(());
         }
-        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
+        let (closed, next) = {
+            let appender = self.append.lock();
+            (appender.closed_error(&self.tp), appender.next_offset())
+        };
+        match closed {
+            Some(error) => Err(error),
+            None if next < end => Err(self.out_of_range(end - 1)),
+            None => Ok(()),
+        }
     }
 
     /// Waits for the end of the flush that somebody else leads.

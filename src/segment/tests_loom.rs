@@ -36,7 +36,7 @@ fn tail() -> (std::sync::Arc<Segment>, Tail) {
     let settings = ActiveSettings { max_len: MAX_LEN, index: (4096, 1 << 20) };
     let (segment, writer) =
         Segment::active(&home, 0, file, Mark { position: 0, delta: 0 }, 0, index, settings).unwrap();
-    segment.prepare(MAX_LEN, Way::Stored, Duration::ZERO).unwrap();
+    segment.prepare(MAX_LEN, Way::Stored, Reach::Need, Duration::ZERO).unwrap();
     (segment.clone(), Tail::new(segment, writer, 0, 0, MAX_LEN))
 }
 
