@@ -161,7 +161,6 @@ fn damaged(
 ) {
     struct At<'a>(&'a Path, &'a str);
     impl Drop for At<'_> {
-        #[expect(clippy::print_stderr, reason = "where it failed")]
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("{}: {}", self.0.display(), self.1);
@@ -177,7 +176,6 @@ fn damaged(
 }
 
 /// Every bit of every file, and every length; prints a line for each file.
-#[expect(clippy::print_stdout, reason = "the table of the run")]
 fn every_damage(name: &str, found: fn(&Sample) -> (Found, u64)) {
     let sample = Sample::new();
     let (state, kept) = found(&sample);
