@@ -271,7 +271,8 @@ impl Trial {
             return;
         }
         // Half a truncation, or an empty file that cannot be removed: only an opening ends that.
-        let half_done = scenario == "truncate" || calls.iter().any(|c| c.starts_with("Remove") && c.contains(" fails"));
+        let half_done =
+            scenario == "truncate" || calls.iter().any(|c| c.starts_with("Remove") && c.contains(" fails"));
         assert!(!full || half_done, "poisoned by a full disk: {:?}", self.failed);
         let log = self.log.as_ref().unwrap();
         let acked = log.log.high_watermark();
@@ -301,8 +302,14 @@ impl Trial {
         assert_eq!(self.failed, [], "after {failed:?}");
         assert_eq!((self.end(), self.cut), (sent + 5, sent + 5));
         let log = self.log.as_ref().unwrap();
-        compare(log, &[Claim { starts: (self.start, self.starts_up_to.max(self.start)), ..Claim::settled(&self.lives, 0) }])
-            .unwrap();
+        compare(
+            log,
+            &[Claim {
+                starts: (self.start, self.starts_up_to.max(self.start)),
+                ..Claim::settled(&self.lives, 0)
+            }],
+        )
+        .unwrap();
         // Readers that seek, too.
         let middle = (log.log.log_start() + self.end()) / 2;
         assert_eq!(log.read_from(middle).unwrap().len() as u64, self.end() - middle);

@@ -148,7 +148,10 @@ impl Explorer {
     #[expect(clippy::print_stdout, reason = "the table of the run")]
     pub(super) fn finish(self, quota: usize) {
         let Explorer { situation, distinct, openings, seed, .. } = self;
-        println!("{situation:<34} {:>6} distinct images, {openings:>6} openings (seed {seed})", distinct.len());
+        println!(
+            "{situation:<34} {:>6} distinct images, {openings:>6} openings (seed {seed})",
+            distinct.len()
+        );
         assert!(distinct.len() >= quota, "{situation}: {} of {quota} distinct images", distinct.len());
     }
 }

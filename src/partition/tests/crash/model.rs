@@ -78,6 +78,7 @@ fn agrees(claim: &Claim, start: u64, end: u64, records: &[(u64, String)]) -> Res
     if end < claim.kill || end > claim.lives.len() as u64 {
         return Err(format!("log end {end} outside {}..={}", claim.kill, claim.lives.len()));
     }
-    let wrong = records.iter().find(|(offset, found)| *found != value(*offset, claim.lives[*offset as usize]));
+    let wrong =
+        records.iter().find(|(offset, found)| *found != value(*offset, claim.lives[*offset as usize]));
     wrong.map_or(Ok(()), |(offset, found)| Err(format!("offset {offset} holds {found:?}")))
 }

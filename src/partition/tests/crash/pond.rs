@@ -47,7 +47,8 @@ impl Pond {
         let found = self.found_cells();
         let cells = self.new_cells().map_err(|e| Error::io("make the cells", Path::new(NEW_CELLS), e))?;
         let lock = self.disk().lock(Path::new("/data/lock"));
-        let pin: Arc<dyn DirLock> = Arc::from(lock.map_err(|e| Error::io("lock", Path::new("/data/lock"), e))?);
+        let pin: Arc<dyn DirLock> =
+            Arc::from(lock.map_err(|e| Error::io("lock", Path::new("/data/lock"), e))?);
         let opening = Opening {
             tp: TopicPartition::new(TopicName::new("t").unwrap(), 0),
             topic_id: TopicId::from_bytes([9; 16]),
