@@ -1,7 +1,5 @@
 //! Single calls, measured by criterion: `cargo bench --bench calls`.
 
-#![expect(missing_docs, reason = "criterion's macro makes a public function without any")]
-
 mod common;
 
 use std::hint::black_box;

@@ -240,28 +240,26 @@ impl Recovery<'_> {
         report: &mut PartitionRecovery,
         is_last: bool,
     ) -> Result<SegmentOutcome> {
-        let path = self.home.path(FileKind::Log, base);
-        let failed = |what: &'static str| move |e: std::io::Error| Error::io(what, &path, e);
+        let path = &self.home.path(FileKind::Log, base);
+        let failed = |what: &'static str| move |e: std::io::Error| Error::io(what, path, e);
         let file = self.open(base)?;
         let size = file.size().map_err(failed("look at a segment"))?;
         let mut scan = Scan::new(file.clone(), from, size, *check);
-        let path = self.home.path(FileKind::Log, base);
-        let failed = |what: &'static str| {
-            let path = path.clone();
-            move |e: std::io::Error| Error::io(what, &path, e)
-        };
+        let mut end = from;
         let stop = loop {
             match scan.next().map_err(failed("read a segment"))? {
+                Ok(batch) if !self.knows_epoch_of(&batch) => {
+                    break Stop::Bad("an unknown leader epoch".into());
+                }
                 Ok(batch) => {
-                    self.check_epoch(base, &batch)?;
                     self.accept(&*file, base, &batch, &mut index, epochs, report)
                         .map_err(failed("write a segment again"))?;
+                    end = scan.position();
+                    *check = scan.check();
                 }
                 Err(stop) => break stop,
             }
         };
-        let mut end = scan.position();
-        *check = scan.check();
         if let Some(batch) =
             self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?
         {
@@ -287,15 +285,11 @@ impl Recovery<'_> {
         Ok(SegmentOutcome { end, next_offset: check.next_offset, index, torn })
     }
 
-    /// A whole batch in its place whose epoch the checkpoint does not know is no torn tail: one of the two is
-    /// damaged.
-    fn check_epoch(&self, base: u64, batch: &ScannedBatch) -> Result<()> {
-        let (epoch, offset) = (batch.header.leader_epoch, batch.header.base_offset);
-        let Some(known) = self.loaded_epochs.epoch_at(offset).filter(|&known| known != epoch) else {
-            return Ok(());
-        };
-        let why = format!("a batch of the leader epoch {epoch}, where the checkpoint says {known}");
-        Err(Error::corrupted(&self.home.path(FileKind::Log, base), batch.position, why))
+    /// The leader epoch, which the CRC does not cover, agrees with the checkpoint: that is written before an
+    /// epoch's first batch.
+    fn knows_epoch_of(&self, batch: &ScannedBatch) -> bool {
+        let known = self.loaded_epochs.epoch_at(batch.header.base_offset);
+        known.is_none_or(|known| known == batch.header.leader_epoch)
     }
 
     /// Writes a closed segment's indexes anew.

@@ -10,19 +10,19 @@ use crate::partition::LogSettings;
 
 /// Every situation and the least number of distinct images in it.
 const QUOTAS: [(&str, usize); 15] = [
-    ("appending, Memory", 1_500),
-    ("appending, Interval", 1_500),
+    ("appending, Memory", 1_300),
+    ("appending, Interval", 1_300),
     ("appending, Sync", 520),
-    ("rolling, Memory", 1_600),
+    ("rolling, Memory", 1_500),
     ("rolling, Sync", 1_900),
     ("sealing in place", 1_200),
     ("truncating", 1_900),
-    ("delete-records", 1_350),
+    ("delete-records", 1_300),
     ("full disk, Memory", 1_400),
     ("full disk, Sync", 1_000),
     ("checkpoint", 1_550),
     ("close", 950),
-    ("settings change", 1_250),
+    ("settings change", 1_200),
     ("recovery itself", 1_900),
     ("second crash", 1_700),
 ];
