@@ -11,16 +11,15 @@
 //!   been checked through a call, not through the map.
 //! - The next offset comes from the batch, not from its last record: compaction leaves gaps.
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use super::chunk::{Chunk, ChunkRun, Source};
 use super::log::Log;
 use crate::config::CrcCheck;
 use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
+use crate::format::batch::{BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::format::record::{RecordRef, decode_plain, decode_record};
 use crate::segment::{BatchAt, OpenBatch, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
@@ -297,7 +296,7 @@ impl Cursor {
             return Ok(Step::More);
         }
         let records = place.decompressed(&batch)?;
-        let run = ChunkRun { range: 0..records.len() as u64, ..run };
+        let run = run.placed_at(0..records.len() as u64);
         let chunk = Chunk {
             source: Source::Heap(Arc::new(records)),
             bytes: header.total_len() as u64,
@@ -510,248 +509,6 @@ impl Gathered {
     }
 }
 
-/// Records of one batch that lie side by side.
-#[derive(Clone, Debug)]
-pub(crate) struct ChunkRun {
-    range: Range<u64>,
-    base_offset: i64,
-    base_timestamp: i64,
-    append_time: Option<i64>,
-    leader_epoch: i32,
-}
-
-impl ChunkRun {
-    fn of_batch(batch: &BatchAt) -> ChunkRun {
-        let header: &BatchHeader = &batch.header;
-        ChunkRun {
-            range: batch.position + HEADER_LEN as u64..batch.end(),
-            base_offset: header.base_offset,
-            base_timestamp: header.base_timestamp,
-            append_time: header.attributes.is_log_append_time().then_some(header.max_timestamp),
-            leader_epoch: header.leader_epoch,
-        }
-    }
-
-    #[inline]
-    fn of_open(open: &OpenBatch, range: Range<u64>) -> ChunkRun {
-        ChunkRun {
-            range,
-            base_offset: open.base_offset as i64,
-            base_timestamp: open.base_timestamp,
-            append_time: open.log_append_time.then_some(open.base_timestamp),
-            leader_epoch: open.leader_epoch,
-        }
-    }
-
-    fn shift(&mut self, by: u64) {
-        self.range = self.range.start - by..self.range.end - by;
-    }
-}
-
-/// Records read at once; pins what it lends.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    source: Source,
-    first: ChunkRun,
-    rest: Vec<ChunkRun>,
-    bytes: u64,
-    records: u64,
-    from: u64,
-    until: u64,
-}
-
-#[derive(Debug)]
-enum Source {
-    /// Pins the segment's files and the directory's lock.
-    Map(Arc<Segment>),
-    Heap(Arc<Vec<u8>>),
-}
-
-impl Chunk {
-    /// Its records, in order.
-    pub(crate) fn iter(&self) -> ChunkRecords<'_> {
-        let mut records = ChunkRecords {
-            chunk: self,
-            bytes: &[],
-            base_offset: 0,
-            base_timestamp: 0,
-            delta_mask: 0,
-            leader_epoch: -1,
-            from: self.from,
-            span: self.until.saturating_sub(self.from),
-            last_offset: NO_OFFSET,
-            taken: 0,
-            decoded: (RecordRef::default(), 0),
-            damage: None,
-        };
-        records.enter(&self.first);
-        records
-    }
-
-    /// About how many records it holds: never fewer than there are.
-    pub(crate) fn count_hint(&self) -> usize {
-        usize::try_from(self.records).unwrap_or(usize::MAX)
-    }
-
-    /// Bytes it lends.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn slice(&self, run: &ChunkRun) -> &[u8] {
-        match &self.source {
-            Source::Map(segment) => {
-                segment.map().ok().and_then(|map| map.slice(run.range.clone())).unwrap_or_default()
-            }
-            Source::Heap(bytes) => {
-                bytes.get(run.range.start as usize..run.range.end as usize).unwrap_or_default()
-            }
-        }
-    }
-}
-
-/// No record has this offset.
-const NO_OFFSET: u64 = u64::MAX;
-
-/// The records of a chunk.
-#[derive(Debug)]
-pub(crate) struct ChunkRecords<'a> {
-    chunk: &'a Chunk,
-    /// What is left of the run.
-    bytes: &'a [u8],
-    base_offset: i64,
-    base_timestamp: i64,
-    /// All ones; zero where the batch's append time is the time of all its records.
-    delta_mask: i64,
-    leader_epoch: i32,
-    /// Offsets from here on are handed out, as many as `span` says.
-    from: u64,
-    span: u64,
-    last_offset: u64,
-    /// Runs of `rest` taken so far.
-    taken: usize,
-    /// The last record that was not plain, and its length.
-    decoded: (RecordRef<'a>, usize),
-    damage: Option<Error>,
-}
-
-/// One record, with what its batch says of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChunkRecord<'a> {
-    /// Its offset.
-    pub(crate) offset: u64,
-    /// Milliseconds since the epoch.
-    pub(crate) timestamp: i64,
-    /// Epoch of its batch.
-    pub(crate) leader_epoch: i32,
-    /// The record.
-    pub(crate) record: RecordRef<'a>,
-}
-
-impl<'a> ChunkRecords<'a> {
-    /// The next record; `None` at the end, or where a record is damaged: see [`take_damage`](Self::take_damage).
-    #[inline(always)]
-    pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
-        loop {
-            let (record, len) = match decode_plain(self.bytes) {
-                Some(plain) => plain,
-                None => match self.look_again() {
-                    Look::Decoded => self.decoded,
-                    Look::NextRun => continue,
-                    Look::Ended => return None,
-                },
-            };
-            self.bytes = self.bytes.get(len..).unwrap_or_default();
-            let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
-            if offset.wrapping_sub(self.from) >= self.span {
-                if offset < self.from {
-                    continue;
-                }
-                self.end();
-                return None;
-            }
-            self.last_offset = offset;
-            let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
-            return Some(ChunkRecord { offset, timestamp, leader_epoch: self.leader_epoch, record });
-        }
-    }
-
-    /// What is wrong with the record behind the last one, if there is one.
-    pub(crate) fn take_damage(&mut self) -> Option<Error> {
-        self.damage.take()
-    }
-
-    /// The offset of the last record handed out.
-    pub(crate) fn last_offset(&self) -> Option<u64> {
-        (self.last_offset != NO_OFFSET).then_some(self.last_offset)
-    }
-
-    /// What is there, where it is no plain record.
-    // Its result goes through memory, so that the common path keeps to registers.
-    #[cold]
-    #[inline(never)]
-    fn look_again(&mut self) -> Look {
-        match decode_record(self.bytes) {
-            Ok(decoded) => {
-                self.decoded = decoded;
-                Look::Decoded
-            }
-            Err(_) if self.bytes.is_empty() && self.next_run() => Look::NextRun,
-            Err(_) if self.bytes.is_empty() => Look::Ended,
-            Err(why) => {
-                self.damaged(&why);
-                Look::Ended
-            }
-        }
-    }
-
-    fn next_run(&mut self) -> bool {
-        let Some(run) = self.chunk.rest.get(self.taken) else { return false };
-        self.taken += 1;
-        self.enter(run);
-        true
-    }
-
-    fn enter(&mut self, run: &'a ChunkRun) {
-        self.bytes = self.chunk.slice(run);
-        self.base_offset = run.base_offset;
-        self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
-        self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
-        self.leader_epoch = run.leader_epoch;
-    }
-
-    #[cold]
-    fn end(&mut self) {
-        self.bytes = &[];
-        self.taken = self.chunk.rest.len();
-    }
-
-    fn damaged(&mut self, why: &crate::format::FormatError) {
-        let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
-        self.damage = Some(Error::new(crate::error::ErrorKind::Corrupted, message));
-        self.end();
-    }
-}
-
-/// What a second look at the bytes has found.
-#[derive(Clone, Copy, Debug)]
-enum Look {
-    /// A record, in `decoded`.
-    Decoded,
-    /// The end of a run, and another one behind it.
-    NextRun,
-    /// The end, or damage.
-    Ended,
-}
-
-impl<'a> Iterator for ChunkRecords<'a> {
-    type Item = Result<ChunkRecord<'a>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_record().map(Ok).or_else(|| self.take_damage().map(Err))
-    }
-}
-
 impl Log {
     /// The leader epoch, which the CRC does not cover, agrees with the checkpoint.
     fn check_epoch(&self, segment: &Segment, batch: &BatchAt) -> Result<()> {
@@ -761,50 +518,5 @@ impl Log {
         let why =
             format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch);
         Err(segment.corrupted(batch.position, why))
-    }
-
-    /// The segment that holds `offset`, if it were there.
-    pub(super) fn segment_for(&self, offset: u64) -> Option<Arc<Segment>> {
-        let segments = self.segments.read();
-        let after = segments.partition_point(|segment| segment.base() <= offset);
-        segments.get(after.checked_sub(1)?).cloned()
-    }
-
-    /// The segment behind the one with this base offset.
-    pub(super) fn segment_after(&self, base: u64) -> Option<Arc<Segment>> {
-        let segments = self.segments.read();
-        let after = segments.partition_point(|segment| segment.base() <= base);
-        segments.get(after).cloned()
-    }
-
-    /// The first record below the high watermark at or after `timestamp`: its offset and timestamp.
-    pub(crate) fn offset_for_timestamp(self: &Arc<Self>, timestamp: i64) -> Result<Option<(u64, i64)>> {
-        let limits = ReadLimits { max_bytes: 1 << 20, max_records: 1, crc: self.crc_check };
-        let Some(start) = self.scan_start_for_time(timestamp)? else { return Ok(None) };
-        let mut cursor = Cursor::new(self.clone(), start.max(self.log_start()));
-        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
-            for record in chunk.iter() {
-                let record = record?;
-                if record.timestamp >= timestamp {
-                    return Ok(Some((record.offset, record.timestamp)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// An offset from which the first record as new as `timestamp` is found within one index interval.
-    fn scan_start_for_time(&self, timestamp: i64) -> Result<Option<u64>> {
-        let segments: Vec<_> = self.segments.read().clone();
-        let Some((active, closed)) = segments.split_last() else { return Ok(None) };
-        let gaps = self.manifest.lock().compacted;
-        for (segment, next) in closed.iter().zip(segments.iter().skip(1)) {
-            if let Some(offset) = segment.offset_for_time(timestamp, Some(next.base()), gaps)? {
-                return Ok(Some(offset));
-            }
-        }
-        // The active segment's open batch is not indexed yet: scan from its last entry below.
-        let indexed = active.offset_for_time(timestamp, None, gaps)?;
-        Ok(Some(indexed.unwrap_or_else(|| active.last_indexed_offset())))
     }
 }

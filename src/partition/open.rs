@@ -119,6 +119,8 @@ impl Opening<'_> {
         }
         drop_below_start(&home, &mut bases, manifest.log_start)?;
         check_start(&home, &bases, &manifest)?;
+        // Epochs taken from batches say nothing of the batches above them.
+        let loaded_epochs = epochs.clone();
         if epochs.latest().is_none() {
             epochs = epochs_of_batches(&home, &bases, &state, self.settings.index())?;
             if epochs.latest().is_some() {
@@ -135,7 +137,7 @@ impl Opening<'_> {
         };
         let recovered = match clean {
             Some(point) => Recovered::clean(point),
-            None => self.recover(&home, &manifest, &mut bases, &mut epochs, state)?,
+            None => self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, state)?,
         };
         if epochs.latest().is_none() {
             epochs.assign(0, recovered.point.offset as i64);
@@ -149,6 +151,7 @@ impl Opening<'_> {
         home: &Arc<SegmentFiles>,
         manifest: &PartitionManifest,
         bases: &mut Vec<u64>,
+        loaded_epochs: LeaderEpochs,
         epochs: &mut LeaderEpochs,
         state: Found,
     ) -> Result<Recovered> {
@@ -166,7 +169,7 @@ impl Opening<'_> {
             point,
             found_cells: self.found_cells,
             index: self.settings.index(),
-            loaded_epochs: epochs.clone(),
+            loaded_epochs,
             progress: self.progress,
         };
         // Also above those whose records are gone: they may have been read.

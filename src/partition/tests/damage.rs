@@ -138,7 +138,7 @@ fn read(log: &Arc<Log>, from: u64) -> Result<Vec<Seen>> {
 fn read_chunk(cursor: &mut Cursor) -> Result<Vec<Seen>> {
     let Some(chunk) = cursor.read(u64::MAX, &limits())? else { return Ok(Vec::new()) };
     let bytes = |field: Option<&[u8]>| field.unwrap_or_default().to_vec();
-    let seen = |r: crate::partition::cursor::ChunkRecord<'_>| {
+    let seen = |r: crate::partition::ChunkRecord<'_>| {
         (r.offset, r.timestamp, r.leader_epoch, bytes(r.record.key), bytes(r.record.value))
     };
     chunk.iter().map(|record| record.map(seen)).collect()

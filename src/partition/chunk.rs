@@ -1,0 +1,272 @@
+//! What a read lends: records that lie side by side in one segment, with what they pin.
+//!
+//! ```text
+//!   chunk: pins the segment, or memory of its own
+//!     run                run                run
+//!     | r r r r r r |    | r r r r |        | r r r (open batch, as published) |
+//!       offsets from `from` on, below `until`
+//! ```
+//!
+//! Invariants
+//! - A chunk's runs lie in one segment, in order; it pins the segment (and with it the directory's lock), or
+//!   holds its bytes itself.
+//! - A record is decoded when it is asked for; what cannot be decoded ends the chunk with an error.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::batch::{BatchHeader, HEADER_LEN};
+use crate::format::record::{RecordRef, decode_plain, decode_record};
+use crate::segment::{BatchAt, OpenBatch, Segment};
+
+/// Records of one batch that lie side by side.
+#[derive(Clone, Debug)]
+pub(super) struct ChunkRun {
+    pub(super) range: Range<u64>,
+    base_offset: i64,
+    base_timestamp: i64,
+    append_time: Option<i64>,
+    leader_epoch: i32,
+}
+
+impl ChunkRun {
+    pub(super) fn of_batch(batch: &BatchAt) -> ChunkRun {
+        let header: &BatchHeader = &batch.header;
+        ChunkRun {
+            range: batch.position + HEADER_LEN as u64..batch.end(),
+            base_offset: header.base_offset,
+            base_timestamp: header.base_timestamp,
+            append_time: header.attributes.is_log_append_time().then_some(header.max_timestamp),
+            leader_epoch: header.leader_epoch,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_open(open: &OpenBatch, range: Range<u64>) -> ChunkRun {
+        ChunkRun {
+            range,
+            base_offset: open.base_offset as i64,
+            base_timestamp: open.base_timestamp,
+            append_time: open.log_append_time.then_some(open.base_timestamp),
+            leader_epoch: open.leader_epoch,
+        }
+    }
+
+    /// The same records, decompressed or copied to `range`.
+    pub(super) fn placed_at(self, range: Range<u64>) -> ChunkRun {
+        ChunkRun { range, ..self }
+    }
+
+    pub(super) fn shift(&mut self, by: u64) {
+        self.range = self.range.start - by..self.range.end - by;
+    }
+}
+
+/// Records read at once; pins what it lends.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(super) source: Source,
+    pub(super) first: ChunkRun,
+    pub(super) rest: Vec<ChunkRun>,
+    pub(super) bytes: u64,
+    pub(super) records: u64,
+    /// Offsets from here on ...
+    pub(super) from: u64,
+    /// ... and below this one are handed out.
+    pub(super) until: u64,
+}
+
+/// Where the bytes of a chunk are.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Pins the segment's files and the directory's lock.
+    Map(Arc<Segment>),
+    /// A copy, where the file is not mapped or the batch was compressed.
+    Heap(Arc<Vec<u8>>),
+}
+
+impl Chunk {
+    /// Its records, in order.
+    pub(crate) fn iter(&self) -> ChunkRecords<'_> {
+        let mut records = ChunkRecords {
+            chunk: self,
+            bytes: &[],
+            base_offset: 0,
+            base_timestamp: 0,
+            delta_mask: 0,
+            leader_epoch: -1,
+            from: self.from,
+            span: self.until.saturating_sub(self.from),
+            last_offset: NO_OFFSET,
+            taken: 0,
+            decoded: (RecordRef::default(), 0),
+            damage: None,
+        };
+        records.enter(&self.first);
+        records
+    }
+
+    /// About how many records it holds: never fewer than there are.
+    pub(crate) fn count_hint(&self) -> usize {
+        usize::try_from(self.records).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes it lends.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn slice(&self, run: &ChunkRun) -> &[u8] {
+        match &self.source {
+            Source::Map(segment) => {
+                segment.map().ok().and_then(|map| map.slice(run.range.clone())).unwrap_or_default()
+            }
+            Source::Heap(bytes) => {
+                bytes.get(run.range.start as usize..run.range.end as usize).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// No record has this offset.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// The records of a chunk.
+#[derive(Debug)]
+pub(crate) struct ChunkRecords<'a> {
+    chunk: &'a Chunk,
+    /// What is left of the run.
+    bytes: &'a [u8],
+    base_offset: i64,
+    base_timestamp: i64,
+    /// All ones; zero where the batch's append time is the time of all its records.
+    delta_mask: i64,
+    leader_epoch: i32,
+    /// Offsets from here on are handed out, as many as `span` says.
+    from: u64,
+    span: u64,
+    last_offset: u64,
+    /// Runs of `rest` taken so far.
+    taken: usize,
+    /// The last record that was not plain, and its length.
+    decoded: (RecordRef<'a>, usize),
+    damage: Option<Error>,
+}
+
+/// One record, with what its batch says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChunkRecord<'a> {
+    /// Its offset.
+    pub(crate) offset: u64,
+    /// Milliseconds since the epoch.
+    pub(crate) timestamp: i64,
+    /// Epoch of its batch.
+    pub(crate) leader_epoch: i32,
+    /// The record.
+    pub(crate) record: RecordRef<'a>,
+}
+
+impl<'a> ChunkRecords<'a> {
+    /// The next record; `None` at the end, or where a record is damaged: see [`take_damage`](Self::take_damage).
+    #[inline(always)]
+    pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
+        loop {
+            let (record, len) = match decode_plain(self.bytes) {
+                Some(plain) => plain,
+                None => match self.look_again() {
+                    Look::Decoded => self.decoded,
+                    Look::NextRun => continue,
+                    Look::Ended => return None,
+                },
+            };
+            self.bytes = self.bytes.get(len..).unwrap_or_default();
+            let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
+            if offset.wrapping_sub(self.from) >= self.span {
+                if offset < self.from {
+                    continue;
+                }
+                self.end();
+                return None;
+            }
+            self.last_offset = offset;
+            let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
+            return Some(ChunkRecord { offset, timestamp, leader_epoch: self.leader_epoch, record });
+        }
+    }
+
+    /// What is wrong with the record behind the last one, if there is one.
+    pub(crate) fn take_damage(&mut self) -> Option<Error> {
+        self.damage.take()
+    }
+
+    /// The offset of the last record handed out.
+    pub(crate) fn last_offset(&self) -> Option<u64> {
+        (self.last_offset != NO_OFFSET).then_some(self.last_offset)
+    }
+
+    /// What is there, where it is no plain record.
+    // Its result goes through memory, so that the common path keeps to registers.
+    #[cold]
+    #[inline(never)]
+    fn look_again(&mut self) -> Look {
+        match decode_record(self.bytes) {
+            Ok(decoded) => {
+                self.decoded = decoded;
+                Look::Decoded
+            }
+            Err(_) if self.bytes.is_empty() && self.next_run() => Look::NextRun,
+            Err(_) if self.bytes.is_empty() => Look::Ended,
+            Err(why) => {
+                self.damaged(&why);
+                Look::Ended
+            }
+        }
+    }
+
+    fn next_run(&mut self) -> bool {
+        let Some(run) = self.chunk.rest.get(self.taken) else { return false };
+        self.taken += 1;
+        self.enter(run);
+        true
+    }
+
+    fn enter(&mut self, run: &'a ChunkRun) {
+        self.bytes = self.chunk.slice(run);
+        self.base_offset = run.base_offset;
+        self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
+        self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
+        self.leader_epoch = run.leader_epoch;
+    }
+
+    #[cold]
+    fn end(&mut self) {
+        self.bytes = &[];
+        self.taken = self.chunk.rest.len();
+    }
+
+    fn damaged(&mut self, why: &crate::format::FormatError) {
+        let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
+        self.damage = Some(Error::new(crate::error::ErrorKind::Corrupted, message));
+        self.end();
+    }
+}
+
+/// What a second look at the bytes has found.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// A record, in `decoded`.
+    Decoded,
+    /// The end of a run, and another one behind it.
+    NextRun,
+    /// The end, or damage.
+    Ended,
+}
+
+impl<'a> Iterator for ChunkRecords<'a> {
+    type Item = Result<ChunkRecord<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_record().map(Ok).or_else(|| self.take_damage().map(Err))
+    }
+}
