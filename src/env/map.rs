@@ -94,6 +94,7 @@ impl HeapPages {
     }
 
     /// The number of bytes.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -117,6 +118,7 @@ impl HeapPages {
     ///
     /// # Panics
     /// If the range lies outside.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn copy_out(&self, position: usize, buf: &mut [u8]) {
         assert!(position <= self.len && buf.len() <= self.len - position);
         self.tracked.read(position..position + buf.len());

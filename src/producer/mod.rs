@@ -23,6 +23,8 @@ mod metadata;
 mod producer;
 pub(crate) mod schema;
 mod send_batch;
+#[cfg(feature = "stream")]
+mod sink;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -33,4 +35,6 @@ pub use flush::Flush;
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
 pub(crate) use schema::SchemaHeaders;
+#[cfg(feature = "stream")]
+pub use sink::RecordSink;
 pub(crate) use target::{KeptOpen, PartitionSet, ProducerTarget};

@@ -172,6 +172,16 @@ impl<K, V> Producer<K, V> {
         self.shared.send(&record, Shared::try_append)
     }
 
+    /// [`try_send`](Producer::try_send) of a record that the caller keeps.
+    #[cfg(feature = "stream")]
+    pub(super) fn try_send_ref<RV, RK>(&self, record: &Record<'_, RV, RK>) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        self.shared.send(record, Shared::try_append)
+    }
+
     /// Sends records in batches of their own: one for each partition touched, encoded before the log is
     /// locked. A batch is handed over when it has grown to the topic's batch size or 1 MiB, whichever is
     /// more (but never more than a segment), and another begun, so that `records` may be a stream of any length.

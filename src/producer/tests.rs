@@ -435,3 +435,48 @@ fn waits_end_when_the_log_is_closed_or_its_disk_fails() {
     assert_eq!(delivery.wait().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(producer.send(Record::new("b")).unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[cfg(feature = "stream")]
+#[test]
+fn a_sink_keeps_one_record_without_room_and_takes_no_other() {
+    use futures_sink::Sink;
+    use std::pin::Pin;
+
+    let fixture = Fixture::new(Durability::Sync, 1);
+    let mut sink = fixture.producer().sink();
+    let task = Task::new();
+    let limit = fixture.budget.limit();
+    assert!(matches!(Pin::new(&mut sink).poll_ready(&mut task.context()), Poll::Ready(Ok(()))));
+    assert!(fixture.budget.try_take(limit));
+    Pin::new(&mut sink).start_send(Record::new("a")).unwrap();
+    assert!(Pin::new(&mut sink).poll_ready(&mut task.context()).is_pending());
+    assert!(Pin::new(&mut sink).poll_flush(&mut task.context()).is_pending());
+    let error = Pin::new(&mut sink).start_send(Record::new("b")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Backpressure);
+
+    fixture.budget.give_back(limit);
+    assert!(task.woken() >= 1);
+    assert!(matches!(Pin::new(&mut sink).poll_ready(&mut task.context()), Poll::Ready(Ok(()))));
+    Pin::new(&mut sink).start_send(Record::new("c")).unwrap();
+    let mut flushed = std::future::poll_fn(|context| Pin::new(&mut sink).poll_flush(context));
+    assert!(task.poll(&mut flushed).is_pending());
+    fixture.flush();
+    assert!(matches!(task.poll(&mut flushed), Poll::Ready(Ok(()))));
+    assert_eq!(values(&fixture, 0), ["a", "c"]);
+}
+
+#[cfg(feature = "stream")]
+#[test]
+fn a_sink_tells_of_a_refused_record_and_goes_on() {
+    use futures_sink::Sink;
+    use std::pin::Pin;
+
+    let fixture = Fixture::new(Durability::Memory, 1);
+    let mut sink = fixture.producer().sink();
+    let error = Pin::new(&mut sink).start_send(Record::new("a").partition(7)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
+    Pin::new(&mut sink).start_send(Record::new("b")).unwrap();
+    let task = Task::new();
+    assert!(matches!(Pin::new(&mut sink).poll_close(&mut task.context()), Poll::Ready(Ok(()))));
+    assert_eq!(values(&fixture, 0), ["b"]);
+}

@@ -27,7 +27,7 @@ mod tests_loom;
 
 pub(crate) use cache_line::CacheLine;
 pub(crate) use mutex::Mutex;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use operation::Now;
 pub use operation::Operation;
 pub(crate) use operation::timed_out;
@@ -36,8 +36,10 @@ pub(crate) use rwlock::RwLock;
 pub(crate) use tracked::Tracked;
 pub(crate) use wait_list::{WaitKey, WaitList};
 
+#[cfg(all(test, loom))]
+pub(crate) use loom::sync::Arc;
 #[cfg(loom)]
-pub(crate) use loom::{sync::Arc, thread};
+pub(crate) use loom::thread;
 #[cfg(all(test, not(loom)))]
 pub(crate) use std::sync::Arc;
 #[cfg(not(loom))]

@@ -95,6 +95,8 @@ const OPERATIONS: () = {
     shared::<Delivery>();
     cloned::<RecordMetadata>();
     cloned::<BatchMetadata>();
+    #[cfg(feature = "stream")]
+    moved::<millpond::producer::RecordSink<'static, &'static [u8]>>();
 };
 
 const ERRORS: () = {
