@@ -76,6 +76,8 @@ impl GroupCommit {
 impl Log {
     /// Makes everything appended before the call durable.
     pub(crate) fn flush(&self) -> Result<()> {
+        // Also with nothing left to flush: what a half-done truncation took is not there any more.
+        self.poison.check(&self.tp)?;
         let end = self.append.lock().next_offset();
         self.flush_to(end, None)
     }
