@@ -117,7 +117,12 @@ impl Log {
             self.lead().map_err(|e| self.fail(e))?;
             self.check_reached(end)
         };
-        self.commit.leadership.until(done, lead, |turn| self.sleep(turn, deadline))
+        let now = || self.monotonic();
+        let deadline = deadline.map(|until| (until, &now as &dyn Fn() -> Duration));
+        if self.commit.leadership.until(done, lead, deadline)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp))
     }
 
     /// A flush covers all that was appended before it: what it did not reach is gone, by a truncation or with
@@ -134,20 +139,6 @@ impl Log {
             Some(error) => Err(error),
             None if next < end => Err(self.out_of_range(end - 1)),
             None => Ok(()),
-        }
-    }
-
-    /// Waits for the end of the flush that somebody else leads.
-    fn sleep<F: Future<Output = ()> + Unpin>(&self, turn: &mut F, deadline: Option<Duration>) -> Result<()> {
-        let Some(deadline) = deadline else {
-            crate::sync::block_on(turn);
-            return Ok(());
-        };
-        let now = || self.monotonic();
-        let left = deadline.saturating_sub(now());
-        match crate::sync::block_on_for(turn, left, &now) {
-            Some(()) => Ok(()),
-            None => Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp)),
         }
     }
 

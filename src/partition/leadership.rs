@@ -3,92 +3,146 @@
 //!
 //! ```text
 //!   until:  done? -- yes --> return
-//!             | no: note how many turns have ended
-//!           leader? -- nobody --> done? no: lead; give it up: turn ended, wake the followers --> done?
+//!             | no
+//!           leader? -- nobody --> done? no: lead; give it up: turn ended, one call wakes all followers --> done?
 //!             | somebody
-//!           sleep until a turn has ended since the note, or done -----------------> done?
+//!           sleep until the turn has ended ---------------------------------------------------------> done?
 //! ```
 //!
 //! Invariants
 //! - At most one leads.
-//! - The turn counts as ended, and the followers are woken, only after the leadership is free: who is woken
-//!   finds either the work done or the place free.
+//! - Leader, ended turns and followers are of one lock: who follows sleeps before that turn can end, so no end
+//!   is missed, and who is woken finds either the work done or the place free.
 //! - Who has become the leader looks again before it leads: a turn that has failed meanwhile is not repeated.
 //! - A leader that fails gives up the leadership like any other.
+//!
+//! The followers sleep on one condition variable, not on a waker each: to wake many one after the other took
+//! the leader as long as a flush, and the device was idle. (To wake one who wakes the others is slower still.)
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use crate::error::Result;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, WaitKey, WaitList};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::monitor::{Condvar, Mutex, MutexGuard};
 
 /// The right to do the work, and who waits for its end.
 #[derive(Debug)]
 pub(super) struct Leadership {
-    pub(super) leading: Mutex<bool>,
-    /// Counts turns that have ended, whether well or badly.
-    pub(super) ended: AtomicU64,
-    pub(super) followers: WaitList,
+    turn: Mutex<Turn>,
+    ended: Condvar,
+    /// How many follow, for a look without the lock.
+    following: AtomicUsize,
     /// How many followed the last turn.
     group: AtomicUsize,
 }
+
+/// The turn that runs, or the last one.
+#[derive(Debug)]
+struct Turn {
+    /// Somebody leads.
+    runs: bool,
+    /// How many have ended, whether well or badly.
+    ended: u64,
+}
+
+/// Until when a follower waits: a time of the clock, and that clock.
+pub(super) type Deadline<'a> = Option<(Duration, &'a dyn Fn() -> Duration)>;
 
 impl Leadership {
     /// Nobody leads.
     pub(super) fn new() -> Leadership {
         Leadership {
-            leading: Mutex::new(false),
-            ended: AtomicU64::new(0),
-            followers: WaitList::new(),
+            turn: Mutex::new(Turn { runs: false, ended: 0 }),
+            ended: Condvar::new(),
+            following: AtomicUsize::new(0),
             group: AtomicUsize::new(0),
         }
     }
 
-    /// Leads or follows until `done`. `sleep` waits for the end of somebody else's turn, or gives up.
-    pub(super) fn until<D: Fn() -> Result<bool>>(
+    /// Leads or follows until `done`; whether it was before the deadline.
+    pub(super) fn until(
         &self,
-        done: D,
+        done: impl Fn() -> Result<bool>,
         lead: impl Fn() -> Result<()>,
-        sleep: impl Fn(&mut TurnEnded<'_, D>) -> Result<()>,
-    ) -> Result<()> {
+        deadline: Deadline<'_>,
+    ) -> Result<bool> {
         while !done()? {
-            let seen = self.ended.load(Ordering::Acquire);
-            match self.try_lead() {
+            match self.lead_or_follow(deadline) {
                 // Whoever led until now may have done it, or have failed for all.
-                Some(_leader) if done()? => {}
-                Some(_leader) => lead()?,
-                None => sleep(&mut TurnEnded { leadership: self, seen, done: &done, key: None })?,
+                Part::Leads(_leader) if done()? => {}
+                Part::Leads(_leader) => lead()?,
+                Part::Followed => {}
+                Part::TimeIsUp => return done(),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Lets those who followed the last turn come again and follow this one.
     pub(super) fn gather(&self) {
         let expected = self.group.load(Ordering::Relaxed);
         for _ in 0..PATIENCE {
-            if self.followers.len() >= expected {
+            if self.following.load(Ordering::Relaxed) >= expected {
                 return;
             }
             crate::sync::thread::yield_now();
         }
     }
 
-    /// Becomes the leader, unless somebody is.
-    fn try_lead(&self) -> Option<Leader<'_>> {
-        let mut leading = self.leading.lock();
-        if *leading {
-            return None;
+    /// Becomes the leader or, if somebody is, sleeps until that turn has ended.
+    fn lead_or_follow(&self, deadline: Deadline<'_>) -> Part<'_> {
+        let mut turn = self.lock();
+        if !turn.runs {
+            turn.runs = true;
+            return Part::Leads(Leader { leadership: self });
         }
-        *leading = true;
-        Some(Leader { leadership: self })
+        let seen = turn.ended;
+        self.following.fetch_add(1, Ordering::Relaxed);
+        while turn.ended == seen {
+            let (again, in_time) = self.sleep(turn, deadline);
+            turn = again;
+            if !in_time && turn.ended == seen {
+                self.following.fetch_sub(1, Ordering::Relaxed);
+                return Part::TimeIsUp;
+            }
+        }
+        Part::Followed
+    }
+
+    /// Sleeps once; false when the time is up. A sleep that lasted as long as was left is the end of it also by
+    /// a clock that a test moves by hand.
+    fn sleep<'a>(
+        &'a self,
+        turn: MutexGuard<'a, Turn>,
+        deadline: Deadline<'_>,
+    ) -> (MutexGuard<'a, Turn>, bool) {
+        let Some((until, now)) = deadline else {
+            return (self.ended.wait(turn).unwrap_or_else(PoisonError::into_inner), true);
+        };
+        let left = until.saturating_sub(now());
+        if left.is_zero() {
+            return (turn, false);
+        }
+        let (turn, slept) = self.ended.wait_timeout(turn, left).unwrap_or_else(PoisonError::into_inner);
+        (turn, !slept.timed_out())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How often a leader yields to those who may follow: far less than a flush takes, if none comes.
-const PATIENCE: u32 = 64;
+/// How often a leader yields to those who may follow. To wait for all of them (a third of a flush) was measured
+/// to be worse: both processors fall asleep during the flush, and to wake them takes longer than what is won.
+const PATIENCE: u32 = if cfg!(loom) { 4 } else { 64 };
+
+/// What somebody did who found the work not done.
+enum Part<'a> {
+    Leads(Leader<'a>),
+    Followed,
+    TimeIsUp,
+}
 
 /// The leadership; gives it up, and wakes who followed, when dropped.
 struct Leader<'a> {
@@ -97,44 +151,52 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        self.leadership.group.store(self.leadership.followers.len(), Ordering::Relaxed);
-        *self.leadership.leading.lock() = false;
-        self.leadership.ended.fetch_add(1, Ordering::AcqRel);
-        self.leadership.followers.notify_after_publish();
+        let Leadership { ended, following, group, .. } = self.leadership;
+        let mut turn = self.leadership.lock();
+        turn.runs = false;
+        turn.ended += 1;
+        group.store(following.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        drop(turn);
+        ended.notify_all();
     }
 }
 
-/// The end of the turn that runs now, or of the wait for it.
-pub(super) struct TurnEnded<'a, D: Fn() -> Result<bool>> {
-    leadership: &'a Leadership,
-    seen: u64,
-    done: &'a D,
-    key: Option<WaitKey>,
-}
-
-impl<D: Fn() -> Result<bool>> TurnEnded<'_, D> {
-    fn is_over(&self) -> bool {
-        self.leadership.ended.load(Ordering::Acquire) != self.seen || (self.done)().unwrap_or(true)
+#[cfg(all(test, loom))]
+impl Leadership {
+    /// How many follow.
+    pub(super) fn following(&self) -> usize {
+        self.following.load(Ordering::Relaxed)
     }
-}
 
-impl<D: Fn() -> Result<bool>> Future for TurnEnded<'_, D> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_over() {
-            return Poll::Ready(());
+    /// A mutant for loom: looks for a leader, and sleeps later, when that turn may be over.
+    pub(super) fn until_with_a_gap(
+        &self,
+        done: impl Fn() -> Result<bool>,
+        lead: impl Fn() -> Result<()>,
+    ) -> Result<()> {
+        while !done()? {
+            let runs = std::mem::replace(&mut self.lock().runs, true);
+            if runs {
+                drop(self.ended.wait(self.lock()).unwrap_or_else(PoisonError::into_inner));
+            } else {
+                let _leader = Leader { leadership: self };
+                lead()?;
+            }
         }
-        let this = &mut *self;
-        this.leadership.followers.register(&mut this.key, cx.waker());
-        if this.is_over() { Poll::Ready(()) } else { Poll::Pending }
+        Ok(())
     }
-}
 
-impl<D: Fn() -> Result<bool>> Drop for TurnEnded<'_, D> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.leadership.followers.cancel(key);
-        }
+    /// The turn runs.
+    pub(super) fn claim(&self) {
+        self.lock().runs = true;
+    }
+
+    /// A mutant for loom: wakes the followers of a claimed turn before it has ended.
+    pub(super) fn lead_waking_early(&self, lead: impl Fn() -> Result<()>) -> Result<()> {
+        lead()?;
+        self.ended.notify_all();
+        self.lock().runs = false;
+        self.lock().ended += 1;
+        Ok(())
     }
 }

@@ -73,14 +73,7 @@ impl Pond {
     /// Appends one, and waits until it is flushed.
     fn append_and_wait(&self) -> Result<()> {
         let end = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
-        self.leadership.until(
-            || self.done(end),
-            || self.lead(),
-            |turn| {
-                block_on(turn);
-                Ok(())
-            },
-        )?;
+        self.leadership.until(|| self.done(end), || self.lead(), None)?;
         assert!(self.flushed.load(Ordering::Acquire) >= end, "acknowledged, and not flushed");
         Ok(())
     }
@@ -97,7 +90,7 @@ fn appenders(threads: usize, fails: bool) {
     let mut well = vec![pond.append_and_wait().is_ok()];
     well.extend(others.into_iter().map(|other| other.join().unwrap()));
     assert!(well.iter().all(|well| *well != fails), "{well:?}");
-    assert!(!pond.leadership.followers.has_waiters());
+    assert_eq!(pond.leadership.following(), 0);
 }
 
 #[test]
@@ -115,43 +108,32 @@ fn loom_a_failed_flush_leaves_nobody_asleep() {
     model(3, || appenders(2, true));
 }
 
-/// As [`appenders`], but the follower of a turn does not look again after it has registered.
+/// As [`appenders`], but who finds a leader sleeps only after a moment in which that turn may end.
 #[test]
 #[should_panic(expected = "deadlock")]
-fn loom_mutant_a_missing_second_look_is_caught() {
+fn loom_mutant_a_late_sleep_is_caught() {
     model(3, || {
         let pond = Pond::new(false);
         let leader = {
             let pond = Arc::clone(&pond);
             thread::spawn(move || pond.append_and_wait().unwrap())
         };
-        let mut key = None;
-        block_on(&mut poll_fn(|context| {
-            if pond.leadership.ended.load(Ordering::Acquire) != 0 {
-                return std::task::Poll::Ready(());
-            }
-            pond.leadership.followers.register(&mut key, context.waker());
-            std::task::Poll::Pending
-        }));
+        let end = pond.appended.fetch_add(1, Ordering::AcqRel) + 1;
+        pond.leadership.until_with_a_gap(|| pond.done(end), || pond.lead()).unwrap();
         leader.join().unwrap();
     });
 }
 
-/// A leader that wakes its followers before its place is free.
+/// A leader that wakes its followers before its turn has ended.
 #[test]
 #[should_panic(expected = "deadlock")]
 fn loom_mutant_an_early_wake_up_is_caught() {
     model(3, || {
         let pond = Pond::new(false);
-        *pond.leadership.leading.lock() = true;
+        pond.leadership.claim();
         let leader = {
             let pond = Arc::clone(&pond);
-            thread::spawn(move || {
-                pond.lead().unwrap();
-                pond.leadership.ended.fetch_add(1, Ordering::AcqRel);
-                pond.leadership.followers.notify_after_publish();
-                *pond.leadership.leading.lock() = false;
-            })
+            thread::spawn(move || pond.leadership.lead_waking_early(|| pond.lead()).unwrap())
         };
         pond.append_and_wait().unwrap();
         leader.join().unwrap();

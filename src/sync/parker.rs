@@ -26,12 +26,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex};
-
 use super::atomic::{AtomicU32, Ordering};
+use super::monitor::{Condvar, Mutex};
 
 const EMPTY: u32 = 0;
 const NOTIFIED: u32 = 1;

@@ -81,11 +81,6 @@ impl WaitList {
         drop(removed);
     }
 
-    /// How many wait, as a hint.
-    pub(crate) fn len(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
     /// Whether somebody waits. Decides about a wake-up only behind a `fence(SeqCst)` that follows the
     /// store of the condition; see [`notify_after_publish`](WaitList::notify_after_publish).
     #[inline]
