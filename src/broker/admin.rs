@@ -349,6 +349,7 @@ impl Shared {
             cells: self.cells.as_ref(),
             map: self.map,
             budget: &self.budget,
+            open_segments: &self.open_segments,
             service: &self.service,
         })
     }

@@ -150,6 +150,15 @@ impl Attendant for Attended {
         }
     }
 
+    fn close_idle_soon(&self) {
+        self.service.ask_to_close();
+    }
+
+    fn close_idle_now(&self) {
+        // A partition whose flush fails is poisoned, and says so to its own callers.
+        let _ = self.service.close_idle();
+    }
+
     fn due_at(&self, when: Duration) {
         let nanos = nanos(when);
         if self.due() <= nanos {

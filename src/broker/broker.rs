@@ -32,6 +32,7 @@ use crate::config::{BrokerConfig, Durability};
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
 use crate::partition::{Budget, Log};
+use crate::segment::OpenSegments;
 use crate::sync::Operation;
 use crate::topic::Registry;
 
@@ -75,6 +76,9 @@ pub(crate) struct Shared {
     pub(super) points: Mutex<Points>,
     pub(super) cells: Option<CellFile>,
     pub(super) budget: Arc<Budget>,
+    pub(super) open_segments: Arc<OpenSegments>,
+    /// Held while files are closed.
+    pub(super) closing_idle: Mutex<()>,
     pub(super) service: Arc<Service>,
     pub(super) threads: Mutex<Threads>,
     /// Logs are read through maps.
@@ -165,6 +169,26 @@ impl Broker {
         self.shared.service.next_due()
     }
 
+    /// How many files of segments are open now: one for each segment in use, two more for the indexes of one
+    /// that grows no more and is searched. See
+    /// [`max_open_segments`](crate::config::BrokerConfig::max_open_segments).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let topic = broker.create_topic("clicks", TopicConfig::new().partitions(3))?;
+    /// assert_eq!(broker.open_segments(), 0);
+    /// topic.producer()?.send(Record::new("/home"))?.wait()?;
+    /// assert_eq!(broker.open_segments(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn open_segments(&self) -> u64 {
+        self.shared.open_segments.count()
+    }
+
     /// Closes the broker: everything appended is brought to the device and the directory is marked as
     /// closed in order, so that the next opening scans nothing. Appends answer `Closed` from now on, and
     /// whoever waits is woken. The directory is free for the next broker when this has finished and the
@@ -245,6 +269,10 @@ impl Upkeep for Shared {
             points.store(self.files(), &self.dir)?;
         }
         Ok(())
+    }
+
+    fn close_idle(&self) -> Result<()> {
+        super::idle::close_idle(self)
     }
 }
 

@@ -22,6 +22,7 @@ mod close;
 mod delete;
 mod description;
 mod folders;
+mod idle;
 mod log_file;
 mod manifest;
 mod observed;

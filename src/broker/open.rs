@@ -34,7 +34,7 @@ use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::{Budget, Found, RecoveryPoint};
-use crate::segment::{FileKind, FoundCell, SegmentFileName};
+use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
 use crate::topic::{Registry, TopicLife, TopicManifest};
 use crate::types::TopicPartition;
 
@@ -55,14 +55,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     manifest.store(files, &dir)?;
     remove_clean_mark(files, &dir)?;
 
-    let left = Left {
-        clean: mark.is_some() || topics.is_empty(),
-        cells: if mark.is_some() { Vec::new() } else { cells::found(files, &dir)? },
-        points: match mark {
-            Some(points) => points,
-            None => Points::load(files, &dir)?,
-        },
-    };
+    let left = Left::find(files, &dir, mark, topics.is_empty())?;
     cells::discard_unfinished(files, &dir)?;
     let map = config.read_mode_kind() == ReadMode::Mapped;
     let count = topics.iter().map(|topic| topic.config.partition_count() as usize).sum();
@@ -72,6 +65,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     };
     let service = Service::new(environment.clock().clone(), config.checkpoint_interval_duration());
     let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
+    let open_segments = OpenSegments::new(most_open(&config, files));
     let map = map && maps_work(files, &dir, cells.is_some())?;
     let opener = PartitionOpener {
         environment: &environment,
@@ -81,6 +75,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         cells: cells.as_ref(),
         map,
         budget: &budget,
+        open_segments: &open_segments,
         service: &service,
     };
     let mut recovery = Recovery { opener, left: &left, on_recovery, done: 0, total: count };
@@ -104,6 +99,8 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         manifest,
         cells,
         budget,
+        open_segments,
+        closing_idle: Mutex::new(()),
         service,
         map,
     });
@@ -117,6 +114,19 @@ struct Left {
     clean: bool,
     points: Points,
     cells: Vec<FoundCell>,
+}
+
+impl Left {
+    fn find(files: &dyn FileSystem, dir: &Path, mark: Option<Points>, is_empty: bool) -> Result<Left> {
+        Ok(Left {
+            clean: mark.is_some() || is_empty,
+            cells: if mark.is_some() { Vec::new() } else { cells::found(files, dir)? },
+            points: match mark {
+                Some(points) => points,
+                None => Points::load(files, dir)?,
+            },
+        })
+    }
 }
 
 fn make_dir(files: &dyn FileSystem, dir: &Path) -> Result<()> {
@@ -164,6 +174,15 @@ fn load_topics(files: &dyn FileSystem, dir: &Path) -> Result<Vec<TopicManifest>>
     let mut topics = paths.iter().map(|path| TopicManifest::load(files, path)).collect::<Result<Vec<_>>>()?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
+}
+
+/// How many files of segments may be open before some are closed.
+fn most_open(config: &BrokerConfig, files: &dyn FileSystem) -> u64 {
+    let default = || {
+        let half = files.open_file_limit().map_or(u64::MAX, |limit| limit / 2);
+        half.clamp(BrokerConfig::LEAST_OPEN_SEGMENTS, BrokerConfig::DEFAULT_OPEN_SEGMENTS)
+    };
+    config.max_open_segment_count().map_or_else(default, u64::from)
 }
 
 /// Whether logs can be read through maps here.
@@ -258,18 +277,15 @@ impl Recovery<'_> {
     fn bytes_above(&self, tp: &TopicPartition, point: Option<&RecoveryPoint>) -> Result<u64> {
         let files = &**self.opener.environment.files();
         let folder = folders::folder(self.opener.dir, tp);
-        let entries = match files.list(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(
-                    Error::corrupted(&folder, 0, "the partition's folder is missing").in_partition(tp)
-                );
-            }
-            Err(e) => return Err(Error::io("list a partition's folder", &folder, e)),
-        };
+        let error = |e| Error::io("look at a partition's folder", &folder, e);
+        if !files.exists(&folder).map_err(error)? {
+            let missing = Error::corrupted(&folder, 0, "the partition's folder is missing");
+            return Err(missing.in_partition(tp));
+        }
         if self.left.clean || self.on_recovery.is_none() {
             return Ok(0);
         }
+        let entries = files.list(&folder).map_err(error)?;
         let (segment, position) = point.map_or((0, 0), |point| (point.segment, point.position));
         let mut bytes: u64 = 0;
         for entry in entries {

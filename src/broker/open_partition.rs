@@ -17,7 +17,7 @@ use crate::config::BrokerConfig;
 use crate::env::{DirLock, Environment};
 use crate::error::{Error, Result};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, OpenLog, Opening};
-use crate::segment::FoundCell;
+use crate::segment::{FoundCell, OpenSegments};
 use crate::topic::TopicManifest;
 use crate::types::TopicPartition;
 
@@ -30,6 +30,7 @@ pub(super) struct PartitionOpener<'a> {
     pub(super) cells: Option<&'a CellFile>,
     pub(super) map: bool,
     pub(super) budget: &'a Arc<Budget>,
+    pub(super) open_segments: &'a Arc<OpenSegments>,
     pub(super) service: &'a Arc<Service>,
 }
 
@@ -57,6 +58,7 @@ impl PartitionOpener<'_> {
             map: self.map,
             crc_check: self.config.crc_check_kind(),
             pin: Arc::clone(self.pin),
+            open_segments: Arc::clone(self.open_segments),
             budget: Arc::clone(self.budget),
             attendant: Arc::clone(&attended) as Arc<dyn Attendant>,
             state,

@@ -130,6 +130,19 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// The operating system's.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// The length of a file in bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, and the operating system's.
+    fn size_of(&self, path: &Path) -> io::Result<u64> {
+        self.open(path, OpenMode::Read)?.size()
+    }
+
+    /// How many files this process may have open at once, if there is a limit that is known.
+    fn open_file_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Renames a file or directory; a file of the new name is replaced. Atomic; durable after
     /// [`sync_dir`](FileSystem::sync_dir) of the parent.
     ///

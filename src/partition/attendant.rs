@@ -11,6 +11,13 @@ pub(crate) trait Attendant: Debug + Send + Sync {
     /// The writer nears the end of the prepared room.
     fn prepare_soon(&self);
 
+    /// More files are open than should be: those used longest ago are to be closed.
+    fn close_idle_soon(&self);
+
+    /// So many files are open that this thread closes some before it opens another one. It holds no lock of a
+    /// partition.
+    fn close_idle_now(&self);
+
     /// Something is due at this point of the monotonic clock.
     fn due_at(&self, when: Duration);
 }
@@ -25,6 +32,10 @@ impl Attendant for Unattended {
     fn flush_soon(&self) {}
 
     fn prepare_soon(&self) {}
+
+    fn close_idle_soon(&self) {}
+
+    fn close_idle_now(&self) {}
 
     fn due_at(&self, _when: Duration) {}
 }

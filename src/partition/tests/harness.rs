@@ -13,7 +13,7 @@ use crate::partition::{
     Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
     ReadLimits, RecoveryPoint, Unattended,
 };
-use crate::segment::{Cell, FoundCell, NewRecord, TailCells};
+use crate::segment::{Cell, FoundCell, NewRecord, OpenSegments, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
 pub(super) const DIR: &str = "/data/t-0";
@@ -23,6 +23,7 @@ pub(super) struct Machine {
     pub(super) environment: SimEnvironment,
     pub(super) settings: LogSettings,
     pub(super) map: bool,
+    pub(super) open_segments: Arc<OpenSegments>,
 }
 
 /// An open partition of a machine.
@@ -58,7 +59,7 @@ impl Machine {
         let environment = SimEnvironment::on(disk, 1);
         environment.disk().create_dir(Path::new("/data")).unwrap();
         environment.disk().sync_dir(Path::new("/")).unwrap();
-        Machine { environment, settings, map: true }
+        Machine { environment, settings, map: true, open_segments: OpenSegments::new(64) }
     }
 
     pub(super) fn disk(&self) -> &SimDisk {
@@ -95,6 +96,7 @@ impl Machine {
             map: self.map,
             crc_check: CrcCheck::Once,
             pin: Arc::from(pin),
+            open_segments: self.open_segments.clone(),
             budget: Arc::new(Budget::new(1 << 20)),
             attendant: Arc::new(Unattended),
             state,

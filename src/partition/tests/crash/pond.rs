@@ -12,7 +12,7 @@ use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{DirLock, FileSystem, OpenMode};
 use crate::error::{Error, Result};
 use crate::partition::{Budget, Found, LogSettings, OpenLog, Opening, Unattended};
-use crate::segment::{Cell, FoundCell, TailCells};
+use crate::segment::{Cell, FoundCell, OpenSegments, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
 const CELLS: &str = "/data/cells";
@@ -58,6 +58,7 @@ impl Pond {
             map: true,
             crc_check: CrcCheck::Once,
             pin,
+            open_segments: OpenSegments::new(64),
             budget: Arc::new(Budget::new(1 << 20)),
             attendant: Arc::new(Unattended),
             state,
