@@ -13,10 +13,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::background::Threads;
+use super::background::{Threads, threads_of, with_each};
 use super::broker::{Broker, Shared};
 use super::builder::{BrokerBuilder, OnRecovery};
 use super::cells::{self, CellFile};
@@ -33,7 +34,7 @@ use super::{delete, folders};
 use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::partition::{Budget, Found, RecoveryPoint};
+use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
 use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
 use crate::topic::{Registry, TopicLife, TopicManifest};
 use crate::types::TopicPartition;
@@ -78,7 +79,8 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         open_segments: &open_segments,
         service: &service,
     };
-    let mut recovery = Recovery { opener, left: &left, on_recovery, done: 0, total: count };
+    let done = AtomicUsize::new(0);
+    let recovery = Recovery { opener, left: &left, on_recovery: Mutex::new(on_recovery), done, total: count };
     let (registry, partitions) = recovery.open_all(topics)?;
     if let Some(cells) = &cells {
         cells.put_in_place(files)?;
@@ -210,63 +212,64 @@ fn start(service: &Arc<Service>, config: &BrokerConfig, dir: &Path) -> Result<Th
 struct Recovery<'a> {
     opener: PartitionOpener<'a>,
     left: &'a Left,
-    on_recovery: Option<OnRecovery>,
-    done: usize,
+    /// Held while it is told something.
+    on_recovery: Mutex<Option<OnRecovery>>,
+    done: AtomicUsize,
     total: usize,
 }
 
 type Opened = (Registry<TopicState>, Vec<(TopicPartition, crate::partition::PartitionRecovery)>);
 
 impl Recovery<'_> {
-    fn open_all(&mut self, topics: Vec<TopicManifest>) -> Result<Opened> {
-        let mut registry = Registry::new();
-        let mut reports = Vec::new();
-        for manifest in topics {
-            if manifest.life == TopicLife::Deleting {
-                delete::finish(self.opener.environment, self.opener.dir, &manifest)?;
-                continue;
+    fn open_all(&self, topics: Vec<TopicManifest>) -> Result<Opened> {
+        let (gone, topics): (Vec<_>, Vec<_>) =
+            topics.into_iter().partition(|manifest| manifest.life == TopicLife::Deleting);
+        for manifest in gone {
+            delete::finish(self.opener.environment, self.opener.dir, &manifest)?;
+        }
+        let partitions: Vec<_> =
+            topics.iter().flat_map(|topic| (0..topic.ready).map(move |number| (topic, number))).collect();
+        let threads = threads_of(self.opener.config);
+        let opened = with_each(threads, &partitions, |(topic, number)| self.open(topic, *number));
+        let mut opened = opened.into_iter();
+        let (mut registry, mut reports) = (Registry::new(), Vec::new());
+        for mut manifest in topics {
+            let mut logs = Vec::new();
+            for opened in opened.by_ref().take(manifest.ready as usize) {
+                let opened = opened?;
+                reports.push((opened.log.topic_partition().clone(), opened.recovery));
+                logs.push(opened.log);
             }
-            let name = manifest.name.clone();
-            let topic = self.open_topic(manifest, &mut reports)?;
-            registry.insert(name, Arc::new(topic))?;
+            // A creation was interrupted: it is finished here.
+            if manifest.ready < manifest.config.partition_count() {
+                logs.extend(self.opener.create_missing(&mut manifest)?);
+            }
+            registry.insert(manifest.name.clone(), Arc::new(TopicState::new(manifest, logs)))?;
         }
         Ok((registry, reports))
     }
 
-    fn open_topic(
-        &mut self,
-        mut manifest: TopicManifest,
-        reports: &mut Vec<(TopicPartition, crate::partition::PartitionRecovery)>,
-    ) -> Result<TopicState> {
-        let mut logs = Vec::new();
-        for number in 0..manifest.ready {
-            let tp = TopicPartition::new(manifest.name.clone(), number);
-            let point = self.left.points.get((manifest.id, number)).cloned();
-            let total = self.bytes_above(&tp, point.as_ref())?;
-            let found = match (self.left.clean, point) {
-                (true, Some(point)) => Found::Clean(point),
-                (_, point) => Found::Unclean(point),
-            };
-            let hear = |done: u64| self.hear(&tp, done, total);
-            let opened = self.opener.open(&manifest, number, found, &self.left.cells, &hear)?;
-            reports.push((tp, opened.recovery));
-            logs.push(opened.log);
-            self.done += 1;
-        }
-        // A creation was interrupted: it is finished here.
-        if manifest.ready < manifest.config.partition_count() {
-            logs.extend(self.opener.create_missing(&mut manifest)?);
-        }
-        Ok(TopicState::new(manifest, logs))
+    fn open(&self, topic: &TopicManifest, number: u32) -> Result<OpenLog> {
+        let tp = TopicPartition::new(topic.name.clone(), number);
+        let point = self.left.points.get((topic.id, number)).cloned();
+        let total = self.bytes_above(&tp, point.as_ref())?;
+        let found = match (self.left.clean, point) {
+            (true, Some(point)) => Found::Clean(point),
+            (_, point) => Found::Unclean(point),
+        };
+        let hear = |done: u64| self.hear(&tp, done, total);
+        let opened = self.opener.open(topic, number, found, &self.left.cells, &hear)?;
+        self.done.fetch_add(1, Ordering::Relaxed);
+        Ok(opened)
     }
 
     fn hear(&self, tp: &TopicPartition, bytes_done: u64, bytes_total: u64) {
-        if let Some(on_recovery) = &self.on_recovery {
+        if let Some(on_recovery) = &*self.on_recovery.lock() {
             on_recovery(&Progress {
                 partition: tp.clone(),
                 bytes_done,
                 bytes_total: bytes_total.max(bytes_done),
-                partitions_done: self.done,
+                partitions_done: self.done.load(Ordering::Relaxed),
                 partitions_total: self.total,
             });
         }
@@ -282,7 +285,7 @@ impl Recovery<'_> {
             let missing = Error::corrupted(&folder, 0, "the partition's folder is missing");
             return Err(missing.in_partition(tp));
         }
-        if self.left.clean || self.on_recovery.is_none() {
+        if self.left.clean || self.on_recovery.lock().is_none() {
             return Ok(0);
         }
         let entries = files.list(&folder).map_err(error)?;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::attended::Attended;
+use super::background::{threads_of, with_each};
 use super::cells::CellFile;
 use super::folders;
 use super::service::Service;
@@ -74,12 +75,13 @@ impl PartitionOpener<'_> {
     /// Makes the partitions from `ready` on, and raises `ready` durably. The manifest has been stored.
     pub(super) fn create_missing(&self, manifest: &mut TopicManifest) -> Result<Vec<Arc<Log>>> {
         let files = &**self.environment.files();
-        let mut logs = Vec::new();
-        for number in manifest.ready..manifest.config.partition_count() {
+        let numbers: Vec<u32> = (manifest.ready..manifest.config.partition_count()).collect();
+        let made = with_each(threads_of(self.config), &numbers, |&number| {
             let tp = TopicPartition::new(manifest.name.clone(), number);
             folders::remove(files, &folders::folder(self.dir, &tp))?;
-            logs.push(self.open(manifest, number, Found::New, &[], &|_| ())?.log);
-        }
+            self.open(manifest, number, Found::New, &[], &|_| ()).map(|opened| opened.log)
+        });
+        let logs = made.into_iter().collect::<Result<Vec<_>>>()?;
         files.sync_dir(self.dir).map_err(|e| Error::io("sync the data directory", self.dir, e))?;
         let ready = TopicManifest { ready: manifest.config.partition_count(), ..manifest.clone() };
         ready.store(files, self.dir)?;

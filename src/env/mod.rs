@@ -338,6 +338,19 @@ fn final_error(error: io::Error) -> io::Error {
     }
 }
 
+/// Makes a small file that is whole wherever its name is; the name is durable after a sync of the folder.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn make_file(files: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = with_suffix(path, "tmp");
+    let file = files.open(&temporary, OpenMode::CreateIfMissing)?;
+    file.set_size(0)?;
+    write_all_at(&*file, bytes, 0)?;
+    sync_data(&*file)?;
+    files.rename(&temporary, path)
+}
+
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The
 /// generation before is kept as `NAME.previous` if `keep_previous`.
 ///

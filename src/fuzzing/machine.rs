@@ -140,6 +140,9 @@ impl Machine {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            must(self.disk().sync_dir(Path::new("/data")));
+        }
         let renamed = self.disk().rename(new_cells, Path::new(CELLS));
         renamed.map_err(|e| crate::error::Error::io("rename", new_cells, e))?;
         Ok(Opened { log, recovery })

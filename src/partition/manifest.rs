@@ -82,6 +82,13 @@ impl PartitionManifest {
             .map_err(|e| Error::io("write a manifest", &path, e))
     }
 
+    /// Writes that of a new partition; its name is durable after a sync of the folder.
+    pub(crate) fn store_new(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let path = path_in(dir);
+        crate::env::make_file(files, &path, &self.encode())
+            .map_err(|e| Error::io("write a manifest", &path, e))
+    }
+
     /// Writes it durably as it stands; the generation before stays the one before.
     pub(crate) fn store_again(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = path_in(dir);

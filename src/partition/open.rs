@@ -40,7 +40,8 @@ const METADATA_FILE: &str = "partition.metadata";
 /// How a partition was left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
-    /// It has just been created.
+    /// It is to be made, in a folder that is missing or empty; the folder's own name is for the caller to make
+    /// durable.
     New,
     /// It was closed; the point is its end.
     Clean(RecoveryPoint),
@@ -105,15 +106,17 @@ impl Opening<'_> {
             Some(self.pin.clone()),
             self.open_segments.clone(),
         ));
+        if let Found::New = self.state {
+            return self.create(home);
+        }
         let mut manifest = self.manifest(&home)?;
         let mut bases = self.segment_bases(&home)?;
         let mut epochs = load_epochs(&home)?;
-        let mut state = self.state;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
             manifest.truncated(to);
         }
-        state = lowered(state, &manifest, &bases);
+        let state = lowered(self.state, &manifest, &bases);
         if !manifest.overlaps.is_empty() {
             super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
             manifest.overlaps.clear();
@@ -129,21 +132,18 @@ impl Opening<'_> {
                 store_epochs(&home, &epochs)?;
             }
         }
-        let clean = match state {
-            Found::Clean(point) if fits(&home, &bases, &point)? => Some(point),
-            Found::Clean(point) => {
-                state = Found::Unclean(Some(point));
-                None
-            }
-            _ => None,
+        let (clean, point) = match state {
+            Found::Clean(point) => (fits(&home, &bases, &point)?, Some(point)),
+            Found::Unclean(point) => (false, point),
+            Found::New => (false, None),
         };
-        let (recovered, checkpointed) = match clean {
+        let (recovered, checkpointed) = match point.filter(|_| clean) {
             // An empty one may have been closed before it had a file.
             Some(point) if !bases.is_empty() => (Recovered::clean(point), Checkpointed::closed(&point)),
             Some(point) => (Recovered::clean(point), Checkpointed::nowhere(&point)),
             None => {
                 let recovered =
-                    self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, state)?;
+                    self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, point)?;
                 let checkpointed = Checkpointed::nowhere(&recovered.point);
                 (recovered, checkpointed)
             }
@@ -155,6 +155,27 @@ impl Opening<'_> {
         self.assemble(home, manifest, bases, epochs, recovered, checkpointed)
     }
 
+    /// Makes the partition: everything in its folder is durable with one sync of the folder.
+    fn create(self, home: Arc<SegmentFiles>) -> Result<OpenLog> {
+        let files = &*home.files;
+        files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
+        let make = |name, bytes: &[u8]| {
+            let path = home.dir.join(name);
+            crate::env::make_file(files, &path, bytes).map_err(|e| Error::io("write", &path, e))
+        };
+        let manifest = PartitionManifest::new(self.topic_id, 0);
+        let mut epochs = LeaderEpochs::new();
+        epochs.assign(0, 0);
+        make(METADATA_FILE, partition_metadata::print(self.topic_id).as_bytes())?;
+        make(EPOCHS_FILE, epochs.print().as_bytes())?;
+        manifest.store_new(files, &home.dir)?;
+        home.open(FileKind::Log, 0, OpenMode::CreateNew)?;
+        home.sync_dir()?;
+        let point = RecoveryPoint { offset: 0, segment: 0, position: 0, indexes: NO_INDEXES, generation: 0 };
+        let recovered = Recovered::clean(point);
+        self.assemble(home, manifest, vec![0], epochs, recovered, Checkpointed::nowhere(&point))
+    }
+
     fn recover(
         &self,
         home: &Arc<SegmentFiles>,
@@ -162,12 +183,8 @@ impl Opening<'_> {
         bases: &mut Vec<u64>,
         loaded_epochs: LeaderEpochs,
         epochs: &mut LeaderEpochs,
-        state: Found,
+        point: Option<RecoveryPoint>,
     ) -> Result<Recovered> {
-        let (point, new) = match state {
-            Found::Unclean(point) => (point, false),
-            _ => (None, true),
-        };
         let recovery = Recovery {
             home,
             topic_id: self.topic_id,
@@ -184,16 +201,10 @@ impl Opening<'_> {
         // Also above those whose records are gone: they may have been read.
         let known = epochs.latest();
         let mut recovered = recovery.run(bases, epochs)?;
-        if !new {
-            let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
-            epochs.assign(epoch, recovered.point.offset as i64);
-            recovered.report.leader_epoch = epoch;
-        } else {
-            recovered.report.scanned = false;
-        }
-        if !epochs.entries().is_empty() {
-            store_epochs(home, epochs)?;
-        }
+        let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
+        epochs.assign(epoch, recovered.point.offset as i64);
+        recovered.report.leader_epoch = epoch;
+        store_epochs(home, epochs)?;
         Ok(recovered)
     }
 

@@ -105,6 +105,9 @@ impl Machine {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            self.disk().sync_dir(Path::new("/data")).unwrap();
+        }
         Ok(Opened { log, recovery })
     }
 

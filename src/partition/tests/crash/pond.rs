@@ -67,6 +67,10 @@ impl Pond {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            let synced = self.disk().sync_dir(Path::new("/data"));
+            synced.map_err(|e| Error::io("sync", Path::new("/data"), e))?;
+        }
         let renamed = self.disk().rename(Path::new(NEW_CELLS), Path::new(CELLS));
         renamed.map_err(|e| Error::io("put the cells in place", Path::new(CELLS), e))?;
         Ok(Opened { log, recovery })
