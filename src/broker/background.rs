@@ -86,7 +86,7 @@ pub(crate) fn with_each<T: Sync, R: Send>(
     let others = (threads as usize).min(items.len()).saturating_sub(1);
     let mut done = std::thread::scope(|scope| {
         // As many as can be had: without any, all is done here.
-        let spawn = |_| Builder::new().name("millpond-open".to_owned()).spawn_scoped(scope, &run).ok();
+        let spawn = |_| Builder::new().name("millpond-open".to_owned()).spawn_scoped(scope, run).ok();
         let helpers: Vec<_> = (0..others).map_while(spawn).collect();
         let mut done = run();
         for helper in helpers {

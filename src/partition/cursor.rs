@@ -240,18 +240,20 @@ impl Cursor {
     fn locate(&mut self) -> Result<Option<&mut Place>> {
         if let Some(place) = &mut self.place {
             if place.open.is_none() {
-                self.log.relieve();
+                self.log.make_room();
                 place.open = place.segment.open().ok();
+                self.log.note_opened();
             }
         }
         // Its segment may have been deleted since.
         if self.place.as_ref().is_none_or(|place| place.open.is_none()) {
             self.place = None;
             let Some(segment) = self.log.segment_for(self.next) else { return Ok(None) };
-            self.log.relieve();
+            self.log.make_room();
             let open = Some(segment.open()?);
             let gaps = self.log.manifest.lock().compacted;
             let position = segment.seek(self.next, gaps)?;
+            self.log.note_opened();
             self.place = Some(Place { segment, open, position, inside: None, gaps, found: true });
         }
         Ok(self.place.as_mut())
@@ -287,8 +289,9 @@ impl Cursor {
             let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
             return Err(place.segment.corrupted(place.position, why));
         }
-        self.log.relieve();
+        self.log.make_room();
         let open = Some(segment.open()?);
+        self.log.note_opened();
         self.next = self.next.max(segment.base());
         self.place = Some(Place { segment, open, position: 0, inside: None, gaps, found: false });
         Ok(Step::NextSegment)

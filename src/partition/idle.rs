@@ -55,24 +55,32 @@ impl Log {
         }));
     }
 
-    /// A file is about to be opened: if there are too many, those used longest ago are closed. The caller holds
-    /// no lock of a partition.
+    /// A file is about to be opened: if there are far too many, some are closed first. The caller holds no lock
+    /// of a partition.
     #[inline]
-    pub(super) fn relieve(&self) {
-        let open = self.home.open_segments();
-        if open.is_overcrowded() {
+    pub(super) fn make_room(&self) {
+        if self.home.open_segments().is_overcrowded() {
             self.attendant.close_idle_now();
-        } else if open.is_crowded() {
+        }
+    }
+
+    /// A file may have been opened: if there are too many now, some are closed in the background.
+    #[inline]
+    pub(super) fn note_opened(&self) {
+        if self.home.open_segments().is_crowded() {
             self.attendant.close_idle_soon();
         }
     }
 
     /// The end is to grow again.
     pub(super) fn wake(&self) -> Result<()> {
-        self.relieve();
+        self.make_room();
         let mut writer = self.writer.lock();
         self.check_open()?;
-        self.wake_in(&mut writer)
+        self.wake_in(&mut writer)?;
+        drop(writer);
+        self.note_opened();
+        Ok(())
     }
 
     /// As [`wake`](Self::wake), in the hands of the write lock's holder; nothing if it grows.

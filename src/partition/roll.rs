@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flush::FlushPoint;
 use super::log::Log;
 use super::settings::LogSettings;
 use super::staging::StagedBatch;
@@ -241,6 +242,10 @@ impl Log {
                 segments.pop();
             }
             segments.push(segment.clone());
+        }
+        if self.commit.last().segment.base() == base {
+            // It would keep the files of the one just replaced open, which holds nothing.
+            self.commit.set_last(FlushPoint { segment: segment.clone(), position: 0, offset: base });
         }
         Ok(self.finish_tail(Tail::new(segment, writer, 0, base, settings.segment_size)))
     }

@@ -37,7 +37,7 @@ struct Trial {
 type Step = fn(&mut Trial);
 
 /// Name, preparation on a good disk, what is done on the failing one.
-const SCENARIOS: [(&str, Step, Step); 10] = [
+const SCENARIOS: [(&str, Step, Step); 11] = [
     ("append", started, |t| {
         t.send(12);
         t.write_out();
@@ -67,6 +67,13 @@ const SCENARIOS: [(&str, Step, Step); 10] = [
     ("delete-records", checkpointed, |t| {
         t.delete_records(25);
         t.send(3);
+        t.flush();
+    }),
+    ("idle", filled, |t| {
+        t.send(3);
+        t.close_files();
+        t.send(3);
+        t.close_files();
         t.flush();
     }),
     ("change settings", filled, |t| {
@@ -174,6 +181,10 @@ impl Trial {
 
     fn flush(&mut self) {
         self.attempt(|p| p.log.flush());
+    }
+
+    fn close_files(&mut self) {
+        self.attempt(Opened::close_files);
     }
 
     fn write_out(&mut self) {

@@ -137,6 +137,20 @@ impl Opened {
         }
     }
 
+    /// Closes the files of every segment, as a broker does with those that nobody uses.
+    pub(super) fn close_files(&self) -> Result<()> {
+        // What is staged may roll when it is written.
+        self.log.seal_and_write()?;
+        let mut open = Vec::new();
+        self.log.open_segments(&mut open);
+        open.iter().try_for_each(|idle| idle.close().map(|_| ()))
+    }
+
+    /// How many files of segments are open.
+    pub(super) fn open_files(&self) -> u64 {
+        self.log.home.open_here()
+    }
+
     /// Every visible record, checked for continuity from `from`.
     pub(super) fn read_from(&self, from: u64) -> Result<Vec<(u64, String)>> {
         let mut cursor = Cursor::new(self.log.clone(), from);
