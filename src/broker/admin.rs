@@ -325,7 +325,7 @@ impl Broker {
         }
         delete::finish(&shared.environment, &shared.dir, &manifest)?;
         let mut points = shared.points.lock();
-        if points.forget_topic(topic.id()) {
+        if points.points_mut().forget_topic(topic.id()) {
             points.store(shared.files(), &shared.dir)?;
         }
         drop(points);

@@ -24,14 +24,15 @@ use super::builder::BrokerBuilder;
 use super::cells::CellFile;
 use super::close::Closing;
 use super::manifest::BrokerManifest;
-use super::points::Points;
+use super::points::PartitionKey;
+use super::points_file::PointsFile;
 use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
 use crate::config::{BrokerConfig, Durability};
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
-use crate::partition::{Budget, Log};
+use crate::partition::{Budget, Log, RecoveryPoint};
 use crate::segment::OpenSegments;
 use crate::sync::Operation;
 use crate::topic::Registry;
@@ -73,7 +74,7 @@ pub(crate) struct Shared {
     pub(super) topics: RwLock<Registry<TopicState>>,
     pub(super) admin: Mutex<()>,
     /// Held while points are collected and written, and while a partition is truncated.
-    pub(super) points: Mutex<Points>,
+    pub(super) points: Mutex<PointsFile>,
     pub(super) cells: Option<CellFile>,
     pub(super) budget: Arc<Budget>,
     pub(super) open_segments: Arc<OpenSegments>,
@@ -234,41 +235,35 @@ impl Shared {
         change: impl FnOnce(&Log) -> Result<T>,
     ) -> Result<T> {
         let mut points = self.points.lock();
-        if points.forget((topic.id(), log.topic_partition().partition())) {
+        if points.points_mut().forget((topic.id(), log.topic_partition().partition())) {
             points.store(self.files(), &self.dir)?;
         }
         change(log)
     }
 
-    /// Collects recovery points; answers whether any has moved.
-    fn collect_points(&self, points: &mut Points) -> Result<bool> {
-        let mut moved = false;
-        let mut first = Ok(());
-        let topics = self.topics.read().all();
-        for topic in topics {
-            for (number, log) in (0..).zip(topic.partitions().iter()) {
-                match log.checkpoint() {
-                    Ok(Some(point)) => {
-                        points.set((topic.id(), number), point);
-                        moved = true;
-                    }
-                    Ok(None) => {}
-                    // The others' points rise all the same; this one's stands where it was.
-                    Err(error) => first = first.and(Err(error)),
-                }
+    /// Collects the recovery points that have moved. The others' points rise if one does not.
+    fn moved_points(&self) -> (Vec<(PartitionKey, RecoveryPoint)>, Result<()>) {
+        let (mut moved, mut first) = (Vec::new(), Ok(()));
+        for flushed in self.service.take_flushed() {
+            match flushed.checkpoint() {
+                Ok(Some(point)) => moved.push((flushed.key(), point)),
+                Ok(None) => {}
+                Err(error) => first = first.and(Err(error)),
             }
         }
-        if moved { Ok(true) } else { first.map(|()| false) }
+        (moved, first)
     }
 }
 
 impl Upkeep for Shared {
     fn checkpoint(&self) -> Result<()> {
         let mut points = self.points.lock();
-        if self.closing.check_open().is_ok() && self.collect_points(&mut points)? {
-            points.store(self.files(), &self.dir)?;
+        if self.closing.check_open().is_err() {
+            return Ok(());
         }
-        Ok(())
+        let (moved, first) = self.moved_points();
+        points.store_moved(&moved, self.files(), &self.dir)?;
+        if moved.is_empty() { first } else { Ok(()) }
     }
 
     fn close_idle(&self) -> Result<()> {

@@ -129,7 +129,7 @@ fn close_now(shared: &Shared) -> Result<()> {
         with_each(threads_of(&shared.config), &logs, |(_, log)| log.close().inspect_err(|_| log.abandon()));
     for ((key, _), closed) in logs.iter().zip(closed) {
         match closed {
-            Ok(point) => points.set(*key, point),
+            Ok(point) => points.points_mut().set(*key, point),
             Err(error) => first = first.and(Err(error)),
         }
     }
@@ -138,7 +138,7 @@ fn close_now(shared: &Shared) -> Result<()> {
     let stored = points.store(shared.files(), &shared.dir);
     first = first.and(stored);
     if first.is_ok() {
-        first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, &points);
+        first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, points.points());
     }
     *shared.topics.write() = crate::topic::Registry::new();
     *shared.lock.lock() = None;

@@ -31,6 +31,7 @@ mod open;
 mod open_partition;
 mod partition;
 mod points;
+mod points_file;
 mod producer_builder;
 mod progress;
 mod reader_builder;

@@ -25,6 +25,7 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
+use super::points_file::PointsFile;
 use super::progress::Progress;
 use super::recovery_report::RecoveryReport;
 use super::service::Service;
@@ -89,7 +90,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     let threads = start(&service, &config, &dir)?;
     let shared = Arc::new(Shared {
         recovery: RecoveryReport { clean: left.clean, partitions },
-        points: Mutex::new(left.points),
+        points: Mutex::new(PointsFile::new(left.points)),
         lock: Mutex::new(Some(lock)),
         topics: RwLock::new(registry),
         admin: Mutex::new(()),

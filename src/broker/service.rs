@@ -56,6 +56,8 @@ pub(crate) struct Service {
     checkpoint_interval: Duration,
     jobs: Mailbox<Job>,
     prepare: Mailbox<Arc<Attended>>,
+    /// Partitions that have been flushed since the last checkpoint; none once stopped.
+    flushed: Mutex<Option<Vec<Arc<Attended>>>>,
     timers: Mutex<Timers>,
     timer_set: Condvar,
     upkeep: OnceLock<Weak<dyn Upkeep>>,
@@ -80,6 +82,7 @@ impl Service {
             checkpoint_interval,
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
+            flushed: Mutex::new(Some(Vec::new())),
             timers: Mutex::new(Timers { set: BTreeMap::new(), next_checkpoint, stopped: false }),
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
@@ -116,6 +119,18 @@ impl Service {
         self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.close_idle())
     }
 
+    /// A partition has been flushed: its recovery point may move.
+    pub(super) fn note_flushed(&self, whose: Arc<Attended>) {
+        if let Some(flushed) = &mut *self.flushed.lock() {
+            flushed.push(whose);
+        }
+    }
+
+    /// The partitions that have been flushed since this was asked last.
+    pub(super) fn take_flushed(&self) -> Vec<Arc<Attended>> {
+        self.flushed.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Leaves a partition for the preparer.
     pub(super) fn ask_to_prepare(&self, whose: Arc<Attended>) {
         self.prepare.put(whose);
@@ -150,6 +165,9 @@ impl Service {
             std::mem::take(&mut timers.set)
         };
         drop(left);
+        // They hold the service.
+        let flushed = self.flushed.lock().take();
+        drop(flushed);
         self.timer_set.notify_all();
         self.jobs.close();
         self.prepare.close();

@@ -8,6 +8,9 @@ pub(crate) trait Attendant: Debug + Send + Sync {
     /// Somebody waits: seal, write and flush as soon as possible.
     fn flush_soon(&self);
 
+    /// More has been brought to the device: the recovery point may move.
+    fn flushed(&self);
+
     /// The writer nears the end of the prepared room.
     fn prepare_soon(&self);
 
@@ -30,6 +33,8 @@ pub(crate) struct Unattended;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 impl Attendant for Unattended {
     fn flush_soon(&self) {}
+
+    fn flushed(&self) {}
 
     fn prepare_soon(&self) {}
 

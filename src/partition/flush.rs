@@ -163,6 +163,7 @@ impl Log {
         }
         point.segment.sync(point.position)?;
         self.commit.set_last(point.clone());
+        self.attendant.flushed();
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();

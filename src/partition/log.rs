@@ -244,6 +244,11 @@ impl Log {
         self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
     }
 
+    /// Whether it has been closed or given up.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.append.lock().closed_error(&self.tp).is_some()
+    }
+
     /// Whether a write or sync has failed.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poison.is_set()

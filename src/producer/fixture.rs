@@ -46,6 +46,8 @@ impl Attendant for Asked {
         self.flushes.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn flushed(&self) {}
+
     fn prepare_soon(&self) {}
 
     fn close_idle_soon(&self) {}
