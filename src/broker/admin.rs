@@ -325,7 +325,7 @@ impl Broker {
         }
         delete::finish(&shared.environment, &shared.dir, &manifest)?;
         let mut points = shared.points.lock();
-        if points.forget_topic(topic.id()) {
+        if points.points_mut().forget_topic(topic.id()) {
             points.store(shared.files(), &shared.dir)?;
         }
         drop(points);
@@ -349,6 +349,7 @@ impl Shared {
             cells: self.cells.as_ref(),
             map: self.map,
             budget: &self.budget,
+            open_segments: &self.open_segments,
             service: &self.service,
         })
     }

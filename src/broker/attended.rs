@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use super::points::PartitionKey;
 use super::service::{Job, Service};
 use crate::cleaner::retain;
 use crate::config::Durability;
 use crate::error::{ErrorKind, Result};
-use crate::partition::{Attendant, Log};
+use crate::partition::{Attendant, Log, RecoveryPoint};
 
 /// No timer is set.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -33,6 +34,10 @@ pub(crate) struct Attended {
     number: u64,
     service: Arc<Service>,
     log: OnceLock<Weak<Log>>,
+    /// Which partition.
+    key: PartitionKey,
+    /// It has been flushed since its recovery point was asked for.
+    flushed: AtomicBool,
     flush_asked: AtomicBool,
     prepare_asked: AtomicBool,
     /// The earliest timer, in nanoseconds of the monotonic clock.
@@ -41,12 +46,14 @@ pub(crate) struct Attended {
 
 impl Attended {
     /// The attendant of a partition that is about to be opened.
-    pub(crate) fn new(service: &Arc<Service>) -> Arc<Attended> {
+    pub(crate) fn new(service: &Arc<Service>, key: PartitionKey) -> Arc<Attended> {
         Arc::new_cyclic(|me| Attended {
             me: me.clone(),
             number: service.next_number(),
             service: service.clone(),
             log: OnceLock::new(),
+            key,
+            flushed: AtomicBool::new(false),
             flush_asked: AtomicBool::new(false),
             prepare_asked: AtomicBool::new(false),
             due: AtomicU64::new(NEVER),
@@ -57,6 +64,28 @@ impl Attended {
     pub(crate) fn attach(&self, log: &Arc<Log>) {
         let _ = self.log.set(Arc::downgrade(log));
         self.due_at(self.service.now());
+        // What has been recovered is a reason for a new point, too.
+        self.flushed();
+    }
+
+    /// Which partition.
+    pub(super) fn key(&self) -> PartitionKey {
+        self.key
+    }
+
+    /// The recovery point, if it has moved; none of a partition that is closed, or of a deleted topic.
+    pub(super) fn checkpoint(&self) -> Result<Option<RecoveryPoint>> {
+        self.flushed.store(false, Ordering::Release);
+        let Some(log) = self.log() else { return Ok(None) };
+        if log.is_closed() {
+            return Ok(None);
+        }
+        // Only a full disk lets it be tried again.
+        log.checkpoint().inspect_err(|e| {
+            if e.kind() == ErrorKind::StorageFull {
+                self.flushed();
+            }
+        })
     }
 
     /// Tells it from the broker's other ones.
@@ -141,6 +170,15 @@ impl Attendant for Attended {
         }
     }
 
+    fn flushed(&self) {
+        if self.flushed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.service.note_flushed(me);
+        }
+    }
+
     fn prepare_soon(&self) {
         if self.prepare_asked.load(Ordering::Relaxed) || self.prepare_asked.swap(true, Ordering::AcqRel) {
             return;
@@ -148,6 +186,15 @@ impl Attendant for Attended {
         if let Some(me) = self.me.upgrade() {
             self.service.ask_to_prepare(me);
         }
+    }
+
+    fn close_idle_soon(&self) {
+        self.service.ask_to_close();
+    }
+
+    fn close_idle_now(&self) {
+        // A partition whose flush fails is poisoned, and says so to its own callers.
+        let _ = self.service.close_idle();
     }
 
     fn due_at(&self, when: Duration) {

@@ -9,12 +9,16 @@
 //! Invariants
 //! - A thread holds the service, never the broker: the last handle's drop stops them without waiting.
 //! - With `Background::Manual` there are none.
+//! - Opening, creating and closing many partitions is spread over as many threads as flush, for the time it
+//!   takes: they wait for the device, which takes several flushes at a time.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use super::service::Service;
+use crate::config::{Background, BrokerConfig};
 use crate::error::{Error, Result};
 
 /// Threads that serve one broker.
@@ -58,6 +62,50 @@ impl Threads {
                 let _ = handle.join();
             }
         }
+    }
+}
+
+/// Does `work` with each item, in this thread and up to `threads - 1` others at once; answers in the order of the
+/// items.
+pub(crate) fn with_each<T: Sync, R: Send>(
+    threads: u32,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        while let Some((at, item)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            items.get(at).map(|item| (at, item))
+        } {
+            done.push((at, work(item)));
+        }
+        done
+    };
+    let others = (threads as usize).min(items.len()).saturating_sub(1);
+    let mut done = std::thread::scope(|scope| {
+        // As many as can be had: without any, all is done here.
+        let spawn = |_| Builder::new().name("millpond-open".to_owned()).spawn_scoped(scope, run).ok();
+        let helpers: Vec<_> = (0..others).map_while(spawn).collect();
+        let mut done = run();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// How many threads do what is to be done at once, by the broker's settings.
+pub(crate) fn threads_of(config: &BrokerConfig) -> u32 {
+    match config.background_kind() {
+        Background::Manual => 1,
+        Background::Threads => config.flush_thread_count(),
     }
 }
 

@@ -24,14 +24,16 @@ use super::builder::BrokerBuilder;
 use super::cells::CellFile;
 use super::close::Closing;
 use super::manifest::BrokerManifest;
-use super::points::Points;
+use super::points::PartitionKey;
+use super::points_file::PointsFile;
 use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
 use crate::config::{BrokerConfig, Durability};
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
-use crate::partition::{Budget, Log};
+use crate::partition::{Budget, Log, RecoveryPoint};
+use crate::segment::OpenSegments;
 use crate::sync::Operation;
 use crate::topic::Registry;
 
@@ -72,9 +74,12 @@ pub(crate) struct Shared {
     pub(super) topics: RwLock<Registry<TopicState>>,
     pub(super) admin: Mutex<()>,
     /// Held while points are collected and written, and while a partition is truncated.
-    pub(super) points: Mutex<Points>,
+    pub(super) points: Mutex<PointsFile>,
     pub(super) cells: Option<CellFile>,
     pub(super) budget: Arc<Budget>,
+    pub(super) open_segments: Arc<OpenSegments>,
+    /// Held while files are closed.
+    pub(super) closing_idle: Mutex<()>,
     pub(super) service: Arc<Service>,
     pub(super) threads: Mutex<Threads>,
     /// Logs are read through maps.
@@ -165,6 +170,26 @@ impl Broker {
         self.shared.service.next_due()
     }
 
+    /// How many files of segments are open now: one for each segment in use, two more for the indexes of one
+    /// that grows no more and is searched. See
+    /// [`max_open_segments`](crate::config::BrokerConfig::max_open_segments).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let topic = broker.create_topic("clicks", TopicConfig::new().partitions(3))?;
+    /// assert_eq!(broker.open_segments(), 0);
+    /// topic.producer()?.send(Record::new("/home"))?.wait()?;
+    /// assert_eq!(broker.open_segments(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn open_segments(&self) -> u64 {
+        self.shared.open_segments.count()
+    }
+
     /// Closes the broker: everything appended is brought to the device and the directory is marked as
     /// closed in order, so that the next opening scans nothing. Appends answer `Closed` from now on, and
     /// whoever waits is woken. The directory is free for the next broker when this has finished and the
@@ -210,41 +235,39 @@ impl Shared {
         change: impl FnOnce(&Log) -> Result<T>,
     ) -> Result<T> {
         let mut points = self.points.lock();
-        if points.forget((topic.id(), log.topic_partition().partition())) {
+        if points.points_mut().forget((topic.id(), log.topic_partition().partition())) {
             points.store(self.files(), &self.dir)?;
         }
         change(log)
     }
 
-    /// Collects recovery points; answers whether any has moved.
-    fn collect_points(&self, points: &mut Points) -> Result<bool> {
-        let mut moved = false;
-        let mut first = Ok(());
-        let topics = self.topics.read().all();
-        for topic in topics {
-            for (number, log) in (0..).zip(topic.partitions().iter()) {
-                match log.checkpoint() {
-                    Ok(Some(point)) => {
-                        points.set((topic.id(), number), point);
-                        moved = true;
-                    }
-                    Ok(None) => {}
-                    // The others' points rise all the same; this one's stands where it was.
-                    Err(error) => first = first.and(Err(error)),
-                }
+    /// Collects the recovery points that have moved. The others' points rise if one does not.
+    fn moved_points(&self) -> (Vec<(PartitionKey, RecoveryPoint)>, Result<()>) {
+        let (mut moved, mut first) = (Vec::new(), Ok(()));
+        for flushed in self.service.take_flushed() {
+            match flushed.checkpoint() {
+                Ok(Some(point)) => moved.push((flushed.key(), point)),
+                Ok(None) => {}
+                Err(error) => first = first.and(Err(error)),
             }
         }
-        if moved { Ok(true) } else { first.map(|()| false) }
+        (moved, first)
     }
 }
 
 impl Upkeep for Shared {
     fn checkpoint(&self) -> Result<()> {
         let mut points = self.points.lock();
-        if self.closing.check_open().is_ok() && self.collect_points(&mut points)? {
-            points.store(self.files(), &self.dir)?;
+        if self.closing.check_open().is_err() {
+            return Ok(());
         }
-        Ok(())
+        let (moved, first) = self.moved_points();
+        points.store_moved(&moved, self.files(), &self.dir)?;
+        if moved.is_empty() { first } else { Ok(()) }
+    }
+
+    fn close_idle(&self) -> Result<()> {
+        super::idle::close_idle(self)
     }
 }
 

@@ -65,7 +65,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Is told how far a recovery after an unclean end has come; it runs in the thread that opens.
+    /// Is told how far a recovery after an unclean end has come. Partitions are recovered by several threads at
+    /// once (as many as flush); it is called by one of them at a time.
     pub fn on_recovery(mut self, hear: impl Fn(&Progress) + Send + Sync + 'static) -> BrokerBuilder {
         self.on_recovery = Some(Box::new(hear));
         self

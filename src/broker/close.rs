@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use parking_lot::Mutex;
 
-use super::background::in_own_thread;
+use super::background::{in_own_thread, threads_of, with_each};
 use super::broker::Shared;
 use super::points::store_clean_mark;
 use crate::config::Background;
@@ -120,22 +120,25 @@ fn close_now(shared: &Shared) -> Result<()> {
     let mut points = shared.points.lock();
     let mut first = Ok(());
     let topics = shared.topics.read().all();
+    let mut logs = Vec::new();
     for topic in &topics {
-        for (number, log) in (0..).zip(topic.partitions().iter()) {
-            match log.close() {
-                Ok(point) => points.set((topic.id(), number), point),
-                Err(error) => {
-                    log.abandon();
-                    first = first.and(Err(error));
-                }
-            }
+        let numbered = (0..).zip(topic.partitions().iter().cloned());
+        logs.extend(numbered.map(|(number, log)| ((topic.id(), number), log)));
+    }
+    let closed =
+        with_each(threads_of(&shared.config), &logs, |(_, log)| log.close().inspect_err(|_| log.abandon()));
+    for ((key, _), closed) in logs.iter().zip(closed) {
+        match closed {
+            Ok(point) => points.points_mut().set(*key, point),
+            Err(error) => first = first.and(Err(error)),
         }
     }
+    drop(logs);
     // Also after an error: what could be made durable need not be read again.
     let stored = points.store(shared.files(), &shared.dir);
     first = first.and(stored);
     if first.is_ok() {
-        first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, &points);
+        first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, points.points());
     }
     *shared.topics.write() = crate::topic::Registry::new();
     *shared.lock.lock() = None;

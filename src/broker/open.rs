@@ -13,10 +13,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::background::Threads;
+use super::background::{Threads, threads_of, with_each};
 use super::broker::{Broker, Shared};
 use super::builder::{BrokerBuilder, OnRecovery};
 use super::cells::{self, CellFile};
@@ -24,6 +25,7 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
+use super::points_file::PointsFile;
 use super::progress::Progress;
 use super::recovery_report::RecoveryReport;
 use super::service::Service;
@@ -33,8 +35,8 @@ use super::{delete, folders};
 use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::partition::{Budget, Found, RecoveryPoint};
-use crate::segment::{FileKind, FoundCell, SegmentFileName};
+use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
+use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
 use crate::topic::{Registry, TopicLife, TopicManifest};
 use crate::types::TopicPartition;
 
@@ -55,14 +57,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     manifest.store(files, &dir)?;
     remove_clean_mark(files, &dir)?;
 
-    let left = Left {
-        clean: mark.is_some() || topics.is_empty(),
-        cells: if mark.is_some() { Vec::new() } else { cells::found(files, &dir)? },
-        points: match mark {
-            Some(points) => points,
-            None => Points::load(files, &dir)?,
-        },
-    };
+    let left = Left::find(files, &dir, mark, topics.is_empty())?;
     cells::discard_unfinished(files, &dir)?;
     let map = config.read_mode_kind() == ReadMode::Mapped;
     let count = topics.iter().map(|topic| topic.config.partition_count() as usize).sum();
@@ -72,6 +67,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     };
     let service = Service::new(environment.clock().clone(), config.checkpoint_interval_duration());
     let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
+    let open_segments = OpenSegments::new(most_open(&config, files));
     let map = map && maps_work(files, &dir, cells.is_some())?;
     let opener = PartitionOpener {
         environment: &environment,
@@ -81,9 +77,11 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         cells: cells.as_ref(),
         map,
         budget: &budget,
+        open_segments: &open_segments,
         service: &service,
     };
-    let mut recovery = Recovery { opener, left: &left, on_recovery, done: 0, total: count };
+    let done = AtomicUsize::new(0);
+    let recovery = Recovery { opener, left: &left, on_recovery: Mutex::new(on_recovery), done, total: count };
     let (registry, partitions) = recovery.open_all(topics)?;
     if let Some(cells) = &cells {
         cells.put_in_place(files)?;
@@ -92,7 +90,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
     let threads = start(&service, &config, &dir)?;
     let shared = Arc::new(Shared {
         recovery: RecoveryReport { clean: left.clean, partitions },
-        points: Mutex::new(left.points),
+        points: Mutex::new(PointsFile::new(left.points)),
         lock: Mutex::new(Some(lock)),
         topics: RwLock::new(registry),
         admin: Mutex::new(()),
@@ -104,6 +102,8 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         manifest,
         cells,
         budget,
+        open_segments,
+        closing_idle: Mutex::new(()),
         service,
         map,
     });
@@ -117,6 +117,19 @@ struct Left {
     clean: bool,
     points: Points,
     cells: Vec<FoundCell>,
+}
+
+impl Left {
+    fn find(files: &dyn FileSystem, dir: &Path, mark: Option<Points>, is_empty: bool) -> Result<Left> {
+        Ok(Left {
+            clean: mark.is_some() || is_empty,
+            cells: if mark.is_some() { Vec::new() } else { cells::found(files, dir)? },
+            points: match mark {
+                Some(points) => points,
+                None => Points::load(files, dir)?,
+            },
+        })
+    }
 }
 
 fn make_dir(files: &dyn FileSystem, dir: &Path) -> Result<()> {
@@ -166,6 +179,15 @@ fn load_topics(files: &dyn FileSystem, dir: &Path) -> Result<Vec<TopicManifest>>
     Ok(topics)
 }
 
+/// How many files of segments may be open before some are closed.
+fn most_open(config: &BrokerConfig, files: &dyn FileSystem) -> u64 {
+    let default = || {
+        let half = files.open_file_limit().map_or(u64::MAX, |limit| limit / 2);
+        half.clamp(BrokerConfig::LEAST_OPEN_SEGMENTS, BrokerConfig::DEFAULT_OPEN_SEGMENTS)
+    };
+    config.max_open_segment_count().map_or_else(default, u64::from)
+}
+
 /// Whether logs can be read through maps here.
 fn maps_work(files: &dyn FileSystem, dir: &Path, have_cells: bool) -> Result<bool> {
     if have_cells {
@@ -191,63 +213,64 @@ fn start(service: &Arc<Service>, config: &BrokerConfig, dir: &Path) -> Result<Th
 struct Recovery<'a> {
     opener: PartitionOpener<'a>,
     left: &'a Left,
-    on_recovery: Option<OnRecovery>,
-    done: usize,
+    /// Held while it is told something.
+    on_recovery: Mutex<Option<OnRecovery>>,
+    done: AtomicUsize,
     total: usize,
 }
 
 type Opened = (Registry<TopicState>, Vec<(TopicPartition, crate::partition::PartitionRecovery)>);
 
 impl Recovery<'_> {
-    fn open_all(&mut self, topics: Vec<TopicManifest>) -> Result<Opened> {
-        let mut registry = Registry::new();
-        let mut reports = Vec::new();
-        for manifest in topics {
-            if manifest.life == TopicLife::Deleting {
-                delete::finish(self.opener.environment, self.opener.dir, &manifest)?;
-                continue;
+    fn open_all(&self, topics: Vec<TopicManifest>) -> Result<Opened> {
+        let (gone, topics): (Vec<_>, Vec<_>) =
+            topics.into_iter().partition(|manifest| manifest.life == TopicLife::Deleting);
+        for manifest in gone {
+            delete::finish(self.opener.environment, self.opener.dir, &manifest)?;
+        }
+        let partitions: Vec<_> =
+            topics.iter().flat_map(|topic| (0..topic.ready).map(move |number| (topic, number))).collect();
+        let threads = threads_of(self.opener.config);
+        let opened = with_each(threads, &partitions, |(topic, number)| self.open(topic, *number));
+        let mut opened = opened.into_iter();
+        let (mut registry, mut reports) = (Registry::new(), Vec::new());
+        for mut manifest in topics {
+            let mut logs = Vec::new();
+            for opened in opened.by_ref().take(manifest.ready as usize) {
+                let opened = opened?;
+                reports.push((opened.log.topic_partition().clone(), opened.recovery));
+                logs.push(opened.log);
             }
-            let name = manifest.name.clone();
-            let topic = self.open_topic(manifest, &mut reports)?;
-            registry.insert(name, Arc::new(topic))?;
+            // A creation was interrupted: it is finished here.
+            if manifest.ready < manifest.config.partition_count() {
+                logs.extend(self.opener.create_missing(&mut manifest)?);
+            }
+            registry.insert(manifest.name.clone(), Arc::new(TopicState::new(manifest, logs)))?;
         }
         Ok((registry, reports))
     }
 
-    fn open_topic(
-        &mut self,
-        mut manifest: TopicManifest,
-        reports: &mut Vec<(TopicPartition, crate::partition::PartitionRecovery)>,
-    ) -> Result<TopicState> {
-        let mut logs = Vec::new();
-        for number in 0..manifest.ready {
-            let tp = TopicPartition::new(manifest.name.clone(), number);
-            let point = self.left.points.get((manifest.id, number)).cloned();
-            let total = self.bytes_above(&tp, point.as_ref())?;
-            let found = match (self.left.clean, point) {
-                (true, Some(point)) => Found::Clean(point),
-                (_, point) => Found::Unclean(point),
-            };
-            let hear = |done: u64| self.hear(&tp, done, total);
-            let opened = self.opener.open(&manifest, number, found, &self.left.cells, &hear)?;
-            reports.push((tp, opened.recovery));
-            logs.push(opened.log);
-            self.done += 1;
-        }
-        // A creation was interrupted: it is finished here.
-        if manifest.ready < manifest.config.partition_count() {
-            logs.extend(self.opener.create_missing(&mut manifest)?);
-        }
-        Ok(TopicState::new(manifest, logs))
+    fn open(&self, topic: &TopicManifest, number: u32) -> Result<OpenLog> {
+        let tp = TopicPartition::new(topic.name.clone(), number);
+        let point = self.left.points.get((topic.id, number)).cloned();
+        let total = self.bytes_above(&tp, point.as_ref())?;
+        let found = match (self.left.clean, point) {
+            (true, Some(point)) => Found::Clean(point),
+            (_, point) => Found::Unclean(point),
+        };
+        let hear = |done: u64| self.hear(&tp, done, total);
+        let opened = self.opener.open(topic, number, found, &self.left.cells, &hear)?;
+        self.done.fetch_add(1, Ordering::Relaxed);
+        Ok(opened)
     }
 
     fn hear(&self, tp: &TopicPartition, bytes_done: u64, bytes_total: u64) {
-        if let Some(on_recovery) = &self.on_recovery {
+        if let Some(on_recovery) = &*self.on_recovery.lock() {
             on_recovery(&Progress {
                 partition: tp.clone(),
                 bytes_done,
                 bytes_total: bytes_total.max(bytes_done),
-                partitions_done: self.done,
+                partitions_done: self.done.load(Ordering::Relaxed),
                 partitions_total: self.total,
             });
         }
@@ -258,18 +281,15 @@ impl Recovery<'_> {
     fn bytes_above(&self, tp: &TopicPartition, point: Option<&RecoveryPoint>) -> Result<u64> {
         let files = &**self.opener.environment.files();
         let folder = folders::folder(self.opener.dir, tp);
-        let entries = match files.list(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(
-                    Error::corrupted(&folder, 0, "the partition's folder is missing").in_partition(tp)
-                );
-            }
-            Err(e) => return Err(Error::io("list a partition's folder", &folder, e)),
-        };
-        if self.left.clean || self.on_recovery.is_none() {
+        let error = |e| Error::io("look at a partition's folder", &folder, e);
+        if !files.exists(&folder).map_err(error)? {
+            let missing = Error::corrupted(&folder, 0, "the partition's folder is missing");
+            return Err(missing.in_partition(tp));
+        }
+        if self.left.clean || self.on_recovery.lock().is_none() {
             return Ok(0);
         }
+        let entries = files.list(&folder).map_err(error)?;
         let (segment, position) = point.map_or((0, 0), |point| (point.segment, point.position));
         let mut bytes: u64 = 0;
         for entry in entries {

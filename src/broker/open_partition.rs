@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::attended::Attended;
+use super::background::{threads_of, with_each};
 use super::cells::CellFile;
 use super::folders;
 use super::service::Service;
@@ -17,7 +18,7 @@ use crate::config::BrokerConfig;
 use crate::env::{DirLock, Environment};
 use crate::error::{Error, Result};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, OpenLog, Opening};
-use crate::segment::FoundCell;
+use crate::segment::{FoundCell, OpenSegments};
 use crate::topic::TopicManifest;
 use crate::types::TopicPartition;
 
@@ -30,6 +31,7 @@ pub(super) struct PartitionOpener<'a> {
     pub(super) cells: Option<&'a CellFile>,
     pub(super) map: bool,
     pub(super) budget: &'a Arc<Budget>,
+    pub(super) open_segments: &'a Arc<OpenSegments>,
     pub(super) service: &'a Arc<Service>,
 }
 
@@ -47,7 +49,7 @@ impl PartitionOpener<'_> {
         let cell = self.cells.and_then(CellFile::give);
         let lazy_flush = self.config.memory_flush_interval_duration();
         let settings = LogSettings::of(&topic.config, self.map && cell.is_some(), lazy_flush);
-        let attended = Attended::new(self.service);
+        let attended = Attended::new(self.service, (topic.id, number));
         let opened = Opening {
             dir: folders::folder(self.dir, &tp),
             tp,
@@ -57,6 +59,7 @@ impl PartitionOpener<'_> {
             map: self.map,
             crc_check: self.config.crc_check_kind(),
             pin: Arc::clone(self.pin),
+            open_segments: Arc::clone(self.open_segments),
             budget: Arc::clone(self.budget),
             attendant: Arc::clone(&attended) as Arc<dyn Attendant>,
             state,
@@ -72,12 +75,13 @@ impl PartitionOpener<'_> {
     /// Makes the partitions from `ready` on, and raises `ready` durably. The manifest has been stored.
     pub(super) fn create_missing(&self, manifest: &mut TopicManifest) -> Result<Vec<Arc<Log>>> {
         let files = &**self.environment.files();
-        let mut logs = Vec::new();
-        for number in manifest.ready..manifest.config.partition_count() {
+        let numbers: Vec<u32> = (manifest.ready..manifest.config.partition_count()).collect();
+        let made = with_each(threads_of(self.config), &numbers, |&number| {
             let tp = TopicPartition::new(manifest.name.clone(), number);
             folders::remove(files, &folders::folder(self.dir, &tp))?;
-            logs.push(self.open(manifest, number, Found::New, &[], &|_| ())?.log);
-        }
+            self.open(manifest, number, Found::New, &[], &|_| ()).map(|opened| opened.log)
+        });
+        let logs = made.into_iter().collect::<Result<Vec<_>>>()?;
         files.sync_dir(self.dir).map_err(|e| Error::io("sync the data directory", self.dir, e))?;
         let ready = TopicManifest { ready: manifest.config.partition_count(), ..manifest.clone() };
         ready.store(files, self.dir)?;

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::manifest::BrokerManifest;
+use super::points_file::take_moved;
 use super::small_file::{self, CLEAN, KIND_CLEAN, KIND_POINTS, POINTS};
 use crate::env::{FileSystem, Previous, replace_file};
 use crate::error::{Error, ErrorKind, Result};
@@ -79,15 +80,27 @@ impl Points {
             let points = Points::decode(&mut reader)?;
             reader.finish().map(|()| points)
         };
-        read().map_err(|e| small_file::unreadable(&path, e))
+        let mut points = read().map_err(|e| small_file::unreadable(&path, e))?;
+        take_moved(&mut points, &bytes, files, dir)?;
+        Ok(points)
     }
 
-    /// Writes the file durably.
-    pub(crate) fn store(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+    /// How many partitions have one.
+    pub(crate) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// The file's content.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         self.encode(&mut writer);
+        writer.seal(KIND_POINTS, VERSION)
+    }
+
+    /// Writes the file durably: what has moved since it was written before counts no more.
+    pub(crate) fn store(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = dir.join(POINTS);
-        replace_file(files, &path, &writer.seal(KIND_POINTS, VERSION), Previous::Drop)
+        replace_file(files, &path, &self.to_bytes(), Previous::Drop)
             .map_err(|e| Error::io("write the recovery points", &path, e))
     }
 

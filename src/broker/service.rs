@@ -37,12 +37,17 @@ pub(crate) enum Job {
     Tick(Arc<Attended>),
     /// Recovery points are to be written down.
     Checkpoint,
+    /// Files of segments are to be closed.
+    CloseIdle,
 }
 
 /// What the broker itself has to do now and then.
 pub(crate) trait Upkeep: Send + Sync {
     /// Collects recovery points and writes them down.
     fn checkpoint(&self) -> Result<()>;
+
+    /// Closes the files of segments that were used longest ago, if too many are open.
+    fn close_idle(&self) -> Result<()>;
 }
 
 /// Queues and timers of one broker.
@@ -51,10 +56,13 @@ pub(crate) struct Service {
     checkpoint_interval: Duration,
     jobs: Mailbox<Job>,
     prepare: Mailbox<Arc<Attended>>,
+    /// Partitions that have been flushed since the last checkpoint; none once stopped.
+    flushed: Mutex<Option<Vec<Arc<Attended>>>>,
     timers: Mutex<Timers>,
     timer_set: Condvar,
     upkeep: OnceLock<Weak<dyn Upkeep>>,
     checkpoint_asked: AtomicBool,
+    close_asked: AtomicBool,
     numbers: AtomicU64,
 }
 
@@ -74,10 +82,12 @@ impl Service {
             checkpoint_interval,
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
+            flushed: Mutex::new(Some(Vec::new())),
             timers: Mutex::new(Timers { set: BTreeMap::new(), next_checkpoint, stopped: false }),
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
             checkpoint_asked: AtomicBool::new(false),
+            close_asked: AtomicBool::new(false),
             numbers: AtomicU64::new(0),
         })
     }
@@ -95,6 +105,30 @@ impl Service {
     /// Leaves a job for the flushers.
     pub(super) fn ask(&self, job: Job) {
         self.jobs.put(job);
+    }
+
+    /// Leaves it to the flushers to close files.
+    pub(super) fn ask_to_close(&self) {
+        if !self.close_asked.load(Ordering::Relaxed) && !self.close_asked.swap(true, Ordering::AcqRel) {
+            self.ask(Job::CloseIdle);
+        }
+    }
+
+    /// Closes files in this thread.
+    pub(super) fn close_idle(&self) -> Result<()> {
+        self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.close_idle())
+    }
+
+    /// A partition has been flushed: its recovery point may move.
+    pub(super) fn note_flushed(&self, whose: Arc<Attended>) {
+        if let Some(flushed) = &mut *self.flushed.lock() {
+            flushed.push(whose);
+        }
+    }
+
+    /// The partitions that have been flushed since this was asked last.
+    pub(super) fn take_flushed(&self) -> Vec<Arc<Attended>> {
+        self.flushed.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Leaves a partition for the preparer.
@@ -131,6 +165,9 @@ impl Service {
             std::mem::take(&mut timers.set)
         };
         drop(left);
+        // They hold the service.
+        let flushed = self.flushed.lock().take();
+        drop(flushed);
         self.timer_set.notify_all();
         self.jobs.close();
         self.prepare.close();
@@ -202,7 +239,7 @@ impl Service {
     fn ask_fired(&self, job: Job) {
         let wanted = match &job {
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
-            Job::Flush(_) | Job::Tick(_) => true,
+            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle => true,
         };
         if wanted {
             self.ask(job);
@@ -218,6 +255,10 @@ impl Service {
                 let done = upkeep.map_or(Ok(()), |upkeep| upkeep.checkpoint());
                 self.checkpoint_asked.store(false, Ordering::Release);
                 done
+            }
+            Job::CloseIdle => {
+                self.close_asked.store(false, Ordering::Release);
+                self.close_idle()
             }
         }
     }

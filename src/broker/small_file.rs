@@ -4,6 +4,7 @@
 //!   <data>/millpond.lock      the kernel's lock
 //!          millpond.broker    who this broker is        (manifest.rs)
 //!          millpond.points    recovery points           (points.rs)
+//!          millpond.moved     those that have moved    (points_file.rs)
 //!          millpond.clean     the clean-shutdown mark   (points.rs)
 //!          millpond.cells     tail cells                (cells.rs)
 //!          <topic>.topic      what a topic is           (topic/manifest.rs)
@@ -24,6 +25,8 @@ pub(crate) const LOCK: &str = "millpond.lock";
 pub(crate) const BROKER: &str = "millpond.broker";
 /// Recovery points.
 pub(crate) const POINTS: &str = "millpond.points";
+/// Recovery points that have moved since.
+pub(crate) const MOVED: &str = "millpond.moved";
 /// The clean-shutdown mark.
 pub(crate) const CLEAN: &str = "millpond.clean";
 /// Tail cells.

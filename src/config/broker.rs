@@ -32,6 +32,7 @@ pub struct BrokerConfig {
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     memory_flush_interval: Duration,
     background: Background,
+    max_open_segments: Option<u32>,
 }
 
 /// The longest wait for room.
@@ -48,11 +49,17 @@ impl Default for BrokerConfig {
             checkpoint_interval: Duration::from_secs(1),
             memory_flush_interval: Duration::from_secs(30),
             background: Background::default(),
+            max_open_segments: None,
         }
     }
 }
 
 impl BrokerConfig {
+    /// Segments that may be open at once, unless a setting or the process's limit says otherwise.
+    pub(crate) const DEFAULT_OPEN_SEGMENTS: u64 = 4096;
+    /// The fewest segments that may be open at once.
+    pub(crate) const LEAST_OPEN_SEGMENTS: u64 = 16;
+
     /// The defaults.
     #[must_use]
     pub fn new() -> BrokerConfig {
@@ -137,6 +144,22 @@ impl BrokerConfig {
         self
     }
 
+    /// How many segments may have their files open at once. Above it those used longest ago are closed, active
+    /// ones included, each after a flush of what it holds; the next append or read opens them again. What is
+    /// in use stays open, so there may be more for a while. A segment that grows no more counts as three while
+    /// its indexes are searched.
+    ///
+    /// More partitions in use at once than this are slow: each change between them may cost a flush. Each open
+    /// segment takes a file handle and, where logs are mapped, addresses (no memory) for its greatest size.
+    ///
+    /// **Default** 4096, or half of what the process may open where that is less (`ulimit -n`).
+    /// **Allowed** 16 to 1,048,576. **Kafka name** none: Kafka keeps all segments open.
+    #[must_use]
+    pub fn max_open_segments(mut self, max_open_segments: u32) -> BrokerConfig {
+        self.max_open_segments = Some(max_open_segments);
+        self
+    }
+
     /// How bytes of the logs are reached.
     #[must_use]
     pub fn read_mode_kind(&self) -> ReadMode {
@@ -185,6 +208,13 @@ impl BrokerConfig {
         self.background
     }
 
+    /// How many segments may have their files open at once; none where the default is to be found out at the
+    /// opening.
+    #[must_use]
+    pub fn max_open_segment_count(&self) -> Option<u32> {
+        self.max_open_segments
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -196,6 +226,9 @@ impl BrokerConfig {
         check_duration("max_block", self.max_block, Duration::ZERO, MAX_BLOCK)?;
         check_count("flush_threads", self.flush_threads.into(), 1, 64)?;
         check_duration("checkpoint_interval", self.checkpoint_interval, instant, day)?;
-        check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)
+        check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;
+        self.max_open_segments.map_or(Ok(()), |most| {
+            check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)
+        })
     }
 }

@@ -158,6 +158,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Reader<K, V> {
         if let Some(records) = self.next()? {
             return Poll::Ready(Ok(records));
         }
+        self.cursor.let_go();
         let log = self.cursor.log();
         log.check_open()?;
         log.want_records();

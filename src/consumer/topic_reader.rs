@@ -254,7 +254,8 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for TopicReader<K, V> {
         if let Some(records) = self.next()? {
             return Poll::Ready(Ok(records));
         }
-        for place in &self.places {
+        for place in &mut self.places {
+            place.cursor.let_go();
             place.log().check_open()?;
             place.log().want_records();
         }

@@ -408,6 +408,20 @@ impl MapWriter {
         Some(unsafe { self.map.region.exclusive(range) })
     }
 
+    /// Up to where the file is really allocated.
+    #[inline]
+    pub(crate) fn prepared(&self) -> u64 {
+        self.map.prepared()
+    }
+
+    /// The file is about to be cut at the published end, which this answers: nothing above is prepared any
+    /// more. Everything is sealed.
+    pub(crate) fn give_up_room(&mut self) -> u64 {
+        assert!(self.end == self.sealed);
+        self.map.prepared.store(self.end, Ordering::Release);
+        self.end
+    }
+
     /// The header of the open batch (61 bytes at the sealed end), while something of it is published.
     pub(crate) fn open_header(&mut self) -> Option<&mut [u8]> {
         let range = self.sealed..self.sealed + HEADER_LEN;

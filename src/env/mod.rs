@@ -130,6 +130,19 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// The operating system's.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// The length of a file in bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, and the operating system's.
+    fn size_of(&self, path: &Path) -> io::Result<u64> {
+        self.open(path, OpenMode::Read)?.size()
+    }
+
+    /// How many files this process may have open at once, if there is a limit that is known.
+    fn open_file_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Renames a file or directory; a file of the new name is replaced. Atomic; durable after
     /// [`sync_dir`](FileSystem::sync_dir) of the parent.
     ///
@@ -323,6 +336,19 @@ fn final_error(error: io::Error) -> io::Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::other(error),
         _ => error,
     }
+}
+
+/// Makes a small file that is whole wherever its name is; the name is durable after a sync of the folder.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn make_file(files: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = with_suffix(path, "tmp");
+    let file = files.open(&temporary, OpenMode::CreateIfMissing)?;
+    file.set_size(0)?;
+    write_all_at(&*file, bytes, 0)?;
+    sync_data(&*file)?;
+    files.rename(&temporary, path)
 }
 
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The

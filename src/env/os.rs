@@ -83,6 +83,15 @@ impl FileSystem for OsFileSystem {
         }
     }
 
+    fn size_of(&self, path: &Path) -> io::Result<u64> {
+        let found = fs::symlink_metadata(path)?;
+        if found.is_file() { Ok(found.len()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn open_file_limit(&self) -> Option<u64> {
+        sys::open_file_limit()
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::partition::{
     Budget, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, ReadLimits, Unattended,
 };
-use crate::segment::{Cell, FoundCell, TailCells};
+use crate::segment::{Cell, FoundCell, OpenSegments, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
 /// The partition's folder.
@@ -131,6 +131,7 @@ impl Machine {
                     .lock(Path::new("/data/lock"))
                     .map_err(|e| crate::error::Error::io("lock", new_cells, e))?,
             ),
+            open_segments: OpenSegments::new(64),
             budget: Arc::new(Budget::new(1 << 16)),
             attendant: Arc::new(Unattended),
             state,
@@ -139,6 +140,9 @@ impl Machine {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            must(self.disk().sync_dir(Path::new("/data")));
+        }
         let renamed = self.disk().rename(new_cells, Path::new(CELLS));
         renamed.map_err(|e| crate::error::Error::io("rename", new_cells, e))?;
         Ok(Opened { log, recovery })

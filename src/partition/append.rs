@@ -21,7 +21,7 @@ use super::staging::Staging;
 use crate::config::{Durability, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchSpec, HEADER_LEN};
-use crate::segment::{NewRecord, OpenLimits, Tail, TailRoom};
+use crate::segment::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
 use crate::sync::WaitKey;
 use crate::types::TopicPartition;
 
@@ -69,6 +69,8 @@ enum Mode {
     Staged(Staging),
     /// The tail is on its way from one segment to the next, in the hands of the write lock's holder.
     Moving(u64),
+    /// Nobody has appended for a while: the writer has what is left of the tail.
+    Resting(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,8 @@ pub(super) enum Obstacle {
     Prepare(u64),
     Roll,
     Moving,
+    /// The segment's files may be closed.
+    Resting,
     /// Staging memory is used up.
     Budget(u64),
     /// The interval has passed and the flush is not done.
@@ -103,10 +107,10 @@ struct Aftermath {
 }
 
 impl Appender {
-    /// An appender over the tail, and the writer that goes with it.
-    pub(super) fn over(tail: Tail, settings: &LogSettings, epoch: i32) -> (Appender, Writer) {
+    /// An appender over the end of a log, which rests, and the writer that goes with it.
+    pub(super) fn over(end: RestingTail, settings: &LogSettings, epoch: i32) -> (Appender, Writer) {
         let mut appender = Appender {
-            mode: Mode::Moving(tail.next_offset()),
+            mode: Mode::Resting(end.next_offset()),
             limits: limits(settings, epoch),
             spec: spec(settings, epoch),
             max_record_size: settings.max_record_size,
@@ -116,9 +120,7 @@ impl Appender {
             stopped: None,
         };
         appender.configure(settings, epoch);
-        let mut writer = Writer::new();
-        appender.install(tail, settings.builds_in_place(), &mut writer);
-        (appender, writer)
+        (appender, Writer::resting(end))
     }
 
     /// New settings, for the batches from now on.
@@ -132,6 +134,24 @@ impl Appender {
             Durability::Interval(d) => millis(d),
             _ => i64::MAX,
         };
+    }
+
+    /// Takes the tail out, to rest, if everything is sealed, written and flushed; appends wait until a tail is
+    /// installed.
+    pub(super) fn lie_down(&mut self, writer: &mut Writer) -> Option<Tail> {
+        let quiet = match &self.mode {
+            Mode::InPlace(tail) => !tail.is_building(),
+            Mode::Staged(staging) => staging.is_empty() && writer.tail.is_some(),
+            Mode::Moving(_) | Mode::Resting(_) => false,
+        };
+        if !quiet || self.oldest_unflushed.is_some() || self.stopped.is_some() {
+            return None;
+        }
+        let next = self.next_offset();
+        match std::mem::replace(&mut self.mode, Mode::Resting(next)) {
+            Mode::InPlace(tail) => Some(tail),
+            _ => writer.tail.take(),
+        }
     }
 
     /// Puts the tail where the mode wants it.
@@ -199,7 +219,7 @@ impl Appender {
         match &self.mode {
             Mode::InPlace(tail) => tail.next_offset(),
             Mode::Staged(staging) => staging.next_offset(),
-            Mode::Moving(next) => *next,
+            Mode::Moving(next) | Mode::Resting(next) => *next,
         }
     }
 
@@ -213,7 +233,7 @@ impl Appender {
         match &mut self.mode {
             Mode::InPlace(tail) => tail.seal(),
             Mode::Staged(staging) => staging.seal(now),
-            Mode::Moving(_) => {}
+            Mode::Moving(_) | Mode::Resting(_) => {}
         }
     }
 
@@ -295,6 +315,7 @@ impl Appender {
                 (offset, false)
             }
             Mode::Moving(_) => return Err(Obstacle::Moving),
+            Mode::Resting(_) => return Err(Obstacle::Resting),
         };
         self.note_unflushed(now, &mut after);
         let timestamp = if self.limits.log_append_time { self.stamp(now) } else { record.timestamp };
@@ -306,7 +327,7 @@ impl Appender {
         let opened = match &self.mode {
             Mode::InPlace(tail) => tail.open_batch_time(),
             Mode::Staged(staging) => staging.opened_at(),
-            Mode::Moving(_) => None,
+            Mode::Moving(_) | Mode::Resting(_) => None,
         };
         opened.unwrap_or(now)
     }
@@ -352,6 +373,7 @@ impl Appender {
                 false
             }
             Mode::Moving(_) => return Err(Obstacle::Moving),
+            Mode::Resting(_) => return Err(Obstacle::Resting),
         };
         self.note_unflushed(now, &mut after);
         let header = batch.header();
@@ -526,6 +548,7 @@ impl Log {
                 drop(self.writer.lock());
                 Ok(())
             }
+            Obstacle::Resting => self.wake(),
             Obstacle::Budget(bytes) => self.wait_for_room(bytes, patience),
             Obstacle::Overdue if patience == Patience::No => {
                 self.attendant.flush_soon();

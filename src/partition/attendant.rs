@@ -8,8 +8,18 @@ pub(crate) trait Attendant: Debug + Send + Sync {
     /// Somebody waits: seal, write and flush as soon as possible.
     fn flush_soon(&self);
 
+    /// More has been brought to the device: the recovery point may move.
+    fn flushed(&self);
+
     /// The writer nears the end of the prepared room.
     fn prepare_soon(&self);
+
+    /// More files are open than should be: those used longest ago are to be closed.
+    fn close_idle_soon(&self);
+
+    /// So many files are open that this thread closes some before it opens another one. It holds no lock of a
+    /// partition.
+    fn close_idle_now(&self);
 
     /// Something is due at this point of the monotonic clock.
     fn due_at(&self, when: Duration);
@@ -24,7 +34,13 @@ pub(crate) struct Unattended;
 impl Attendant for Unattended {
     fn flush_soon(&self) {}
 
+    fn flushed(&self) {}
+
     fn prepare_soon(&self) {}
+
+    fn close_idle_soon(&self) {}
+
+    fn close_idle_now(&self) {}
 
     fn due_at(&self, _when: Duration) {}
 }

@@ -46,6 +46,40 @@ impl RecoveryPoint {
     }
 }
 
+/// What has been made durable beside the logs themselves.
+#[derive(Debug)]
+pub(crate) struct Checkpointed {
+    /// The last recovery point given out.
+    point: Option<RecoveryPoint>,
+    /// Side files of closed segments below this one are on the device.
+    side_files: u64,
+    /// The log is as it was when it was closed at this point: unused room cut, side files complete and
+    /// durable.
+    closed: Option<RecoveryPoint>,
+}
+
+impl Checkpointed {
+    /// Of a log that has been recovered up to `end`: no point says so yet.
+    pub(super) fn nowhere(end: &RecoveryPoint) -> Checkpointed {
+        Checkpointed { point: None, side_files: end.segment, closed: None }
+    }
+
+    /// Of a log that had been closed at `end`, which is written down.
+    pub(super) fn closed(end: &RecoveryPoint) -> Checkpointed {
+        Checkpointed { point: Some(*end), side_files: end.segment, closed: Some(*end) }
+    }
+
+    /// A truncation has made the segment `base`; points from before do not hold.
+    pub(super) fn truncated(&mut self, base: u64) {
+        *self = Checkpointed { point: None, side_files: self.side_files.min(base), closed: None };
+    }
+
+    /// The log is about to grow: it is no more as it was when it was closed.
+    pub(super) fn grows(&mut self) {
+        self.closed = None;
+    }
+}
+
 impl Log {
     /// Makes side files durable up to the last flush, and answers the recovery point that follows;
     /// `None` if nothing has been flushed since the last one.
@@ -53,14 +87,13 @@ impl Log {
         self.poison.check(&self.tp)?;
         let flush = self.commit.last();
         let mut done = self.checkpointed.lock();
-        if done.as_ref().is_some_and(|point: &RecoveryPoint| point.offset >= flush.offset) {
+        if done.point.as_ref().is_some_and(|point| point.offset >= flush.offset) {
             return Ok(None);
         }
-        let since = done.as_ref().map_or(0, |point| point.segment);
-        let point = self.sync_side_files(since, &flush).map_err(|e| self.fail(e))?;
+        let point = self.sync_side_files(done.side_files, &flush).map_err(|e| self.fail(e))?;
         // A failure that another thread met meanwhile may concern what was synced here.
         self.poison.check(&self.tp)?;
-        *done = Some(point);
+        (done.point, done.side_files) = (Some(point), point.segment);
         Ok(Some(point))
     }
 
@@ -80,7 +113,7 @@ impl Log {
         if written {
             flush.segment.sync_index()?;
         }
-        self.home.sync_dir()?;
+        self.home.sync_changes()?;
         Ok(RecoveryPoint {
             offset: flush.offset,
             segment: flush.segment.base(),
@@ -102,14 +135,17 @@ impl Log {
         self.flush()?;
         // Also where nothing was left to flush: after a failed sync nobody says that all is well.
         self.poison.check(&self.tp)?;
+        let mut done = self.checkpointed.lock();
+        if let Some(point) = done.closed {
+            return Ok(point);
+        }
         let point = self.written_point()?;
         point.segment.close()?;
         point.segment.sync(point.position)?;
-        let since = self.checkpointed.lock().as_ref().map_or(0, |point| point.segment);
         point.segment.sync_side_files()?;
-        let recovery = self.sync_side_files(since, &point)?;
+        let recovery = self.sync_side_files(done.side_files, &point)?;
         self.poison.check(&self.tp)?;
-        *self.checkpointed.lock() = Some(recovery);
+        done.point = Some(recovery);
         Ok(recovery)
     }
 
@@ -160,6 +196,9 @@ impl Log {
             }
         }
         if let Some(left) = self.roll_if_aged().map_err(|e| self.fail(e))? {
+            later(left);
+        }
+        if let Some(left) = self.rest_if_idle().map_err(|e| self.fail(e))? {
             later(left);
         }
         Ok(next)

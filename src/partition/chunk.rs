@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::format::record::{RecordRef, decode_plain, decode_record};
-use crate::segment::{BatchAt, OpenBatch, Segment};
+use crate::segment::{BatchAt, OpenBatch, OpenSegment};
 
 /// Records of one batch that lie side by side.
 #[derive(Clone, Debug)]
@@ -80,8 +80,8 @@ pub(crate) struct Chunk {
 /// Where the bytes of a chunk are.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Pins the segment's files and the directory's lock.
-    Map(Arc<Segment>),
+    /// Keeps the segment's files open, and with them the directory locked.
+    Map(Arc<OpenSegment>),
     /// A copy, where the file is not mapped or the batch was compressed.
     Heap(Arc<Vec<u8>>),
 }
@@ -119,9 +119,7 @@ impl Chunk {
 
     fn slice(&self, run: &ChunkRun) -> &[u8] {
         match &self.source {
-            Source::Map(segment) => {
-                segment.map().ok().and_then(|map| map.slice(run.range.clone())).unwrap_or_default()
-            }
+            Source::Map(segment) => segment.map().slice(run.range.clone()).unwrap_or_default(),
             Source::Heap(bytes) => {
                 bytes.get(run.range.start as usize..run.range.end as usize).unwrap_or_default()
             }

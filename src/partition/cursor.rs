@@ -9,6 +9,7 @@
 //! - A chunk pins what it lends: the segment (and with it the directory's lock), or memory of its own.
 //! - A batch is lent only below the high watermark and, if this process did not write it, after its CRC has
 //!   been checked through a call, not through the map.
+//! - A cursor that has found nothing for a while, or waits, keeps no files open.
 //! - The next offset comes from the batch, not from its last record: compaction leaves gaps.
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
-use crate::segment::{BatchAt, OpenBatch, Segment};
+use crate::segment::{BatchAt, OpenBatch, OpenSegment, Segment};
 
 /// Bounds of a chunk; soft: it holds at least one batch.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,12 @@ pub(crate) struct Cursor {
     place: Option<Place>,
     /// How long to let the writer get ahead, in turns of a spin loop.
     pause: u32,
+    /// How often in a row nothing has been found.
+    idle: u32,
 }
+
+/// After finding nothing so often in a row a cursor lets its segment's files go.
+const IDLE: u32 = 256;
 
 /// A reader that keeps up with a hot writer takes the cache line of the published mark away from it for
 /// every few records. It lets the writer get ahead for a moment if it found as few as this ...
@@ -56,7 +62,8 @@ const PAUSES: std::ops::RangeInclusive<u32> = 16..=128;
 #[derive(Debug)]
 struct Place {
     segment: Arc<Segment>,
-    map: Arc<SegmentMap>,
+    /// Nothing while the cursor is idle: then the files may be closed.
+    open: Option<Arc<OpenSegment>>,
     position: u64,
     /// Inside this batch, which was open when its first records were lent.
     inside: Option<OpenBatch>,
@@ -69,7 +76,7 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None, pause: 0 }
+        Cursor { log, next, place: None, pause: 0, idle: 0 }
     }
 
     /// The log.
@@ -91,6 +98,13 @@ impl Cursor {
         }
     }
 
+    /// The reader is about to wait: the segment's files may be closed meanwhile.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.open = None;
+        }
+    }
+
     /// What can be read now, below `until`; `None` if there is nothing. Never waits.
     pub(crate) fn read(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
         if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position)) {
@@ -99,8 +113,13 @@ impl Cursor {
         let mut visible = self.visible_end();
         if self.next >= visible.min(until) {
             self.pause = 0;
+            self.idle = self.idle.saturating_add(1);
+            if self.idle == IDLE {
+                self.let_go();
+            }
             return self.at_end();
         }
+        self.idle = 0;
         if self.pause > 0 {
             (0..self.pause).for_each(|_| std::hint::spin_loop());
             visible = self.visible_end();
@@ -128,23 +147,25 @@ impl Cursor {
     fn read_on(&mut self, until: u64) -> Option<Chunk> {
         let place = self.place.as_mut()?;
         let open = place.inside?;
+        let segment = place.open.as_ref()?;
+        let map = segment.map();
         // Published first, then sealed: see `SegmentMap::slice`.
-        let published = place.map.published();
+        let published = map.published();
         let end_offset = place.segment.base() + u64::from(published.delta);
         let range = place.position..u64::from(published.position);
-        let ordinary = place.map.sealed() <= open.position
+        let ordinary = map.sealed() <= open.position
             && range.start < range.end
             && self.log.marks.high_watermark(end_offset) == end_offset
-            && !place.map.region().is_empty();
+            && !map.region().is_empty();
         if !ordinary {
             return None;
         }
-        fetch(place.map.slice(range.clone()).unwrap_or_default());
+        fetch(map.slice(range.clone()).unwrap_or_default());
         let (from, bytes) = (self.next, range.end - range.start);
         place.position = range.end;
         self.next = end_offset;
         Some(Chunk {
-            source: Source::Map(place.segment.clone()),
+            source: Source::Map(segment.clone()),
             first: ChunkRun::of_open(&open, range),
             rest: Vec::new(),
             bytes,
@@ -173,7 +194,11 @@ impl Cursor {
     #[inline]
     fn growing_end(&self) -> Option<u64> {
         let place = self.place.as_ref().filter(|place| !place.segment.is_closed())?;
-        Some(place.segment.base() + u64::from(place.map.published().delta))
+        let published = match &place.open {
+            Some(open) => open.map().published(),
+            None => place.segment.published(),
+        };
+        Some(place.segment.base() + u64::from(published.delta))
     }
 
     fn at_end(&self) -> Result<Option<Chunk>> {
@@ -198,7 +223,7 @@ impl Cursor {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
             match self.locate()? {
-                Some(place) if !gathered.leaves(&place.segment) => {}
+                Some(place) if !gathered.leaves(place) => {}
                 _ => break,
             }
             match self.step(&mut gathered, bound, limits)? {
@@ -213,12 +238,23 @@ impl Cursor {
 
     /// The place of `next`, found through the indexes if it is not known.
     fn locate(&mut self) -> Result<Option<&mut Place>> {
-        if self.place.is_none() {
+        if let Some(place) = &mut self.place {
+            if place.open.is_none() {
+                self.log.make_room();
+                place.open = place.segment.open().ok();
+                self.log.note_opened();
+            }
+        }
+        // Its segment may have been deleted since.
+        if self.place.as_ref().is_none_or(|place| place.open.is_none()) {
+            self.place = None;
             let Some(segment) = self.log.segment_for(self.next) else { return Ok(None) };
-            let map = segment.map()?.clone();
+            self.log.make_room();
+            let open = Some(segment.open()?);
             let gaps = self.log.manifest.lock().compacted;
             let position = segment.seek(self.next, gaps)?;
-            self.place = Some(Place { segment, map, position, inside: None, gaps, found: true });
+            self.log.note_opened();
+            self.place = Some(Place { segment, open, position, inside: None, gaps, found: true });
         }
         Ok(self.place.as_mut())
     }
@@ -229,7 +265,8 @@ impl Cursor {
         if place.inside.is_some() {
             return place.rest_of_batch(gathered, &mut self.next);
         }
-        if let Some(batch) = place.segment.batch_at(place.position)? {
+        let Some(open) = &place.open else { return Ok(Step::Stop) };
+        if let Some(batch) = place.segment.batch_in(open, place.position)? {
             return self.sealed_batch(batch, gathered, bound, limits);
         }
         if self.next >= bound.visible {
@@ -247,14 +284,16 @@ impl Cursor {
             return Ok(Step::Stop);
         }
         let Some(segment) = self.log.segment_after(place.segment.base()) else { return Ok(Step::Stop) };
-        let map = segment.map()?.clone();
         let gaps = place.gaps;
         if !gaps && self.next < segment.base() {
             let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
             return Err(place.segment.corrupted(place.position, why));
         }
+        self.log.make_room();
+        let open = Some(segment.open()?);
+        self.log.note_opened();
         self.next = self.next.max(segment.base());
-        self.place = Some(Place { segment, map, position: 0, inside: None, gaps, found: false });
+        self.place = Some(Place { segment, open, position: 0, inside: None, gaps, found: false });
         Ok(Step::NextSegment)
     }
 
@@ -292,7 +331,7 @@ impl Cursor {
         }
         let run = ChunkRun::of_batch(&batch);
         if uncompressed {
-            gathered.push(&place.segment, run, header.records_count as u64);
+            gathered.push(&place.open, run, header.records_count as u64);
             return Ok(Step::More);
         }
         let records = place.decompressed(&batch)?;
@@ -334,15 +373,20 @@ enum Step {
 }
 
 impl Place {
+    fn map(&self) -> Option<&SegmentMap> {
+        self.open.as_ref().map(|open| &**open.map())
+    }
+
     /// Looks whether records of an open batch are published here.
     fn begin_open_batch(&mut self) -> Result<bool> {
-        let published = u64::from(self.map.published().position);
+        let Some(map) = self.map() else { return Ok(false) };
+        let published = u64::from(map.published().position);
         if self.segment.is_closed() || published < self.position + HEADER_LEN as u64 {
             return Ok(false);
         }
         // Sealed since: the next look finds its header.
         let Some(open) = self.segment.open_batch(self.position) else {
-            return Ok(self.map.sealed() > self.position);
+            return Ok(map.sealed() > self.position);
         };
         self.position += HEADER_LEN as u64;
         self.inside = Some(open);
@@ -352,11 +396,12 @@ impl Place {
     /// What has been published of the batch the place is inside of.
     fn rest_of_batch(&mut self, gathered: &mut Gathered, next: &mut u64) -> Result<Step> {
         let Some(open) = self.inside else { return Ok(Step::More) };
+        let Some(segment) = &self.open else { return Ok(Step::Stop) };
         // Published first, then sealed: see `SegmentMap::slice`.
-        let published = self.map.published();
-        let sealed = self.map.sealed();
+        let published = segment.map().published();
+        let sealed = segment.map().sealed();
         let (end, end_offset, done) = if sealed > open.position {
-            let Some(batch) = self.segment.batch_at(open.position)? else { return Ok(Step::Stop) };
+            let Some(batch) = self.segment.batch_in(segment, open.position)? else { return Ok(Step::Stop) };
             (batch.end(), batch.header.last_offset() as u64 + 1, true)
         } else {
             (published.position.into(), self.segment.base() + u64::from(published.delta), false)
@@ -366,7 +411,7 @@ impl Place {
         }
         if end > self.position {
             let run = ChunkRun::of_open(&open, self.position..end);
-            gathered.push(&self.segment, run, end_offset.saturating_sub(*next));
+            gathered.push(&self.open, run, end_offset.saturating_sub(*next));
             *next = (*next).max(end_offset);
             self.position = end;
         }
@@ -391,18 +436,19 @@ impl Place {
         let wanted = match check {
             CrcCheck::Never => false,
             CrcCheck::Always => true,
-            CrcCheck::Once => self.segment.verified()?.needs_check(start, end),
+            CrcCheck::Once => self.segment.verified().needs_check(start, end),
         };
         if !wanted {
             return Ok(false);
         }
-        match self.map.slice(start..end) {
+        let open = self.segment.open()?;
+        match open.map().slice(start..end) {
             Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
-            _ => self.verify(batch, &self.segment.read(start, (end - start) as usize)?)?,
+            _ => self.verify(batch, &open.read(start, (end - start) as usize)?)?,
         }
         log.check_epoch(&self.segment, batch)?;
         if check == CrcCheck::Once {
-            self.segment.verified()?.mark(start, end);
+            self.segment.verified().mark(start, end);
         }
         Ok(true)
     }
@@ -418,10 +464,11 @@ impl Place {
         let unreadable = |e: crate::format::FormatError| e.at(&self.segment.log_path(), batch.position);
         let codec: Codec = batch.header.attributes.codec().map_err(unreadable)?;
         let range = batch.position + HEADER_LEN as u64..batch.end();
-        match self.map.slice(range.clone()) {
+        let open = self.segment.open()?;
+        match open.map().slice(range.clone()) {
             Some(bytes) => decompress(codec, bytes, MAX_DECOMPRESSED).map_err(unreadable),
             None => {
-                let bytes = self.segment.read(range.start, (range.end - range.start) as usize)?;
+                let bytes = open.read(range.start, (range.end - range.start) as usize)?;
                 decompress(codec, &bytes, MAX_DECOMPRESSED).map_err(unreadable)
             }
         }
@@ -430,7 +477,7 @@ impl Place {
 
 /// Runs of one segment on their way into a chunk.
 struct Gathered {
-    segment: Option<Arc<Segment>>,
+    segment: Option<Arc<OpenSegment>>,
     first: Option<ChunkRun>,
     rest: Vec<ChunkRun>,
     bytes: u64,
@@ -469,15 +516,16 @@ impl Gathered {
     }
 
     /// What follows lies in another segment: it goes into the next chunk.
-    fn leaves(&self, segment: &Arc<Segment>) -> bool {
-        self.segment.as_ref().is_some_and(|mine| !Arc::ptr_eq(mine, segment))
+    fn leaves(&self, place: &Place) -> bool {
+        let same = |mine| place.open.as_ref().is_some_and(|open| Arc::ptr_eq(mine, open));
+        self.segment.as_ref().is_some_and(|mine| !same(mine))
     }
 
-    fn push(&mut self, segment: &Arc<Segment>, run: ChunkRun, records: u64) {
+    fn push(&mut self, segment: &Option<Arc<OpenSegment>>, run: ChunkRun, records: u64) {
         self.bytes += run.range.end - run.range.start;
         self.records += records;
         if self.first.is_none() {
-            self.segment = Some(segment.clone());
+            self.segment = segment.clone();
             self.first = Some(run);
         } else {
             self.rest.push(run);
@@ -487,7 +535,7 @@ impl Gathered {
     fn finish(self) -> Result<Option<Chunk>> {
         let (Some(mut first), Some(segment)) = (self.first, self.segment) else { return Ok(None) };
         let mut rest = self.rest;
-        let source = if segment.is_mapped()? {
+        let source = if segment.is_mapped() {
             Source::Map(segment)
         } else {
             let start = first.range.start;

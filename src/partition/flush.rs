@@ -24,13 +24,11 @@ use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::Segment;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Who leads the flush, and what the last one covered.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
     leadership: Leadership,
-    directory_changed: AtomicBool,
     /// Where the last completed flush ended.
     last: Mutex<FlushPoint>,
 }
@@ -49,17 +47,7 @@ pub(crate) struct FlushPoint {
 impl GroupCommit {
     /// Everything up to `last` is on the device.
     pub(super) fn new(last: FlushPoint) -> GroupCommit {
-        GroupCommit {
-            leadership: Leadership::new(),
-            // The opening may have made the active segment's file.
-            directory_changed: AtomicBool::new(true),
-            last: Mutex::new(last),
-        }
-    }
-
-    /// Files have been made, renamed or removed in the partition's folder.
-    pub(super) fn directory_changed(&self) {
-        self.directory_changed.store(true, Ordering::Release);
+        GroupCommit { leadership: Leadership::new(), last: Mutex::new(last) }
     }
 
     /// Where the last completed flush ended.
@@ -161,15 +149,14 @@ impl Log {
     fn flush_once(&self) -> Result<()> {
         let point = self.written_point()?;
         self.sync_older(&point)?;
-        if self.commit.directory_changed.swap(false, Ordering::AcqRel) {
-            self.home.sync_dir()?;
-        }
+        self.home.sync_changes()?;
         if self.settings().builds_in_place() {
             // Else the flush write-protects page after page under the feet of the writer.
             point.segment.forget(point.segment.synced()..point.position);
         }
         point.segment.sync(point.position)?;
         self.commit.set_last(point.clone());
+        self.attendant.flushed();
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
@@ -189,6 +176,10 @@ impl Log {
         };
         if let Some(tail) = &writer.tail {
             return Ok(point(tail));
+        }
+        if let Some(end) = &writer.resting {
+            let (position, offset) = (end.end(), end.next_offset());
+            return Ok(FlushPoint { segment: end.segment().clone(), position, offset });
         }
         let mut appender = self.append.lock();
         let Some(tail) = appender.tail_mut() else { return Err(Error::closed("the partition")) };

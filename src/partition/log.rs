@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::append::Appender;
 use super::attendant::Attendant;
 use super::budget::Budget;
-use super::checkpoint::RecoveryPoint;
+use super::checkpoint::Checkpointed;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
 use super::poison::Poison;
@@ -19,7 +19,7 @@ use crate::config::{CrcCheck, Durability};
 use crate::env::{Clock, Environment};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::segment::{Cell, Segment, SegmentFiles};
+use crate::segment::{Cell, RestingTail, Segment, SegmentFiles};
 use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -42,8 +42,7 @@ pub(crate) struct Log {
     pub(super) append: CacheLine<Mutex<Appender>>,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
-    /// The last recovery point given out.
-    pub(super) checkpointed: Mutex<Option<RecoveryPoint>>,
+    pub(super) checkpointed: Mutex<Checkpointed>,
     pub(super) epochs: Mutex<LeaderEpochs>,
     pub(super) manifest: Mutex<PartitionManifest>,
     /// Who waits at the high watermark.
@@ -78,11 +77,10 @@ pub(crate) struct LogParts {
     pub(crate) manifest: PartitionManifest,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// The active one.
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) tail: crate::segment::Tail,
-    /// The recovery point it was opened with, if it still holds.
-    pub(crate) point: Option<RecoveryPoint>,
+    /// The end of the active one.
+    pub(crate) end: RestingTail,
+    /// Where it ended when it was opened; everything below is on the device.
+    pub(crate) checkpointed: Checkpointed,
     pub(crate) budget: Arc<Budget>,
     pub(crate) attendant: Arc<dyn Attendant>,
 }
@@ -90,14 +88,15 @@ pub(crate) struct LogParts {
 impl Log {
     /// A log of these parts; everything in it is on the device.
     pub(super) fn new(parts: LogParts) -> Log {
-        let end = parts.tail.next_offset();
+        let end = parts.end.next_offset();
         let epoch = parts.epochs.latest().map_or(0, |(epoch, _)| epoch);
         let marks = Watermarks::new(parts.manifest.log_start.min(end), end);
         if parts.settings.durability != Durability::Sync {
             marks.uncap();
         }
-        let flushed = FlushPoint { segment: parts.segment, position: parts.tail.end(), offset: end };
-        let (appender, writer) = Appender::over(parts.tail, &parts.settings, epoch);
+        let segment = parts.end.segment().clone();
+        let flushed = FlushPoint { segment, position: parts.end.end(), offset: end };
+        let (appender, writer) = Appender::over(parts.end, &parts.settings, epoch);
         Log {
             tp: parts.tp,
             topic_id: parts.topic_id,
@@ -113,7 +112,7 @@ impl Log {
             append: CacheLine::new(Mutex::new(appender)),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),
-            checkpointed: Mutex::new(parts.point),
+            checkpointed: Mutex::new(parts.checkpointed),
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
             readers: WaitList::new(),
@@ -163,8 +162,9 @@ impl Log {
 
     /// The offset behind the last published record.
     pub(crate) fn log_end(&self) -> u64 {
-        let Some(active) = self.active_segment() else { return self.marks.log_start() };
-        active.map().map_or(active.base(), |map| active.base() + u64::from(map.published().delta))
+        let segments = self.segments.read();
+        let Some(active) = segments.last() else { return self.marks.log_start() };
+        active.base() + u64::from(active.published().delta)
     }
 
     /// Where readers stop.
@@ -242,6 +242,11 @@ impl Log {
     pub(crate) fn check_open(&self) -> Result<()> {
         self.poison.check(&self.tp)?;
         self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
+    }
+
+    /// Whether it has been closed or given up.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.append.lock().closed_error(&self.tp).is_some()
     }
 
     /// Whether a write or sync has failed.

@@ -58,10 +58,10 @@ impl PartitionManifest {
     /// Reads the manifest of a partition's folder; `None` if there is none yet.
     pub(crate) fn load(files: &dyn FileSystem, dir: &Path) -> Result<Option<PartitionManifest>> {
         let path = path_in(dir);
-        if !files.exists(&path).map_err(|e| Error::io("look for a manifest", &path, e))? {
+        let read = files.open(&path, OpenMode::Read).and_then(|file| read_whole(&*file, 1 << 16));
+        if read.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Ok(None);
         }
-        let read = files.open(&path, OpenMode::Read).and_then(|file| read_whole(&*file, 1 << 16));
         let bytes = read.map_err(|e| Error::io("read a manifest", &path, e))?;
         PartitionManifest::decode(&bytes).map(Some).map_err(|why| Error::corrupted(&path, 0, why))
     }
@@ -79,6 +79,13 @@ impl PartitionManifest {
     pub(crate) fn store(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = path_in(dir);
         replace_file(files, &path, &self.encode(), Previous::Keep)
+            .map_err(|e| Error::io("write a manifest", &path, e))
+    }
+
+    /// Writes that of a new partition; its name is durable after a sync of the folder.
+    pub(crate) fn store_new(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let path = path_in(dir);
+        crate::env::make_file(files, &path, &self.encode())
             .map_err(|e| Error::io("write a manifest", &path, e))
     }
 

@@ -15,21 +15,20 @@ use std::sync::Arc;
 
 use super::attendant::Attendant;
 use super::budget::Budget;
-use super::checkpoint::RecoveryPoint;
+use super::checkpoint::{Checkpointed, RecoveryPoint};
 use super::log::{Log, LogParts};
 use super::manifest::PartitionManifest;
 use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, File, OpenMode, Previous, read_whole, replace_file, sync_dir};
+use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file, sync_dir};
 use crate::error::{Error, Result};
-use crate::format::index::{self, OffsetEntry, TimeEntry};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::partition_metadata;
 use crate::segment::{
-    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, Segment, SegmentFileName,
-    SegmentFiles, Tail,
+    ActiveSettings, Cell, FileKind, FoundCell, IndexLengths, LiveIndex, OpenSegments, RestingTail, Segment,
+    SegmentFileName, SegmentFiles,
 };
 use crate::types::{TopicId, TopicPartition};
 
@@ -41,7 +40,8 @@ const METADATA_FILE: &str = "partition.metadata";
 /// How a partition was left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
-    /// It has just been created.
+    /// It is to be made, in a folder that is missing or empty; the folder's own name is for the caller to make
+    /// durable.
     New,
     /// It was closed; the point is its end.
     Clean(RecoveryPoint),
@@ -67,6 +67,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) crc_check: CrcCheck,
     /// The lock on the broker's directory.
     pub(crate) pin: Arc<dyn DirLock>,
+    /// How many segments of the broker are open.
+    pub(crate) open_segments: Arc<OpenSegments>,
     /// Staging memory.
     pub(crate) budget: Arc<Budget>,
     /// Who serves it.
@@ -97,21 +99,24 @@ impl Opening<'_> {
     }
 
     fn open_inner(self) -> Result<OpenLog> {
-        let home = Arc::new(SegmentFiles {
-            files: self.environment.files().clone(),
-            dir: self.dir.clone(),
-            map: self.map,
-            pin: Some(self.pin.clone()),
-        });
+        let home = Arc::new(SegmentFiles::new(
+            self.environment.files().clone(),
+            self.dir.clone(),
+            self.map,
+            Some(self.pin.clone()),
+            self.open_segments.clone(),
+        ));
+        if let Found::New = self.state {
+            return self.create(home);
+        }
         let mut manifest = self.manifest(&home)?;
         let mut bases = self.segment_bases(&home)?;
         let mut epochs = load_epochs(&home)?;
-        let mut state = self.state;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
             manifest.truncated(to);
         }
-        state = lowered(state, &manifest, &bases);
+        let state = lowered(self.state, &manifest, &bases);
         if !manifest.overlaps.is_empty() {
             super::truncate::cut_overlaps(&home, &bases, &manifest.overlaps)?;
             manifest.overlaps.clear();
@@ -127,23 +132,48 @@ impl Opening<'_> {
                 store_epochs(&home, &epochs)?;
             }
         }
-        let clean = match state {
-            Found::Clean(point) if fits(&home, &bases, &point)? => Some(point),
-            Found::Clean(point) => {
-                state = Found::Unclean(Some(point));
-                None
-            }
-            _ => None,
+        let (clean, point) = match state {
+            Found::Clean(point) => (fits(&home, &bases, &point)?, Some(point)),
+            Found::Unclean(point) => (false, point),
+            Found::New => (false, None),
         };
-        let recovered = match clean {
-            Some(point) => Recovered::clean(point),
-            None => self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, state)?,
+        let (recovered, checkpointed) = match point.filter(|_| clean) {
+            // An empty one may have been closed before it had a file.
+            Some(point) if !bases.is_empty() => (Recovered::clean(point), Checkpointed::closed(&point)),
+            Some(point) => (Recovered::clean(point), Checkpointed::nowhere(&point)),
+            None => {
+                let recovered =
+                    self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, point)?;
+                let checkpointed = Checkpointed::nowhere(&recovered.point);
+                (recovered, checkpointed)
+            }
         };
         if epochs.latest().is_none() {
             epochs.assign(0, recovered.point.offset as i64);
             store_epochs(&home, &epochs)?;
         }
-        self.assemble(home, manifest, bases, epochs, recovered)
+        self.assemble(home, manifest, bases, epochs, recovered, checkpointed)
+    }
+
+    /// Makes the partition: everything in its folder is durable with one sync of the folder.
+    fn create(self, home: Arc<SegmentFiles>) -> Result<OpenLog> {
+        let files = &*home.files;
+        files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
+        let make = |name, bytes: &[u8]| {
+            let path = home.dir.join(name);
+            crate::env::make_file(files, &path, bytes).map_err(|e| Error::io("write", &path, e))
+        };
+        let manifest = PartitionManifest::new(self.topic_id, 0);
+        let mut epochs = LeaderEpochs::new();
+        epochs.assign(0, 0);
+        make(METADATA_FILE, partition_metadata::print(self.topic_id).as_bytes())?;
+        make(EPOCHS_FILE, epochs.print().as_bytes())?;
+        manifest.store_new(files, &home.dir)?;
+        home.open(FileKind::Log, 0, OpenMode::CreateNew)?;
+        home.sync_dir()?;
+        let point = RecoveryPoint { offset: 0, segment: 0, position: 0, indexes: NO_INDEXES, generation: 0 };
+        let recovered = Recovered::clean(point);
+        self.assemble(home, manifest, vec![0], epochs, recovered, Checkpointed::nowhere(&point))
     }
 
     fn recover(
@@ -153,12 +183,8 @@ impl Opening<'_> {
         bases: &mut Vec<u64>,
         loaded_epochs: LeaderEpochs,
         epochs: &mut LeaderEpochs,
-        state: Found,
+        point: Option<RecoveryPoint>,
     ) -> Result<Recovered> {
-        let (point, new) = match state {
-            Found::Unclean(point) => (point, false),
-            _ => (None, true),
-        };
         let recovery = Recovery {
             home,
             topic_id: self.topic_id,
@@ -175,22 +201,15 @@ impl Opening<'_> {
         // Also above those whose records are gone: they may have been read.
         let known = epochs.latest();
         let mut recovered = recovery.run(bases, epochs)?;
-        if !new {
-            let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
-            epochs.assign(epoch, recovered.point.offset as i64);
-            recovered.report.leader_epoch = epoch;
-        } else {
-            recovered.report.scanned = false;
-        }
-        if !epochs.entries().is_empty() {
-            store_epochs(home, epochs)?;
-        }
+        let epoch = known.max(epochs.latest()).map_or(0, |(epoch, _)| epoch.saturating_add(1));
+        epochs.assign(epoch, recovered.point.offset as i64);
+        recovered.report.leader_epoch = epoch;
+        store_epochs(home, epochs)?;
         Ok(recovered)
     }
 
     fn manifest(&self, home: &SegmentFiles) -> Result<PartitionManifest> {
         let files = &*home.files;
-        files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
         if let Some(manifest) = PartitionManifest::load(files, &home.dir)? {
             if manifest.topic_id != self.topic_id {
                 return Err(Error::corrupted(
@@ -205,6 +224,7 @@ impl Opening<'_> {
             }
             return Ok(manifest);
         }
+        files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
         let path = home.dir.join(METADATA_FILE);
         replace_file(files, &path, partition_metadata::print(self.topic_id).as_bytes(), Previous::Drop)
             .map_err(|e| Error::io("write", &path, e))?;
@@ -239,6 +259,7 @@ impl Opening<'_> {
         bases: Vec<u64>,
         epochs: LeaderEpochs,
         recovered: Recovered,
+        checkpointed: Checkpointed,
     ) -> Result<OpenLog> {
         let settings = &self.settings;
         let point = &recovered.point;
@@ -247,31 +268,26 @@ impl Opening<'_> {
             .filter(|&&base| base < point.segment)
             .map(|&base| Segment::closed(&home, base, settings.index()))
             .collect();
-        let file = active_file(&home, point.segment)?;
-        let index = match recovered.index {
-            Some(index) => index,
-            None => load_index(&home, point, settings.index())?,
-        };
+        if bases.last() != Some(&point.segment) {
+            make_file(&home, point.segment)?;
+        }
         let implausible = || Error::corrupted(&home.dir, 0, "a segment spans too many offsets or bytes");
         let delta = point.offset.checked_sub(point.segment).and_then(|delta| u32::try_from(delta).ok());
         let position = u32::try_from(point.position).ok();
         let (Some(delta), Some(position)) = (delta, position) else { return Err(implausible()) };
+        let max_len = settings.segment_size.max(point.position);
+        let active = ActiveSettings { max_len, index: settings.index() };
         let end = Mark { position, delta };
-        let active =
-            ActiveSettings { max_len: settings.segment_size.max(point.position), index: settings.index() };
-        let (segment, writer) =
-            Segment::active(&home, point.segment, file, end, recovered.checked, index, active)?;
-        segment.mark_synced(point.position);
-        if point.position > 0 {
-            segment.load_times()?;
+        let segment = Segment::resting(&home, point.segment, end, recovered.checked, point.indexes, active);
+        if let Some(index) = recovered.index {
+            segment.put_index_away(index)?;
         }
         segments.push(segment.clone());
-        let mut tail = Tail::new(segment.clone(), writer, point.position, point.offset, active.max_len);
+        let mut end = RestingTail::new(segment, point.position, point.offset, max_len);
         if let Some(cell) = &self.cell {
-            tail = tail.with_cell(cell.clone(), self.topic_id, self.tp.partition());
+            end = end.with_cell(cell.clone(), self.topic_id, self.tp.partition());
         }
         let log = Log::new(LogParts {
-            segment,
             tp: self.tp,
             topic_id: self.topic_id,
             dir: self.dir,
@@ -283,8 +299,8 @@ impl Opening<'_> {
             manifest,
             epochs,
             segments,
-            tail,
-            point: None,
+            end,
+            checkpointed,
             budget: self.budget,
             attendant: self.attendant,
         });
@@ -312,16 +328,11 @@ fn lowered(state: Found, manifest: &PartitionManifest, bases: &[u64]) -> Found {
     }
 }
 
-/// The log file of the active segment. A new one is entered in the folder durably: the flushes that follow
-/// sync only the file.
-fn active_file(home: &SegmentFiles, base: u64) -> Result<Arc<dyn File>> {
-    let path = home.path(FileKind::Log, base);
-    let existed = home.files.exists(&path).map_err(|e| Error::io("look for a segment", &path, e))?;
-    let file = home.open(FileKind::Log, base, OpenMode::CreateIfMissing)?;
-    if !existed {
-        home.sync_dir()?;
-    }
-    Ok(file)
+/// Makes the log file of the active segment, where there is none, and enters it in the folder durably: the
+/// flushes that follow sync only the file.
+fn make_file(home: &SegmentFiles, base: u64) -> Result<()> {
+    home.open(FileKind::Log, base, OpenMode::CreateIfMissing)?;
+    home.sync_changes()
 }
 
 /// Removes segments that lie wholly below the log start: delete-records was interrupted.
@@ -375,8 +386,8 @@ fn fits(home: &SegmentFiles, bases: &[u64], point: &RecoveryPoint) -> Result<boo
     if bases.last().is_none_or(|&last| last != point.segment) {
         return Ok(bases.is_empty() && point.position == 0);
     }
-    let file = home.open(FileKind::Log, point.segment, OpenMode::Read)?;
-    let size = file.size().map_err(|e| Error::io("look at a segment's size", &home.dir, e))?;
+    let path = home.path(FileKind::Log, point.segment);
+    let size = home.files.size_of(&path).map_err(|e| Error::io("look at a segment's size", &path, e))?;
     Ok(size == point.position && point.offset >= point.segment)
 }
 
@@ -386,54 +397,20 @@ pub(super) fn load_index(
     point: &RecoveryPoint,
     settings: (u64, u64),
 ) -> Result<LiveIndex> {
-    let empty = LiveIndex::new(settings.0, settings.1);
     if point.position == 0 {
-        return Ok(empty);
+        return Ok(LiveIndex::new(settings.0, settings.1));
     }
     let segment = Segment::closed(home, point.segment, settings);
-    if let Some((offsets, times)) = read_index(home, point) {
-        let mut index = empty.restored(offsets, times);
-        if segment.observe_tail(&mut index, point.position).is_ok() && segment.confirms(&index) {
-            return Ok(index);
-        }
-    }
-    segment.rebuild_index(point.position, point.offset)
-}
-
-/// Entries of both index files within their synced lengths and below the point; `None` if in doubt.
-fn read_index(home: &SegmentFiles, point: &RecoveryPoint) -> Option<(Vec<OffsetEntry>, Vec<TimeEntry>)> {
-    let bytes = |kind, len: u64| {
-        if len == 0 {
-            return Some(Vec::new());
-        }
-        let file = home.open(kind, point.segment, OpenMode::Read).ok()?;
-        let mut bytes = read_whole(&*file, 1 << 28).ok()?;
-        let len = usize::try_from(len).ok()?;
-        (bytes.len() >= len).then(|| {
-            bytes.truncate(len);
-            bytes
-        })
-    };
-    let offsets = bytes(FileKind::OffsetIndex, point.indexes.offsets)?;
-    let times = bytes(FileKind::TimeIndex, point.indexes.times)?;
-    index::check::<OffsetEntry>(&offsets).ok()?;
-    index::check::<TimeEntry>(&times).ok()?;
-    let end_delta = point.offset.saturating_sub(point.segment);
-    let offsets: Vec<OffsetEntry> = index::entries::<OffsetEntry>(&offsets)
-        .take_while(|e| u64::from(e.position) < point.position && u64::from(e.delta) < end_delta)
-        .collect();
-    let times: Vec<TimeEntry> =
-        index::entries::<TimeEntry>(&times).take_while(|e| u64::from(e.delta) < end_delta).collect();
-    Some((offsets, times))
+    segment.load_index(point.indexes, None, point.position, point.offset)
 }
 
 fn load_epochs(home: &SegmentFiles) -> Result<LeaderEpochs> {
     let path = home.dir.join(EPOCHS_FILE);
-    if !home.files.exists(&path).map_err(|e| Error::io("look for", &path, e))? {
-        return Ok(LeaderEpochs::new());
-    }
     let read = home.files.open(&path, OpenMode::Read).and_then(|file| read_whole(&*file, 1 << 24));
-    let bytes = read.map_err(|e| Error::io("read", &path, e))?;
+    let bytes = match read {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LeaderEpochs::new()),
+        read => read.map_err(|e| Error::io("read", &path, e))?,
+    };
     LeaderEpochs::parse(&bytes).map_err(|e| e.at(&path, 0))
 }
 

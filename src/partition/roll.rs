@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flush::FlushPoint;
 use super::log::Log;
 use super::settings::LogSettings;
 use super::staging::StagedBatch;
@@ -15,17 +16,19 @@ use crate::config::Durability;
 use crate::env::OpenMode;
 use crate::env::map::Mark;
 use crate::error::{Error, ErrorKind, Result};
-use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, Segment, Tail, TailRoom, Way};
+use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, RestingTail, Segment, Tail, TailRoom, Way};
 
 /// What the write lock guards: the tail, while batches are staged.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(super) tail: Option<Tail>,
+    /// What is left of the tail, while nobody appends.
+    pub(super) resting: Option<RestingTail>,
 }
 
 impl Writer {
-    pub(super) fn new() -> Writer {
-        Writer { tail: None }
+    pub(super) fn resting(end: RestingTail) -> Writer {
+        Writer { tail: None, resting: Some(end) }
     }
 }
 
@@ -115,15 +118,16 @@ impl Log {
     /// Rolls if the active segment is old, also without traffic; answers when it will be, if it is not yet.
     pub(super) fn roll_if_aged(&self) -> Result<Option<Duration>> {
         let Some(active) = self.active_segment() else { return Ok(None) };
+        if active.published().position == 0 {
+            return Ok(None);
+        }
+        active.load_times()?;
         let Some(first) = active.times().first() else { return Ok(None) };
         let now = self.environment.clock().now().millis();
         let age = self.settings().segment_age;
         if !older_than(first.millis(), now, age) {
             let so_far = Duration::from_millis(now.saturating_sub(first.millis()).max(0) as u64);
             return Ok(Some(age.saturating_sub(so_far).saturating_add(Duration::from_millis(1))));
-        }
-        if active.map()?.published().position == 0 {
-            return Ok(None);
         }
         let mut writer = self.writer.lock();
         self.write_queue(&mut writer)?;
@@ -138,6 +142,7 @@ impl Log {
     }
 
     fn roll_into(&self, writer: &mut Writer, in_place: bool) -> Result<()> {
+        self.wake_in(writer)?;
         let settings = self.settings();
         let was_in_place = writer.tail.is_none();
         let taken = match writer.tail.take() {
@@ -208,7 +213,7 @@ impl Log {
 
     /// Removes the file of a segment that could not be made: the one before goes on, and grows beyond it.
     fn discard_log_file(&self, base: u64) {
-        self.commit.directory_changed();
+        self.home.changed();
         if let Err(e) = self.home.unlink(&[self.home.path(FileKind::Log, base)]) {
             self.fail_for_good(e);
         }
@@ -220,7 +225,7 @@ impl Log {
         if mode != OpenMode::ReadWrite {
             // What an interrupted roll or a truncation left under this name was never acknowledged.
             file.set_size(0).map_err(|e| Error::io("empty a new segment", &path, e))?;
-            self.commit.directory_changed();
+            self.home.changed();
         }
         let (segment, writer) = Segment::active(
             &self.home,
@@ -237,6 +242,10 @@ impl Log {
                 segments.pop();
             }
             segments.push(segment.clone());
+        }
+        if self.commit.last().segment.base() == base {
+            // It would keep the files of the one just replaced open, which holds nothing.
+            self.commit.set_last(FlushPoint { segment: segment.clone(), position: 0, offset: base });
         }
         Ok(self.finish_tail(Tail::new(segment, writer, 0, base, settings.segment_size)))
     }
@@ -271,11 +280,12 @@ impl Log {
         if !settings.builds_in_place() || self.is_poisoned() {
             return Ok(());
         }
-        let map = active.map()?;
-        if u64::from(map.published().position) <= active.low_water() {
+        // At rest it needs no room.
+        let Some(open) = active.opened() else { return Ok(()) };
+        if u64::from(open.map().published().position) <= active.low_water() {
             return Ok(()); // it was asked for while it was being made
         }
-        let need = (map.prepared() + 1).min(settings.segment_size);
+        let need = (open.map().prepared() + 1).min(settings.segment_size);
         match active.prepare(need, Way::Stored, Reach::Ahead, self.monotonic()) {
             // The writer meets the full disk itself, with the exact need.
             Err(e) if e.kind() == ErrorKind::StorageFull || cannot_prefault(&e) => Ok(()),

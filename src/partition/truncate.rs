@@ -100,6 +100,7 @@ impl Log {
     }
 
     fn truncate_locked(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
+        self.wake_in(writer)?;
         // Nobody appends from here on: the tail is in our hands.
         let in_place = writer.tail.is_none();
         let tail = match writer.tail.take() {
@@ -143,7 +144,7 @@ impl Log {
             changed.store(&*self.home.files, &self.dir)?;
             *manifest = changed;
         }
-        *self.checkpointed.lock() = None;
+        self.checkpointed.lock().truncated(to);
         self.append.lock().install(tail, settings.builds_in_place(), writer);
         Ok(())
     }

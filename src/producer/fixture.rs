@@ -14,6 +14,7 @@ use crate::config::{
 use crate::env::sim::SimEnvironment;
 use crate::env::{DirLock, FileSystem};
 use crate::partition::{Attendant, Budget, Found, Log, LogSettings, Opening};
+use crate::segment::OpenSegments;
 use crate::topic::{Partitioner, built_in};
 use crate::types::{ByteSize, TopicId, TopicName, TopicPartition};
 
@@ -45,7 +46,13 @@ impl Attendant for Asked {
         self.flushes.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn flushed(&self) {}
+
     fn prepare_soon(&self) {}
+
+    fn close_idle_soon(&self) {}
+
+    fn close_idle_now(&self) {}
 
     fn due_at(&self, _when: Duration) {}
 }
@@ -108,6 +115,7 @@ impl Fixture {
             map: self.map,
             crc_check: CrcCheck::Once,
             pin: Arc::clone(&self.pin),
+            open_segments: OpenSegments::new(64),
             budget: Arc::clone(&self.budget),
             attendant: Arc::clone(&self.asked) as Arc<dyn Attendant>,
             state: Found::New,

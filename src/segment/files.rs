@@ -9,8 +9,11 @@ use std::sync::Arc;
 use super::append_times::AppendTimes;
 use super::index::IndexLengths;
 use super::name::FileKind;
+use super::open_segments::{OpenSegments, OpenTicket};
 use crate::env::{DirLock, File, FileSystem, OpenMode, read_whole, sync_data, write_all_at};
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How and where the segments of one partition keep their files.
 #[derive(Debug)]
@@ -23,14 +26,90 @@ pub(crate) struct SegmentFiles {
     pub(crate) map: bool,
     /// The broker's lock on its directory; none for an observer.
     #[expect(dead_code, reason = "held for as long as a view may point into the directory")]
-    pub(crate) pin: Option<Arc<dyn DirLock>>,
+    pin: Option<Arc<dyn DirLock>>,
+    /// How many segments of the broker are open.
+    open_segments: Arc<OpenSegments>,
+    /// How many files of this partition are.
+    open_here: AtomicU64,
+    /// Files have been made, renamed or removed since the folder was synced; held while that is done.
+    changed: AtomicBool,
+    syncing: Mutex<()>,
 }
 
 impl SegmentFiles {
+    /// The folder `dir`.
+    pub(crate) fn new(
+        files: Arc<dyn FileSystem>,
+        dir: PathBuf,
+        map: bool,
+        pin: Option<Arc<dyn DirLock>>,
+        open_segments: Arc<OpenSegments>,
+    ) -> SegmentFiles {
+        SegmentFiles {
+            files,
+            dir,
+            map,
+            pin,
+            open_segments,
+            open_here: AtomicU64::new(0),
+            changed: AtomicBool::new(false),
+            syncing: Mutex::new(()),
+        }
+    }
+
+    /// How many segments of the broker are open.
+    pub(crate) fn open_segments(&self) -> &OpenSegments {
+        &self.open_segments
+    }
+
+    /// How many files of this partition's segments are open.
+    pub(crate) fn open_here(&self) -> u64 {
+        self.open_here.load(Ordering::Relaxed)
+    }
+
+    /// `count` more files are open, until the ticket goes.
+    pub(super) fn enter(self: &Arc<Self>, count: u64) -> OpenTicket {
+        self.open_here.fetch_add(count, Ordering::Relaxed);
+        self.open_segments.enter(count);
+        OpenTicket::new(self.clone(), count)
+    }
+
+    /// They are not any more.
+    pub(super) fn leave(&self, count: u64) {
+        self.open_here.fetch_sub(count, Ordering::Relaxed);
+        self.open_segments.leave(count);
+    }
+
     /// Opens one of a segment's files.
     pub(crate) fn open(&self, kind: FileKind, base: u64, mode: OpenMode) -> Result<Arc<dyn File>> {
         let path = kind.path(&self.dir, base);
-        self.files.open(&path, mode).map_err(|e| Error::io("open a segment's file", &path, e))
+        let failed = |e| Error::io("open a segment's file", &path, e);
+        if mode != OpenMode::CreateIfMissing {
+            return self.files.open(&path, mode).map_err(failed);
+        }
+        match self.files.open(&path, OpenMode::ReadWrite) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let file = self.files.open(&path, mode).map_err(failed);
+                self.changed();
+                file
+            }
+            file => file.map_err(failed),
+        }
+    }
+
+    /// Files have been made, renamed or removed in the folder.
+    pub(crate) fn changed(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Makes what has changed in the folder durable, if anything has since this was done last.
+    pub(crate) fn sync_changes(&self) -> Result<()> {
+        // Whoever is told that nothing has changed must know that the sync of what had is over, and good.
+        let _alone = self.syncing.lock();
+        if self.changed.swap(false, Ordering::AcqRel) {
+            return self.sync_dir().inspect_err(|_| self.changed());
+        }
+        Ok(())
     }
 
     /// The path of one of a segment's files.
@@ -55,6 +134,7 @@ impl SegmentFiles {
             }
             let gone = crate::env::with_suffix(&path, "deleted");
             self.files.rename(&path, &gone).map_err(|e| Error::io("rename a segment's file", &path, e))?;
+            self.changed();
             marked.push(gone);
         }
         Ok(marked)
@@ -67,7 +147,7 @@ impl SegmentFiles {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("remove a segment's file", path, e));
                 }
-                _ => {}
+                _ => self.changed(),
             }
         }
         Ok(())

@@ -13,6 +13,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::open_segments::OpenTicket;
 use crate::env::{File, read_exact_at, write_all_at};
 use crate::format::index::{IndexEntry, OffsetEntry, TimeEntry};
 
@@ -28,6 +29,16 @@ pub(crate) struct IndexLengths {
     pub(crate) offsets: u64,
     /// Of `.timeindex`.
     pub(crate) times: u64,
+}
+
+/// Indexes that are left to their files while the segment rests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingIndex {
+    /// The files' lengths.
+    pub(crate) lengths: IndexLengths,
+    /// The largest timestamp, and the last offset of the batch that carries it, if this process knows: else
+    /// the batches behind the last entry tell.
+    pub(crate) newest: Option<Option<TimeEntry>>,
 }
 
 /// Indexes of a segment that is still growing.
@@ -99,6 +110,23 @@ impl LiveIndex {
             offsets: self.offsets.len() as u64 * OFFSET_ENTRY,
             times: self.times.len() as u64 * TIME_ENTRY,
         }
+    }
+
+    /// Leaves the indexes to their files, if these hold all of them.
+    pub(crate) fn put_away(&self) -> Option<RestingIndex> {
+        let all = self.written == self.lengths();
+        all.then_some(RestingIndex { lengths: self.written, newest: Some(self.newest) })
+    }
+
+    /// The newest batch is known.
+    pub(crate) fn with_newest(mut self, newest: Option<TimeEntry>) -> LiveIndex {
+        self.newest = newest;
+        self
+    }
+
+    /// How long the files are now.
+    pub(crate) fn written(&self) -> IndexLengths {
+        self.written
     }
 
     /// No more entries fit (one slot stays free for the last time entry).
@@ -205,6 +233,7 @@ pub(crate) struct StoredIndex {
     offset_entries: u64,
     times: Arc<dyn File>,
     time_entries: u64,
+    _held: OpenTicket,
 }
 
 impl StoredIndex {
@@ -215,6 +244,7 @@ impl StoredIndex {
         times: Arc<dyn File>,
         log_len: u64,
         lengths: IndexLengths,
+        held: OpenTicket,
     ) -> io::Result<Option<StoredIndex>> {
         let (offset_len, time_len) = (offsets.size()?, times.size()?);
         if lengths != (IndexLengths { offsets: offset_len, times: time_len }) {
@@ -228,6 +258,7 @@ impl StoredIndex {
             offset_entries: offset_len / OFFSET_ENTRY,
             times,
             time_entries: time_len / TIME_ENTRY,
+            _held: held,
         };
         let sane = index
             .last_offset_entry()?

@@ -18,11 +18,14 @@ mod files;
 mod index;
 mod name;
 mod open_batch;
+mod open_segment;
+mod open_segments;
 mod prepare;
 mod scan;
 mod seek;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod segment;
+mod side_files;
 mod tail;
 mod verified;
 
@@ -34,10 +37,12 @@ pub(crate) use files::SegmentFiles;
 pub(crate) use index::{IndexLengths, LiveIndex};
 pub(crate) use name::{FileKind, SegmentFileName};
 pub(crate) use open_batch::OpenBatch;
+pub(crate) use open_segment::OpenSegment;
+pub(crate) use open_segments::OpenSegments;
 pub(crate) use prepare::{Reach, Way};
 pub(crate) use scan::{BatchCheck, Scan, ScannedBatch, Stop};
 pub(crate) use segment::{ActiveSettings, BatchAt, Segment};
-pub(crate) use tail::{NewRecord, OpenLimits, Tail, TailRoom};
+pub(crate) use tail::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
 
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 pub(crate) use self::{append_times::AppendTimes, cells::CellIdentity};

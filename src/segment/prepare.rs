@@ -14,7 +14,7 @@
 //!   allocated changes the file's extents and waits for the journal. Whoever holds the tail writes them, above
 //!   its end.
 //! - The lock is held for one piece at a time: a writer that has run ahead waits for a piece, never for a
-//!   whole step. A segment that grows no more is never prepared again.
+//!   whole step. A segment that grows no more is never prepared again, one at rest not before it wakes.
 
 use std::io;
 use std::time::Duration;
@@ -130,7 +130,12 @@ impl Preparation {
         Ok(())
     }
 
-    /// The segment grows no more.
+    /// Up to where the file has been allocated.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// The segment grows no more, or rests.
     pub(crate) fn finish(&mut self) {
         self.finished = true;
     }

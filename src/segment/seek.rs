@@ -100,7 +100,7 @@ impl Segment {
         self.with_index(|index| match index {
             Index::Live(live) => Ok(live.entry_for(delta)),
             Index::Stored(stored) => stored.entry_for(delta),
-            Index::Unopened => Ok(None),
+            Index::Unopened | Index::Resting(_) => Ok(None),
         })
     }
 
@@ -109,7 +109,7 @@ impl Segment {
             let (newest, before) = match index {
                 Index::Live(live) => (live.newest(), live.time_before(timestamp)),
                 Index::Stored(stored) => (stored.newest()?, stored.time_before(timestamp)?),
-                Index::Unopened => (None, None),
+                Index::Unopened | Index::Resting(_) => (None, None),
             };
             let older = newest.is_none_or(|newest| newest.timestamp < timestamp);
             Ok(if older { TimeHint::AllOlder(newest) } else { TimeHint::Behind(before) })

@@ -133,6 +133,18 @@ impl Tail {
         self.end == 0
     }
 
+    /// Gives the room beyond the end back, which must be done before it rests. The open batch is sealed.
+    pub(crate) fn give_up_room(&mut self) -> Result<()> {
+        self.segment.give_up_room(&mut self.writer)
+    }
+
+    /// Lets the segment rest: its files can be closed.
+    pub(crate) fn rest(self) -> RestingTail {
+        let Tail { segment, writer, end, next, max_len, cell, .. } = self;
+        segment.rest(writer);
+        RestingTail { segment, end, next, max_len, cell }
+    }
+
     /// More room should be prepared.
     #[inline]
     pub(crate) fn runs_low(&mut self) -> bool {
@@ -141,6 +153,11 @@ impl Tail {
         }
         self.low_water = self.segment.low_water();
         self.end > self.low_water
+    }
+
+    /// A batch is being built in the map.
+    pub(crate) fn is_building(&self) -> bool {
+        self.building.is_some()
     }
 
     /// Timestamp of the first record of the batch being built, in milliseconds.
@@ -232,6 +249,7 @@ impl Tail {
             leader_epoch,
         });
         self.segment.times().appended(crate::types::Timestamp::from_millis(now));
+        self.segment.touch();
         self.building = Some(Building {
             start: self.end,
             base_offset: self.next,
@@ -308,11 +326,7 @@ impl Tail {
     ) -> std::result::Result<(), TailRoom> {
         let end = self.end + len;
         self.check_room(end, count)?;
-        if !stored || end <= self.segment.map().map_or(0, |map| map.prepared()) {
-            Ok(())
-        } else {
-            Err(TailRoom::Prepare(end))
-        }
+        if !stored || end <= self.writer.prepared() { Ok(()) } else { Err(TailRoom::Prepare(end)) }
     }
 
     /// Appends a whole batch by a store through the map. The open batch is sealed and there is room.
@@ -333,7 +347,7 @@ impl Tail {
     /// Appends a whole batch by a write call.
     pub(crate) fn write_batch(&mut self, batch: &[u8], header: &BatchHeader, now: i64) -> Result<()> {
         let file = self.segment.file()?;
-        write_all_at(&**file, batch, self.end)
+        write_all_at(&*file, batch, self.end)
             .map_err(|e| Error::io("write a batch", &self.segment.log_path(), e))?;
         let end = self.end + batch.len() as u64;
         self.finish_batch(header, end, now);
@@ -342,11 +356,58 @@ impl Tail {
 
     fn finish_batch(&mut self, header: &BatchHeader, end: u64, now: i64) {
         self.segment.times().appended(crate::types::Timestamp::from_millis(now));
+        self.segment.touch();
         self.index(self.end, header);
         self.end = end;
         self.next = header.last_offset() as u64 + 1;
         self.writer.seal(end);
         self.writer.publish(self.mark());
+    }
+}
+
+/// The end of the active segment while nobody appends: what is left when its files are closed.
+#[derive(Debug)]
+pub(crate) struct RestingTail {
+    segment: Arc<Segment>,
+    end: u64,
+    next: u64,
+    max_len: u64,
+    cell: Option<(Cell, TopicId, u32)>,
+}
+
+impl RestingTail {
+    /// The end of `segment`, which rests, at `end` and the offset `next`. It may grow to `max_len` bytes.
+    pub(crate) fn new(segment: Arc<Segment>, end: u64, next: u64, max_len: u64) -> RestingTail {
+        RestingTail { segment, end, next, max_len, cell: None }
+    }
+
+    /// Batches built in the map leave their mark in `cell`.
+    pub(crate) fn with_cell(mut self, cell: Cell, topic: TopicId, partition: u32) -> RestingTail {
+        self.cell = Some((cell, topic, partition));
+        self
+    }
+
+    /// The segment.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// End of what is published.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The offset the next record gets.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Opens the segment's files, if they are closed, to append to them. A failure leaves it at rest.
+    pub(crate) fn wake(&self) -> Result<Tail> {
+        let writer = self.segment.wake()?.ok_or_else(|| Error::closed("the segment"))?;
+        let mut tail = Tail::new(self.segment.clone(), writer, self.end, self.next, self.max_len);
+        tail.cell = self.cell.clone();
+        Ok(tail)
     }
 }
 

@@ -30,7 +30,8 @@ fn tail() -> (std::sync::Arc<Segment>, Tail) {
     let disk = SimDisk::new();
     disk.create_dir(&PathBuf::from("/d")).unwrap();
     let files = std::sync::Arc::new(disk);
-    let home = std::sync::Arc::new(SegmentFiles { files, dir: PathBuf::from("/d"), map: true, pin: None });
+    let home = SegmentFiles::new(files, PathBuf::from("/d"), true, None, OpenSegments::new(8));
+    let home = std::sync::Arc::new(home);
     let file = home.open(FileKind::Log, 0, OpenMode::CreateNew).unwrap();
     let index = LiveIndex::new(4096, 1 << 20);
     let settings = ActiveSettings { max_len: MAX_LEN, index: (4096, 1 << 20) };
@@ -57,7 +58,8 @@ fn timestamp(offset: u64) -> i64 {
 
 /// Checks everything that can be seen now; answers the offset behind it.
 fn look(segment: &Segment) -> u64 {
-    let map = segment.map().unwrap();
+    let open = segment.open().unwrap();
+    let map = open.map();
     // Published first, then sealed: see `SegmentMap::slice`.
     let published = map.published();
     let sealed = map.sealed();
@@ -165,7 +167,8 @@ fn loom_the_header_of_the_open_batch_is_not_lent() {
             push(&mut tail, 0, 1000);
             tail.seal();
         });
-        let map = segment.map().unwrap();
+        let open = segment.open().unwrap();
+        let map = open.map();
         for range in [0..HEADER, 60..62, 0..HEADER + 1] {
             if let Some(bytes) = map.slice(range.clone()) {
                 // Then it has been sealed, and what is lent is final.

@@ -24,6 +24,7 @@ mod observing;
 mod opening;
 #[cfg(test)]
 mod retention;
+mod scale;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]

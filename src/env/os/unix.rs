@@ -142,6 +142,11 @@ pub(super) fn map(file: &fs::File, len: usize) -> io::Result<Region> {
     memmap2::MmapOptions::new().len(len).map_raw(file).map(Region::mapped)
 }
 
+/// The process's limit of open files.
+pub(super) fn open_file_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// Milliseconds since the Unix epoch.
 pub(super) fn unix_millis() -> i64 {
     let time = clock_gettime(WALL);

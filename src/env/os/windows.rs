@@ -79,3 +79,8 @@ pub(super) fn unix_millis() -> i64 {
 pub(super) fn instant() -> Instant {
     Instant::now()
 }
+
+/// Handles are limited by memory alone here.
+pub(super) fn open_file_limit() -> Option<u64> {
+    None
+}

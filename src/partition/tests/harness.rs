@@ -13,7 +13,7 @@ use crate::partition::{
     Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
     ReadLimits, RecoveryPoint, Unattended,
 };
-use crate::segment::{Cell, FoundCell, NewRecord, TailCells};
+use crate::segment::{Cell, FoundCell, NewRecord, OpenSegments, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
 pub(super) const DIR: &str = "/data/t-0";
@@ -23,6 +23,7 @@ pub(super) struct Machine {
     pub(super) environment: SimEnvironment,
     pub(super) settings: LogSettings,
     pub(super) map: bool,
+    pub(super) open_segments: Arc<OpenSegments>,
 }
 
 /// An open partition of a machine.
@@ -58,7 +59,7 @@ impl Machine {
         let environment = SimEnvironment::on(disk, 1);
         environment.disk().create_dir(Path::new("/data")).unwrap();
         environment.disk().sync_dir(Path::new("/")).unwrap();
-        Machine { environment, settings, map: true }
+        Machine { environment, settings, map: true, open_segments: OpenSegments::new(64) }
     }
 
     pub(super) fn disk(&self) -> &SimDisk {
@@ -95,6 +96,7 @@ impl Machine {
             map: self.map,
             crc_check: CrcCheck::Once,
             pin: Arc::from(pin),
+            open_segments: self.open_segments.clone(),
             budget: Arc::new(Budget::new(1 << 20)),
             attendant: Arc::new(Unattended),
             state,
@@ -103,6 +105,9 @@ impl Machine {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            self.disk().sync_dir(Path::new("/data")).unwrap();
+        }
         Ok(Opened { log, recovery })
     }
 
@@ -130,6 +135,20 @@ impl Opened {
             let next = self.log.append.lock().next_offset();
             assert_eq!(self.send(&value_of(next)).unwrap(), next);
         }
+    }
+
+    /// Closes the files of every segment, as a broker does with those that nobody uses.
+    pub(super) fn close_files(&self) -> Result<()> {
+        // What is staged may roll when it is written.
+        self.log.seal_and_write()?;
+        let mut open = Vec::new();
+        self.log.open_segments(&mut open);
+        open.iter().try_for_each(|idle| idle.close().map(|_| ()))
+    }
+
+    /// How many files of segments are open.
+    pub(super) fn open_files(&self) -> u64 {
+        self.log.home.open_here()
     }
 
     /// Every visible record, checked for continuity from `from`.

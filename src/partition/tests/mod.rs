@@ -7,5 +7,6 @@ mod ending;
 mod faults;
 mod gaps;
 mod harness;
+mod idle;
 mod reading;
 mod recovery;

@@ -11,7 +11,9 @@ use super::*;
 use crate::env::map::{CellMap, HeapPages, Region};
 use crate::env::sim::SimDisk;
 use crate::env::{FileSystem, OpenMode, StoreTap};
-use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, SegmentFiles, TailCells, Way};
+use crate::segment::{
+    ActiveSettings, FileKind, LiveIndex, OpenSegments, Reach, SegmentFiles, TailCells, Way,
+};
 
 const LIMITS: OpenLimits =
     OpenLimits { batch_size: 400, linger_ms: 1_000, log_append_time: false, leader_epoch: 3 };
@@ -27,7 +29,7 @@ impl StoreTap for AtTheCell {
     fn stored(&self, range: Range<u64>) {
         const LAST_WORD: u64 = 56;
         if let Some(segment) = self.segment.get().filter(|_| range.start == LAST_WORD) {
-            self.published.lock().push(segment.map().unwrap().published().position.into());
+            self.published.lock().push(segment.published().position.into());
         }
     }
 }
@@ -36,8 +38,8 @@ impl StoreTap for AtTheCell {
 fn a_record_is_published_only_after_its_cell_vouches_for_it() {
     let disk = SimDisk::new();
     disk.create_dir(Path::new("/p")).unwrap();
-    let home =
-        Arc::new(SegmentFiles { files: Arc::new(disk), dir: PathBuf::from("/p"), map: true, pin: None });
+    let home = SegmentFiles::new(Arc::new(disk), PathBuf::from("/p"), true, None, OpenSegments::new(8));
+    let home = Arc::new(home);
     let file = home.open(FileKind::Log, 0, OpenMode::CreateNew).unwrap();
     let start = Mark { position: 0, delta: 0 };
     let settings = ActiveSettings { max_len: 1 << 16, index: (1 << 10, 1 << 10) };
@@ -51,7 +53,7 @@ fn a_record_is_published_only_after_its_cell_vouches_for_it() {
     let mut tail =
         Tail::new(segment.clone(), writer, 0, 0, 1 << 16).with_cell(cell, TopicId::from_bytes([1; 16]), 0);
     for n in 0..50u64 {
-        let before: u64 = segment.map().unwrap().published().position.into();
+        let before: u64 = segment.published().position.into();
         let value = vec![b'x'; 40];
         let record = NewRecord { timestamp: n as i64, key: None, value: Some(&value), headers: &[] };
         assert_eq!(tail.push(&record, 0, LIMITS), Ok(n));
@@ -61,11 +63,12 @@ fn a_record_is_published_only_after_its_cell_vouches_for_it() {
             published.iter().all(|&end| end <= before),
             "record {n} was visible before its cell was stored"
         );
-        assert!(u64::from(segment.map().unwrap().published().position) > before);
+        assert!(u64::from(segment.published().position) > before);
         let found = cells.found();
         let records = found[0].length as usize;
         let first = tail.end() as usize - records;
-        let map = segment.map().unwrap();
+        let open = segment.open().unwrap();
+        let map = open.map();
         let bytes = map.slice(first as u64..tail.end()).unwrap();
         assert_eq!(crate::format::checksum::crc32c(bytes), found[0].crc, "the cell speaks of what is there");
     }

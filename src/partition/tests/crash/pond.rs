@@ -12,7 +12,7 @@ use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{DirLock, FileSystem, OpenMode};
 use crate::error::{Error, Result};
 use crate::partition::{Budget, Found, LogSettings, OpenLog, Opening, Unattended};
-use crate::segment::{Cell, FoundCell, TailCells};
+use crate::segment::{Cell, FoundCell, OpenSegments, TailCells};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
 const CELLS: &str = "/data/cells";
@@ -58,6 +58,7 @@ impl Pond {
             map: true,
             crc_check: CrcCheck::Once,
             pin,
+            open_segments: OpenSegments::new(64),
             budget: Arc::new(Budget::new(1 << 20)),
             attendant: Arc::new(Unattended),
             state,
@@ -66,6 +67,10 @@ impl Pond {
             progress: &|_| {},
         };
         let OpenLog { log, recovery } = opening.open()?;
+        if let Found::New = state {
+            let synced = self.disk().sync_dir(Path::new("/data"));
+            synced.map_err(|e| Error::io("sync", Path::new("/data"), e))?;
+        }
         let renamed = self.disk().rename(Path::new(NEW_CELLS), Path::new(CELLS));
         renamed.map_err(|e| Error::io("put the cells in place", Path::new(CELLS), e))?;
         Ok(Opened { log, recovery })

@@ -171,6 +171,18 @@ impl Run {
         self.between();
     }
 
+    /// Closes the files of every segment.
+    pub(super) fn close_files(&mut self) {
+        let before = self.claim();
+        let opened = self.log();
+        opened.close_files().unwrap();
+        assert_eq!(opened.open_files(), 0, "a file is kept open");
+        self.note(vec![before], false, self.in_force());
+        self.settle_floors();
+        assert_eq!(self.cut, self.end(), "closed before it was flushed");
+        self.between();
+    }
+
     /// Writes a recovery point down.
     pub(super) fn checkpoint(&mut self) {
         let before = self.claim();

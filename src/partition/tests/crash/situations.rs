@@ -9,7 +9,7 @@ use crate::config::Durability;
 use crate::partition::LogSettings;
 
 /// Every situation and the least number of distinct images in it.
-const QUOTAS: [(&str, usize); 15] = [
+const QUOTAS: [(&str, usize); 17] = [
     ("appending, Memory", 1_300),
     ("appending, Interval", 1_300),
     ("appending, Sync", 520),
@@ -25,6 +25,8 @@ const QUOTAS: [(&str, usize); 15] = [
     ("settings change", 1_200),
     ("recovery itself", 1_900),
     ("second crash", 1_700),
+    ("idle, Memory", 1_300),
+    ("idle, Sync", 1_000),
 ];
 
 #[test]
@@ -106,6 +108,42 @@ fn roll(situation: &'static str, level: Durability) {
     assert!(run.log().log.segment_count() > 4);
     explorer.explore(&run.states);
     finish(explorer, situation);
+}
+
+/// Files are closed while nobody uses them, and opened again by the next append, roll or read.
+fn idle(situation: &'static str, level: Durability) {
+    let (cuts, rounds) = if level == Durability::Sync { (16, 6) } else { (8, 6) };
+    let mut explorer = Explorer::new(situation, Focus::First, cuts);
+    let mut run = Run::new(rolling(level));
+    for round in 1..=rounds {
+        run.send(5 + explorer.below(8));
+        run.close_files();
+        if round % 3 == 0 {
+            run.checkpoint();
+            run.close_files();
+        }
+        if round % 2 == 0 {
+            run.verify().unwrap();
+        }
+    }
+    run.close_files();
+    run.close();
+    run.reopen();
+    run.close_files();
+    run.send(3);
+    assert!(run.log().log.segment_count() > 2);
+    explorer.explore(&run.states);
+    finish(explorer, situation);
+}
+
+#[test]
+fn crashes_around_closed_files_at_memory() {
+    idle("idle, Memory", Durability::Memory);
+}
+
+#[test]
+fn crashes_around_closed_files_at_sync() {
+    idle("idle, Sync", Durability::Sync);
 }
 
 #[test]

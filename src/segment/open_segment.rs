@@ -1,0 +1,257 @@
+//! A segment's log while it is open: file and map, opened at demand and closed when nobody uses them.
+//!
+//! Invariants
+//! - Whoever reads holds an [`OpenSegment`], and with it the file, the map and the directory's lock: nothing
+//!   is closed under a view.
+//! - The one writer of the active segment's map is with the tail while the segment grows, and here while it
+//!   rests; without it the segment cannot be closed.
+//! - At rest a file has no room beyond its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::name::FileKind;
+use super::open_segments::OpenTicket;
+use super::prepare::Preparation;
+use super::segment::{BatchAt, Index, Segment};
+use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
+use crate::env::{File, OpenMode, read_exact_at};
+use crate::error::{Error, Result};
+use crate::format::batch::{BatchHeader, HEADER_LEN};
+use crate::sync::atomic::Ordering;
+
+/// A segment's log, open for as long as anybody holds this.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    base: u64,
+    file: Arc<dyn File>,
+    map: Arc<SegmentMap>,
+    ticket: OpenTicket,
+}
+
+/// What a segment has open.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) open: Option<Arc<OpenSegment>>,
+    /// The writer of the active segment's map, while it rests.
+    resting: Option<MapWriter>,
+    /// The end of what is in the file, while nothing is open; none where nobody has looked yet.
+    pub(super) rested: Option<Mark>,
+}
+
+impl Slot {
+    pub(super) fn closed() -> Slot {
+        Slot { open: None, resting: None, rested: None }
+    }
+}
+
+impl OpenSegment {
+    /// The log file.
+    pub(crate) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// The map it is read through, with the published end.
+    #[inline]
+    pub(crate) fn map(&self) -> &Arc<SegmentMap> {
+        &self.map
+    }
+
+    /// Whether it is read through a map.
+    pub(crate) fn is_mapped(&self) -> bool {
+        !self.map.region().is_empty()
+    }
+
+    /// Bytes read by call, whatever the read mode.
+    pub(crate) fn read(&self, position: u64, len: usize) -> Result<Vec<u8>> {
+        let mut buf = vec![0; len];
+        read_exact_at(&*self.file, &mut buf, position)
+            .map_err(|e| Error::io("read a segment", &self.path(), e))?;
+        Ok(buf)
+    }
+
+    /// The batch that starts at `position` below `end`, checked for plausibility, not yet for its CRC; `None`
+    /// at the end.
+    pub(super) fn batch_at(&self, position: u64, end: u64) -> Result<Option<BatchAt>> {
+        if position >= end {
+            return Ok(None);
+        }
+        if end - position < HEADER_LEN as u64 {
+            return Err(self.corrupted(position, "a batch header is cut off"));
+        }
+        let header = match self.map.slice(position..position + HEADER_LEN as u64) {
+            Some(bytes) => BatchHeader::parse(bytes),
+            None => BatchHeader::parse(&self.read(position, HEADER_LEN)?),
+        };
+        let header = header.map_err(|e| self.corrupted(position, e))?;
+        let batch = BatchAt { position, header };
+        if batch.end() > end || header.base_offset < self.base as i64 {
+            return Err(self.corrupted(position, "a batch header is implausible"));
+        }
+        Ok(Some(batch))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.ticket.home().path(FileKind::Log, self.base)
+    }
+
+    fn corrupted(&self, position: u64, why: impl std::fmt::Display) -> Error {
+        Error::corrupted(&self.path(), position, why)
+    }
+}
+
+impl Segment {
+    /// Opens the segment, or finds it open; it stays so for as long as the answer is held.
+    pub(crate) fn open(&self) -> Result<Arc<OpenSegment>> {
+        self.touch();
+        if let Some(open) = self.opened() {
+            return Ok(open);
+        }
+        self.open_in(&mut self.slot.write())
+    }
+
+    /// What is open of it now.
+    pub(crate) fn opened(&self) -> Option<Arc<OpenSegment>> {
+        self.slot.read().open.clone()
+    }
+
+    fn open_in(&self, slot: &mut Slot) -> Result<Arc<OpenSegment>> {
+        if let Some(open) = &slot.open {
+            return Ok(open.clone());
+        }
+        let path = self.log_path();
+        let file = self.home.open(FileKind::Log, self.base, OpenMode::ReadWrite)?;
+        let len = file.size().map_err(|e| Error::io("look at a segment's size", &path, e))?;
+        let position =
+            u32::try_from(len).map_err(|_| Error::corrupted(&path, len, "longer than a segment can be"))?;
+        // The end offset of a closed segment is nobody's business: readers stop at its last batch.
+        let end = slot.rested.unwrap_or(Mark { position, delta: u32::MAX });
+        if position < end.position {
+            let why = format!("the file has become shorter than its {} bytes", end.position);
+            return Err(Error::corrupted(&path, len, why));
+        }
+        let map_len = if self.is_closed() { end.position.into() } else { self.max_len };
+        let (open, writer) = self.mapped(file, end, map_len)?;
+        slot.resting = Some(writer).filter(|_| !self.is_closed());
+        slot.open = Some(open.clone());
+        Ok(open)
+    }
+
+    /// The segment over `file`, whose bytes below `end` are batches, mapped up to `len`.
+    pub(super) fn mapped(
+        &self,
+        file: Arc<dyn File>,
+        end: Mark,
+        len: u64,
+    ) -> Result<(Arc<OpenSegment>, MapWriter)> {
+        let region = if self.home.map && len > 0 {
+            let len = usize::try_from(len).map_err(|_| std::io::ErrorKind::InvalidInput.into());
+            let region = len.and_then(|len| file.map(len));
+            region.map_err(|e| Error::io("map a segment", &self.log_path(), e))?
+        } else {
+            Region::absent()
+        };
+        let (map, writer) = SegmentMap::new(region, end, end.position.into());
+        let ticket = self.home.enter(1);
+        self.touch();
+        Ok((Arc::new(OpenSegment { base: self.base, file, map, ticket }), writer))
+    }
+
+    /// The end of what is published in the active segment.
+    pub(crate) fn published(&self) -> Mark {
+        let slot = self.slot.read();
+        let open = slot.open.as_ref().map(|open| open.map.published());
+        open.or(slot.rested).unwrap_or(Mark { position: 0, delta: 0 })
+    }
+
+    /// Bytes of its sealed batches.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        {
+            let slot = self.slot.read();
+            let open = slot.open.as_ref().map(|open| open.map.sealed());
+            if let Some(bytes) = open.or(slot.rested.map(|end| end.position.into())) {
+                return Ok(bytes);
+            }
+        }
+        let path = self.log_path();
+        let len = self.home.files.size_of(&path).map_err(|e| Error::io("look at a segment", &path, e))?;
+        let position =
+            u32::try_from(len).map_err(|_| Error::corrupted(&path, len, "longer than a segment can be"))?;
+        self.slot.write().rested.get_or_insert(Mark { position, delta: u32::MAX });
+        Ok(len)
+    }
+
+    /// The active segment is to grow: answers the writer of its map, which has been resting here, or nothing
+    /// where it is with somebody else.
+    pub(super) fn wake(&self) -> Result<Option<MapWriter>> {
+        if self.published().position > 0 {
+            self.load_times()?;
+        }
+        let writer = {
+            let mut slot = self.slot.write();
+            self.open_in(&mut slot)?;
+            slot.resting.take()
+        };
+        let Some(writer) = writer else { return Ok(None) };
+        // From here on nobody closes it.
+        if let Err(e) = self.revive_index() {
+            self.slot.write().resting = Some(writer);
+            return Err(e);
+        }
+        let end = u64::from(self.published().position);
+        *self.preparation.lock() = Preparation::new(end, self.max_len);
+        self.low_water.store(0, Ordering::Release);
+        Ok(Some(writer))
+    }
+
+    /// Gives the room of the active segment beyond its end back (not synced). Nobody appends meanwhile, and
+    /// everything is sealed.
+    pub(super) fn give_up_room(&self, writer: &mut MapWriter) -> Result<()> {
+        let Some(open) = self.opened() else { return Ok(()) };
+        let mut preparation = self.preparation.lock();
+        let end = writer.give_up_room();
+        if preparation.allocated() > end {
+            let path = self.log_path();
+            open.file.set_size(end).map_err(|e| Error::io("cut a segment's unused room", &path, e))?;
+            self.cut.store(true, Ordering::Release);
+        }
+        // Who prepares room right now must not make the file longer again.
+        preparation.finish();
+        Ok(())
+    }
+
+    /// The active segment rests: the writer of its map waits here until it is woken.
+    pub(super) fn rest(&self, writer: MapWriter) {
+        self.slot.write().resting = Some(writer);
+    }
+
+    /// Lets go of the file, the map and the index, if nobody uses them and a completed sync covers all they
+    /// hold; answers whether it did.
+    pub(crate) fn try_close(&self) -> Result<bool> {
+        self.write_index()?;
+        let mut index = self.index.lock();
+        let mut slot = self.slot.write();
+        let growing = !self.is_closed();
+        let at_rest = !growing || slot.resting.is_some();
+        let unused = slot.open.as_mut().is_some_and(|open| Arc::get_mut(open).is_some());
+        let Some(end) = slot.open.as_ref().map(|open| open.map.published()) else { return Ok(false) };
+        if !at_rest || !unused || !self.is_durable(end.position.into()) {
+            return Ok(false);
+        }
+        let closed_index = match &*index {
+            Index::Live(live) => match live.put_away() {
+                Some(resting) if growing => Index::Resting(resting),
+                Some(_) => Index::Unopened,
+                None => return Ok(false),
+            },
+            Index::Resting(resting) => Index::Resting(*resting),
+            Index::Unopened | Index::Stored(_) => Index::Unopened,
+        };
+        let gone = (slot.open.take(), slot.resting.take(), std::mem::replace(&mut *index, closed_index));
+        slot.rested = Some(end);
+        // What takes time comes after the locks.
+        drop((slot, index));
+        drop(gone);
+        Ok(true)
+    }
+}
