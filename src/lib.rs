@@ -12,6 +12,7 @@ pub mod error;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group;
 pub mod prelude;
 pub mod producer;
 #[cfg(any(test, feature = "testing"))]

@@ -25,19 +25,31 @@ fn keys_are_kafkas() {
     let key = OffsetsKey::Offset { group: "g1".into(), topic: "t0".into(), partition: 3 };
     assert_eq!(OffsetsKey::decode(&bytes).unwrap(), key);
     assert_eq!(key.encode(), bytes);
-    assert_eq!(OffsetsKey::decode(&hex("0000 0002 6731 0002 7430 00000003")).unwrap(), key, "type 0 is the same");
+    assert_eq!(
+        OffsetsKey::decode(&hex("0000 0002 6731 0002 7430 00000003")).unwrap(),
+        key,
+        "type 0 is the same"
+    );
     let member = OffsetsKey::Current { group: "g".into(), member: "m1".into() };
     assert_eq!(member.encode(), hex("0008 0001 67 0002 6d31"));
     assert_eq!(OffsetsKey::decode(&hex("0002 0001 67")).unwrap(), OffsetsKey::Other(2));
-    assert_eq!(OffsetsKey::decode(&hex("0001 0002 6731 0002 7430 ffffffff")).unwrap_err(), FormatError::BadCount);
+    assert_eq!(
+        OffsetsKey::decode(&hex("0001 0002 6731 0002 7430 ffffffff")).unwrap_err(),
+        FormatError::BadCount
+    );
     assert_eq!(OffsetsKey::decode(&hex("0003 0001 67 00")).unwrap_err(), FormatError::Trailing);
 }
 
 #[test]
 fn offsets_of_every_version_are_read() {
     let check = |text: &str, leader_epoch: i32, topic_id: Option<TopicId>| {
-        let expected =
-            OffsetCommit { offset: 42, leader_epoch, metadata: "hi".into(), commit_timestamp: 1000, topic_id };
+        let expected = OffsetCommit {
+            offset: 42,
+            leader_epoch,
+            metadata: "hi".into(),
+            commit_timestamp: 1000,
+            topic_id,
+        };
         assert_eq!(OffsetCommit::decode(&hex(text)).unwrap(), expected, "{text}");
     };
     let offset = "000000000000002a";
@@ -90,7 +102,10 @@ fn members_are_kafkas() {
     assert_eq!(decoded, expected);
     assert_eq!(decoded.encode(), current);
     assert_eq!(GroupMetadata { epoch: 7, empty_since: -1 }.encode(), hex("0000 00000007 00"));
-    assert_eq!(TargetMetadata::decode(&hex("0000 00000007 01 00 01 aa")).unwrap(), TargetMetadata { epoch: 7 });
+    assert_eq!(
+        TargetMetadata::decode(&hex("0000 00000007 01 00 01 aa")).unwrap(),
+        TargetMetadata { epoch: 7 }
+    );
 }
 
 #[test]
@@ -98,12 +113,15 @@ fn counts_are_not_believed() {
     // An array of 2^28 topics in a value of a few bytes.
     assert_eq!(TargetAssignment::decode(&hex("0000 ff ff ff 7f 00")).unwrap_err(), FormatError::Truncated);
     assert_eq!(TargetAssignment::decode(&hex("0000 ff ff ff ff ff 01")).unwrap_err(), FormatError::BadVarint);
-    assert_eq!(OffsetsKey::decode(&hex("0003 ffff")).unwrap_err(), FormatError::BadLength {
-        what: "string",
-        length: -1
-    });
+    assert_eq!(
+        OffsetsKey::decode(&hex("0003 ffff")).unwrap_err(),
+        FormatError::BadLength { what: "string", length: -1 }
+    );
     // Tags out of order.
-    assert_eq!(GroupMetadata::decode(&hex("0000 00000007 02 05 00 05 00")).unwrap_err(), FormatError::BadCount);
+    assert_eq!(
+        GroupMetadata::decode(&hex("0000 00000007 02 05 00 05 00")).unwrap_err(),
+        FormatError::BadCount
+    );
 }
 
 fn word() -> impl Strategy<Value = String> {
