@@ -14,10 +14,28 @@
 //! - A commit of who does not own the partition any more is refused.
 //! - A committed offset is seen when its record is as durable as the offsets topic promises, not before.
 
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the coordinator is complete; the layers above use what they need")
+)]
+
 mod assignor;
+mod committing;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod conformance;
+mod coordinator;
+mod description;
+mod effect;
+#[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
+mod group;
 mod ids;
+mod joining;
+mod member;
+mod offsets;
+mod replay;
+mod saving;
+mod subscription;
+mod topics;
 
 #[cfg(test)]
 mod tests;
@@ -25,4 +43,14 @@ mod tests;
 pub use assignor::{
     Assignor, GroupAssignment, GroupSubscription, MemberSubscription, Range, RoundRobin, Sticky,
 };
+pub(crate) use committing::{Backward, CommitEntry, Committer};
+pub(crate) use coordinator::Coordinator;
+pub use description::{GroupDescription, GroupState, MemberDescription};
+pub(crate) use effect::{Change, Effect, Now, OffsetsRecord, WriteId};
 pub use ids::{GroupId, InstanceId, MAX_NAME_LEN, MemberId};
+pub(crate) use joining::{JoinRequest, Leave};
+pub(crate) use offsets::Committed;
+pub use offsets::OffsetAndMetadata;
+pub(crate) use subscription::Subscription;
+pub use subscription::TopicPattern;
+pub(crate) use topics::KnownTopic;

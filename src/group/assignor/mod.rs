@@ -25,6 +25,7 @@ pub use sticky::Sticky;
 pub use subscription::{GroupAssignment, GroupSubscription, MemberSubscription};
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Decides who gets which partitions of the topics that a group reads. Give your own to the group's
 /// settings; `millpond::testing::assignor` (feature `testing`) holds what it must keep.
@@ -69,4 +70,30 @@ pub trait Assignor: Send + Sync + Debug {
 
     /// The partitions of each member. Called under the lock of the groups: it must not call the broker.
     fn assign(&self, group: &GroupSubscription) -> GroupAssignment;
+}
+
+/// The assignor of this name, as far as it can be known before a member has brought it.
+pub(crate) fn by_name(name: &str) -> Arc<dyn Assignor> {
+    match name {
+        "range" => Arc::new(Range),
+        "round-robin" => Arc::new(RoundRobin),
+        "sticky" => Arc::new(Sticky),
+        other => Arc::new(StandIn { name: other.to_owned() }),
+    }
+}
+
+/// Stands for an assignor of the host's own until a member brings it: moves as little as it can.
+#[derive(Debug)]
+struct StandIn {
+    name: String,
+}
+
+impl Assignor for StandIn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
+        Sticky.assign(group)
+    }
 }
