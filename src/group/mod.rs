@@ -14,9 +14,10 @@
 //! - A commit of who does not own the partition any more is refused.
 //! - A committed offset is seen when its record is as durable as the offsets topic promises, not before.
 
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the coordinator is complete; the layers above use what they need")
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the coordinator is complete; the layers above use what they need"
 )]
 
 mod assignor;
