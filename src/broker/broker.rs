@@ -29,6 +29,7 @@ use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
 use crate::config::{BrokerConfig, Durability};
+use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
 use crate::partition::{Budget, Log};
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(super) map: bool,
     pub(super) recovery: RecoveryReport,
     pub(super) closing: Closing,
+    pub(super) groups: Arc<GroupService>,
 }
 
 impl Broker {
@@ -245,6 +247,12 @@ impl Upkeep for Shared {
             points.store(self.files(), &self.dir)?;
         }
         Ok(())
+    }
+
+    fn tick_groups(&self) {
+        if self.closing.check_open().is_ok() {
+            self.groups.tick();
+        }
     }
 }
 

@@ -115,6 +115,7 @@ impl Drop for Watch {
 
 fn close_now(shared: &Shared) -> Result<()> {
     let _admin = shared.admin.lock();
+    shared.groups.close();
     shared.service.stop();
     std::mem::take(&mut *shared.threads.lock()).join();
     let mut points = shared.points.lock();

@@ -32,6 +32,8 @@ pub struct BrokerConfig {
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     memory_flush_interval: Duration,
     background: Background,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    offsets_retention: Duration,
 }
 
 /// The longest wait for room.
@@ -48,6 +50,7 @@ impl Default for BrokerConfig {
             checkpoint_interval: Duration::from_secs(1),
             memory_flush_interval: Duration::from_secs(30),
             background: Background::default(),
+            offsets_retention: Duration::from_secs(7 * 86_400),
         }
     }
 }
@@ -137,6 +140,16 @@ impl BrokerConfig {
         self
     }
 
+    /// How long offsets of a group are kept that has no members any more, or no longer reads the topic.
+    ///
+    /// **Default** 7 days. **Allowed** 1 s to 100 years. **Kafka name** `offsets.retention.minutes`.
+    #[doc(alias = "offsets.retention.minutes")]
+    #[must_use]
+    pub fn offsets_retention(mut self, offsets_retention: Duration) -> BrokerConfig {
+        self.offsets_retention = offsets_retention;
+        self
+    }
+
     /// How bytes of the logs are reached.
     #[must_use]
     pub fn read_mode_kind(&self) -> ReadMode {
@@ -185,6 +198,12 @@ impl BrokerConfig {
         self.background
     }
 
+    /// How long offsets of a group without members are kept.
+    #[must_use]
+    pub fn offsets_retention_duration(&self) -> Duration {
+        self.offsets_retention
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -196,6 +215,8 @@ impl BrokerConfig {
         check_duration("max_block", self.max_block, Duration::ZERO, MAX_BLOCK)?;
         check_count("flush_threads", self.flush_threads.into(), 1, 64)?;
         check_duration("checkpoint_interval", self.checkpoint_interval, instant, day)?;
-        check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)
+        check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;
+        let second = Duration::from_secs(1);
+        check_duration("offsets_retention", self.offsets_retention, second, super::text::MAX_DURATION)
     }
 }

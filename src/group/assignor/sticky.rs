@@ -148,9 +148,7 @@ impl<'a> Table<'a> {
     fn trim_to_quotas(&mut self) {
         let Some(least) = self.topic_of.len().checked_div(self.members) else { return };
         let mut more = self.topic_of.len() % self.members;
-        let mut order: Vec<usize> = (0..self.members).collect();
-        order.sort_by_key(|member| Reverse(self.load[*member]));
-        for member in order {
+        for member in 0..self.members {
             let mut quota = least;
             if self.load[member] > least && more > 0 {
                 quota += 1;
