@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::service::GroupService;
 use super::writing::Ticket;
 use crate::error::{Error, Result};
-use crate::group::WriteId;
 use crate::sync::WaitKey;
 
 /// A commit of offsets: wait for it in a thread, or await it in a task; or drop it, and it goes on.
@@ -46,12 +45,10 @@ enum CommitState {
 
 impl Commit {
     /// A commit whose write is this one; without one it holds already.
-    pub(super) fn of(groups: &Arc<GroupService>, committed: Result<Option<WriteId>>) -> Commit {
+    pub(super) fn of(groups: &Arc<GroupService>, committed: Result<Option<Arc<Ticket>>>) -> Commit {
         let state = match committed {
-            Ok(write) => match write.and_then(|id| groups.ticket(id)) {
-                Some(ticket) => CommitState::Waiting(ticket),
-                None => CommitState::Done(Ok(())),
-            },
+            Ok(Some(ticket)) => CommitState::Waiting(ticket),
+            Ok(None) => CommitState::Done(Ok(())),
             Err(error) => CommitState::Done(Err(error)),
         };
         Commit { groups: groups.clone(), state, key: None }

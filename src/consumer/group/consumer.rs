@@ -349,9 +349,10 @@ impl<K, V> Consumer<K, V> {
     fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
         let committer = Committer { member: self.member.clone(), epoch };
         let group = self.group();
-        let committed = self.membership.groups.act(Room::Wait, |coordinator, now, out| {
-            coordinator.commit(group, &committer, entries, now, out)
-        });
+        let committed = self
+            .membership
+            .groups
+            .act_and_write(|coordinator, now, out| coordinator.commit(group, &committer, entries, now, out));
         Commit::of(&self.membership.groups, committed)
     }
 

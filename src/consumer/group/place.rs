@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::service::{FoundPartition, GroupService};
 use crate::config::OffsetReset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{Backward, CommitEntry, Committed, GroupId, OffsetAndMetadata, WriteId};
+use crate::group::{Backward, CommitEntry, Committed, GroupId, OffsetAndMetadata};
 use crate::partition::{Cursor, Log};
 use crate::sync::WaitKey;
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
@@ -85,12 +85,21 @@ impl Place {
         if self.started {
             return Ok(Begun::Reading);
         }
-        let (committed, pending) =
-            groups.look(|coordinator| coordinator.committed(group, self.topic_partition()));
-        if let Some(end) = pending.and_then(|write| pending_end(groups, write)) {
-            self.pending = Some(end);
-            return Ok(Begun::NotYet);
-        }
+        let committed = loop {
+            let (committed, pending) =
+                groups.look(|coordinator| coordinator.committed(group, self.topic_partition()));
+            let Some(write) = pending else { break committed };
+            // Without a ticket the write has ended since: what is committed is another thing now.
+            if let Some(ticket) = groups.ticket(write) {
+                if ticket.end().is_none() {
+                    groups.append_outbox();
+                }
+                if let Some(Ok(end)) = ticket.end() {
+                    self.pending = Some(end);
+                    return Ok(Begun::NotYet);
+                }
+            }
+        };
         self.pending = None;
         let (offset, begun) = match committed {
             Committed::Corrupt(why) => {
@@ -184,13 +193,4 @@ impl Place {
             log.cancel_acked(key);
         }
     }
-}
-
-/// The end of a write that does not hold yet.
-fn pending_end(groups: &GroupService, write: WriteId) -> Option<u64> {
-    let ticket = groups.ticket(write)?;
-    if ticket.end().is_none() {
-        groups.append_outbox();
-    }
-    ticket.end()?.ok()
 }

@@ -293,17 +293,30 @@ impl GroupService {
         self.offsets_log.get()
     }
 
+    /// Asks the coordinator for a write, and answers what tells how far it has come; `None` if it holds already.
+    pub(super) fn act_and_write(
+        &self,
+        call: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>) -> Result<Option<WriteId>>,
+    ) -> Result<Option<Arc<Ticket>>> {
+        let now = self.now();
+        let mut after = Aftermath::default();
+        let ticket = {
+            let mut state = self.state.lock();
+            self.settle(&mut state, &mut after);
+            let mut out = Vec::new();
+            let write = call(&mut state.coordinator, now, &mut out);
+            state.carry_out(out, &mut after);
+            // A write that fails is forgotten at once: its ticket remembers.
+            write.map(|write| write.and_then(|id| state.tickets.get(&id).cloned()))
+        };
+        self.finish(after, Room::Wait);
+        ticket
+    }
+
     /// Waits in this thread until a write holds.
-    pub(super) fn wait_for(&self, write: Option<WriteId>) -> Result<()> {
-        let Some(ticket) = write.and_then(|id| self.ticket(id)) else { return Ok(()) };
-        let Some(log) = self.offsets_log.get() else { return Ok(()) };
-        match ticket.end() {
-            Some(end) => log.wait_acked(end?),
-            None => {
-                self.append_outbox();
-                ticket.end().map_or(Ok(()), |end| log.wait_acked(end?))
-            }
-        }
+    fn wait_for(&self, ticket: Option<Arc<Ticket>>) -> Result<()> {
+        let (Some(ticket), Some(log)) = (ticket, self.offsets_log.get()) else { return Ok(()) };
+        ticket.end().map_or(Ok(()), |end| log.wait_acked(end?))
     }
 
     /// A member joins; what it is told comes into this mailbox.
@@ -393,14 +406,14 @@ impl GroupService {
     /// # Errors
     /// Those of writing; the topic is known again then.
     pub(crate) fn topic_deleted(&self, name: &TopicName, topic: KnownTopic) -> Result<()> {
-        let last = self.act(Room::Wait, |coordinator, now, out| {
+        let last = self.act_and_write(|coordinator, now, out| {
             coordinator.topic_deleted(name, now, out);
-            out.iter().rev().find_map(|effect| match effect {
+            Ok(out.iter().rev().find_map(|effect| match effect {
                 Effect::Write { id, .. } => Some(*id),
                 Effect::Tell { .. } => None,
-            })
+            }))
         });
-        let written = self.wait_for(last);
+        let written = last.and_then(|ticket| self.wait_for(ticket));
         if written.is_err() {
             self.topic_changed(name, topic);
         }
@@ -480,7 +493,7 @@ impl GroupService {
         };
         let entries = offsets.into_iter().map(entry).collect();
         let write =
-            self.act(Room::Wait, |coordinator, now, out| coordinator.reset(group, entries, now, out))?;
+            self.act_and_write(|coordinator, now, out| coordinator.reset(group, entries, now, out))?;
         self.wait_for(write)
     }
 
@@ -490,7 +503,7 @@ impl GroupService {
     /// `GroupNotFound`, `GroupInUse`; those of writing.
     pub(crate) fn delete_offsets(&self, group: &GroupId, partitions: &[TopicPartition]) -> Result<()> {
         let write =
-            self.act(Room::Wait, |coordinator, _, out| coordinator.delete_offsets(group, partitions, out))?;
+            self.act_and_write(|coordinator, _, out| coordinator.delete_offsets(group, partitions, out))?;
         self.wait_for(write)
     }
 
@@ -499,8 +512,7 @@ impl GroupService {
     /// # Errors
     /// `GroupNotFound`, `GroupInUse`; those of writing.
     pub(crate) fn delete_group(&self, group: &GroupId) -> Result<()> {
-        let write =
-            self.act(Room::Wait, |coordinator, now, out| coordinator.delete_group(group, now, out))?;
+        let write = self.act_and_write(|coordinator, now, out| coordinator.delete_group(group, now, out))?;
         self.wait_for(write)?;
         self.look(|_| ());
         Ok(())
