@@ -28,7 +28,7 @@ use crate::types::{LeaderEpoch, Offset, TopicPartition};
 /// let consumer = broker
 ///     .group("billing")?
 ///     .config(GroupConfig::new().max_poll_interval(Duration::from_secs(30)))
-///     .assignor(Range::default())
+///     .assignor(Range)
 ///     .instance_id("worker-1")?
 ///     .join("orders")?;
 /// assert_eq!(broker.group("billing")?.describe()?.members().len(), 1);

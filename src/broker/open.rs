@@ -111,11 +111,15 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         map,
         groups,
     });
-    let upkeep = Arc::downgrade(&shared);
-    shared.service.serve(upkeep);
-    let directory = Arc::downgrade(&shared);
-    shared.groups.attach(directory);
+    introduce(&shared);
     Ok(Broker { shared })
+}
+
+/// Those that work for the broker get to know it.
+fn introduce(shared: &Arc<Shared>) {
+    let broker = Arc::downgrade(shared);
+    shared.service.serve(broker.clone());
+    shared.groups.attach(broker);
 }
 
 /// What the offsets topic tells of the consumer groups.

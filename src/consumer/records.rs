@@ -94,6 +94,16 @@ impl Part {
         Offset::of(self.next_offset)
     }
 
+    /// Bytes that it lends.
+    pub(super) fn bytes(&self) -> u64 {
+        self.chunk.bytes()
+    }
+
+    /// About how many records it holds.
+    pub(super) fn count_hint(&self) -> u32 {
+        u32::try_from(self.chunk.count_hint()).unwrap_or(u32::MAX)
+    }
+
     /// The leader epoch of its last batch.
     pub(super) fn leader_epoch(&self) -> i32 {
         self.chunk.leader_epoch()

@@ -13,7 +13,7 @@ use crate::types::{TopicName, TopicPartition};
 /// do no harm.
 ///
 /// ```
-/// millpond::testing::assignor::assignor(&millpond::group::RoundRobin::default());
+/// millpond::testing::assignor::assignor(&millpond::group::RoundRobin);
 /// ```
 ///
 /// # Panics
@@ -33,7 +33,7 @@ pub fn assignor(assignor: &dyn Assignor) {
 /// the same topics are looked at.
 ///
 /// ```
-/// millpond::testing::assignor::sticky_assignor(&millpond::group::Sticky::default());
+/// millpond::testing::assignor::sticky_assignor(&millpond::group::Sticky);
 /// ```
 ///
 /// # Panics
@@ -84,7 +84,7 @@ pub(crate) fn check_complete(group: &GroupSubscription, assignment: &GroupAssign
         }
     }
     for partition in group.partitions() {
-        let wanted = group.subscribers(partition.topic()).next().is_some();
+        let wanted = !group.subscribers(partition.topic()).is_empty();
         assert_eq!(holders.contains_key(&partition), wanted, "{partition} is with nobody in {group:?}");
     }
 }

@@ -123,7 +123,7 @@ impl Group {
             targets.push((member.member_id().clone(), target));
         }
         if complaint.is_none() {
-            let wanted = |tp: &TopicPartition| view.subscribers(tp.topic()).next().is_some();
+            let wanted = |tp: &TopicPartition| !view.subscribers(tp.topic()).is_empty();
             let left = view.partitions().find(|tp| wanted(tp) && !given.contains(tp));
             complaint = left.map(|tp| format!("{tp} was given to nobody"));
         }

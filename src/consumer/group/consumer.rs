@@ -466,10 +466,10 @@ impl<K, V> Consumer<K, V> {
         for step in 0..count {
             let at = (self.turn + step) % count;
             match self.fetch_from(at, bytes, records) {
-                Ok(Some((part, count))) => {
-                    bytes = bytes.saturating_sub(part.1);
-                    records = records.saturating_sub(count);
-                    gathered.push(part.0);
+                Ok(Some(part)) => {
+                    bytes = bytes.saturating_sub(part.bytes());
+                    records = records.saturating_sub(part.count_hint());
+                    gathered.push(part);
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -486,13 +486,7 @@ impl<K, V> Consumer<K, V> {
         Ok(gathered.has_parts().then_some(gathered))
     }
 
-    #[expect(clippy::type_complexity, reason = "a part with its bytes, and how many records it holds")]
-    fn fetch_from(
-        &mut self,
-        at: usize,
-        max_bytes: u64,
-        max_records: u32,
-    ) -> Result<Option<((Part, u64), u32)>> {
+    fn fetch_from(&mut self, at: usize, max_bytes: u64, max_records: u32) -> Result<Option<Part>> {
         let Membership { groups, group, config, listener, .. } = &mut self.membership;
         let place = &mut self.places[at];
         if place.paused {
@@ -521,12 +515,11 @@ impl<K, V> Consumer<K, V> {
             read = place.cursor.read(u64::MAX, &limits);
         }
         let Some(chunk) = read? else { return Ok(None) };
-        let (bytes, count) = (chunk.bytes(), u32::try_from(chunk.count_hint()).unwrap_or(u32::MAX));
         place.leader_epoch = chunk.leader_epoch();
         let lease = Lease { epoch: self.epoch, topic_id: place.topic_id };
         let part =
             Part::new(place.topic_partition().clone(), chunk, from, place.cursor.next_offset()).leased(lease);
-        Ok(Some(((part, bytes), count)))
+        Ok(Some(part))
     }
 
     /// Asks to be woken by mail, by records, and by commits that are waited for.

@@ -46,8 +46,8 @@ use std::sync::Arc;
 ///     fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
 ///         let mut assignment = GroupAssignment::new(group);
 ///         for partition in group.partitions() {
-///             if let Some(first) = group.subscribers(partition.topic()).next() {
-///                 assignment.give(first, partition);
+///             if let Some(first) = group.subscribers(partition.topic()).first() {
+///                 assignment.give(*first, partition);
 ///             }
 ///         }
 ///         assignment

@@ -22,7 +22,7 @@ use crate::types::TopicPartition;
 /// ```
 #[doc(alias = "RangeAssignor")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "written as a value: Range")]
 pub struct Range;
 
 impl Assignor for Range {
@@ -33,7 +33,7 @@ impl Assignor for Range {
     fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
         let mut assignment = GroupAssignment::new(group);
         for (topic, count) in group.topics() {
-            let members: Vec<usize> = group.subscribers(topic).collect();
+            let members = group.subscribers(topic);
             let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX);
             let (Some(each), Some(more)) = (count.checked_div(wanted), count.checked_rem(wanted)) else {
                 continue;

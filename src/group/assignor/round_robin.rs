@@ -16,7 +16,7 @@ use super::{Assignor, GroupAssignment, GroupSubscription};
 /// ```
 #[doc(alias = "RoundRobinAssignor")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "written as a value: RoundRobin")]
 pub struct RoundRobin;
 
 impl Assignor for RoundRobin {

@@ -40,7 +40,7 @@ use crate::types::{TopicName, TopicPartition};
 /// ```
 #[doc(alias = "CooperativeStickyAssignor")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "written as a value: Sticky")]
 pub struct Sticky;
 
 impl Assignor for Sticky {
@@ -97,7 +97,7 @@ impl<'a> Table<'a> {
         for (number, (name, count)) in (0..).zip(group.topics()) {
             let first = topic_of.len();
             topic_of.resize(first + count as usize, number);
-            topics.push(Topic { name, first, wanted_by: group.subscribers(name).collect() });
+            topics.push(Topic { name, first, wanted_by: group.subscribers(name) });
         }
         let mut table = Table {
             topics,

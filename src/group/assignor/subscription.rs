@@ -16,7 +16,7 @@ use crate::types::{TopicName, TopicPartition};
 /// let clicks = TopicName::new("clicks")?;
 /// let group = GroupSubscription::new([(clicks.clone(), 2)], [MemberSubscription::new("a").topics([clicks.clone()])]);
 /// assert_eq!(group.partitions().count(), 2);
-/// assert_eq!(group.subscribers(&clicks).collect::<Vec<_>>(), [0]);
+/// assert_eq!(group.subscribers(&clicks), [0]);
 /// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -64,9 +64,10 @@ impl GroupSubscription {
     }
 
     /// The places of the members that want this topic.
-    pub fn subscribers(&self, topic: &TopicName) -> impl Iterator<Item = usize> {
-        let wants = move |(_, member): &(usize, &MemberSubscription)| member.wants(topic);
-        self.members.iter().enumerate().filter(wants).map(|(place, _)| place)
+    #[must_use]
+    pub fn subscribers(&self, topic: &TopicName) -> Vec<usize> {
+        let wants = |(_, member): &(usize, &MemberSubscription)| member.wants(topic);
+        self.members.iter().enumerate().filter(wants).map(|(place, _)| place).collect()
     }
 }
 

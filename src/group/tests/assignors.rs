@@ -163,7 +163,7 @@ fn least_price(
 ) -> Price {
     let Some((first, rest)) = left.split_first() else { return price_of(group, holder_of) };
     let mut least = (usize::MAX, usize::MAX);
-    for member in group.subscribers(first.topic()).collect::<Vec<_>>() {
+    for member in group.subscribers(first.topic()) {
         holder_of.insert(first.clone(), member);
         least = least.min(least_price(group, rest, holder_of));
     }
@@ -230,7 +230,7 @@ fn check_no_chain_helps(group: &GroupSubscription, holder_of: &BTreeMap<TopicPar
         let owner =
             group.members().iter().position(|m| m.owned_partitions().contains(tp) && m.wants(tp.topic()));
         let moved = |member: usize| i64::from(owner.is_some_and(|owner| owner != member));
-        for taker in group.subscribers(tp.topic()).filter(|taker| taker != giver) {
+        for taker in group.subscribers(tp.topic()).into_iter().filter(|taker| taker != giver) {
             let known = &mut price[*giver][taker];
             *known = (*known).min(moved(taker) - moved(*giver));
         }
