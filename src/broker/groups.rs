@@ -11,8 +11,8 @@ use crate::config::{Durability, TopicConfig};
 use crate::consumer::{Directory, FoundPartition, LagSource};
 use crate::error::{Error, Result};
 use crate::group::{GroupId, MemberId, OffsetAndMetadata};
-use crate::partition::Log;
-use crate::types::{ByteSize, Offset, TopicName, TopicPartition};
+use crate::partition::{Cursor, Log, ReadLimits};
+use crate::types::{ByteSize, Offset, Timestamp, TopicName, TopicPartition};
 
 /// The internal topic that holds what groups have committed.
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -28,7 +28,7 @@ impl Broker {
     /// let broker = Broker::open(dir.path())?;
     /// broker.create_topic("orders", TopicConfig::new().partitions(3))?;
     /// let consumer = broker.group("billing")?.join("orders")?;
-    /// assert_eq!(broker.groups()[0].as_str(), "billing");
+    /// assert_eq!(broker.groups()?[0].as_str(), "billing");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -40,8 +40,10 @@ impl Broker {
     }
 
     /// The names of all groups that have members or offsets, sorted.
-    #[must_use]
-    pub fn groups(&self) -> Vec<GroupId> {
+    ///
+    /// # Errors
+    /// `Corrupted` if the topic that holds them could not be read; `Closed`.
+    pub fn groups(&self) -> Result<Vec<GroupId>> {
         self.shared.groups.list()
     }
 }
@@ -65,12 +67,15 @@ pub struct PartitionLag {
     log_start: Offset,
     end: Offset,
     owner: Option<MemberId>,
+    oldest_unread: Option<Timestamp>,
 }
 
 impl PartitionLag {
     /// Of a partition with this log.
-    pub(super) fn new(source: LagSource, log: &Log) -> PartitionLag {
+    pub(super) fn new(source: LagSource, log: &Arc<Log>) -> PartitionLag {
+        let from = source.committed.as_ref().map_or(0, |committed| committed.offset().get());
         PartitionLag {
+            oldest_unread: first_timestamp(log, from.max(log.log_start())),
             partition: source.tp,
             committed: source.committed,
             log_start: Offset::of(log.log_start()),
@@ -104,11 +109,26 @@ impl PartitionLag {
         self.end.distance_from(committed.max(self.log_start)).unwrap_or(0)
     }
 
+    /// The timestamp of the first record that is not committed; `None` if there is none, or it cannot be read.
+    /// How long ago that was is the lag in time.
+    #[must_use]
+    pub fn oldest_unread(&self) -> Option<Timestamp> {
+        self.oldest_unread
+    }
+
     /// Who reads the partition now.
     #[must_use]
     pub fn owner(&self) -> Option<&MemberId> {
         self.owner.as_ref()
     }
+}
+
+/// The timestamp of the first record at `offset` or behind it.
+fn first_timestamp(log: &Arc<Log>, offset: u64) -> Option<Timestamp> {
+    let limits = ReadLimits { max_bytes: 1, max_records: 1, crc: log.crc_check() };
+    let chunk = Cursor::new(log.clone(), offset).read(u64::MAX, &limits).ok()??;
+    let first = chunk.iter().next()?.ok()?;
+    Some(Timestamp::from_millis(first.timestamp))
 }
 
 impl Shared {

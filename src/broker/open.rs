@@ -135,7 +135,7 @@ fn open_groups(
         registry.all().into_iter().partition(|topic| topic.name().as_str() == OFFSETS_TOPIC);
     let offsets = internal.first().map(|topic| topic.partition(0)).transpose()?;
     let known = |topic: &Arc<TopicState>| (topic.name().clone(), topic.known());
-    groups.open(offsets, topics.iter().map(known).collect())?;
+    groups.open(offsets, topics.iter().map(known).collect());
     Ok(Arc::new(groups))
 }
 

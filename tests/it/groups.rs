@@ -9,7 +9,7 @@ use millpond::config::{Background, BrokerConfig, GroupConfig, OffsetReset};
 use millpond::consumer::{Handover, RebalanceListener};
 use millpond::group::{GroupState, OffsetAndMetadata, Range, TopicPattern};
 use millpond::prelude::*;
-use millpond::testing::{SeededRandom, SimEnvironment};
+use millpond::testing::{Failure, Fault, Op, SeededRandom, SimEnvironment, Times};
 use millpond::{ErrorKind, TopicName, TopicPartition};
 
 const SOON: Duration = Duration::from_millis(20);
@@ -338,6 +338,7 @@ fn positions_are_moved_paused_and_measured() {
     assert_eq!(consumer.committed(&zero).unwrap().unwrap().metadata_text(), "half way");
     let lag = broker.group("g").unwrap().lag().unwrap();
     assert_eq!(lag.iter().map(|lag| lag.records()).collect::<Vec<_>>(), [5, 0]);
+    assert!(lag[0].oldest_unread().is_some() && lag[1].oldest_unread().is_none());
     assert_eq!(lag[0].owner(), Some(consumer.member_id()));
 }
 
@@ -402,9 +403,9 @@ fn administrators_do_not_pull_offsets_from_under_members() {
     group().delete_offsets("t").unwrap();
     assert_eq!(group().describe().unwrap_err().kind(), ErrorKind::GroupNotFound, "nothing is left of it");
     group().reset("t", Start::Latest).unwrap();
-    assert_eq!(broker.groups().len(), 1);
+    assert_eq!(broker.groups().unwrap().len(), 1);
     group().delete().unwrap();
-    assert!(broker.groups().is_empty());
+    assert!(broker.groups().unwrap().is_empty());
 }
 
 #[expect(non_snake_case, reason = "stands for a variant of ErrorKind")]
@@ -435,7 +436,7 @@ fn misuse_is_named() {
         ErrorKind::InvalidArgument
     );
     assert_eq!(kind(broker.delete_topic("__consumer_offsets").unwrap_err()), ErrorKind::InvalidArgument);
-    assert!(broker.groups().is_empty());
+    assert!(broker.groups().unwrap().is_empty());
 
     let mut consumer = group().join("t").unwrap();
     assert_eq!(kind(group().assignor(Range).join("t").unwrap_err()), ErrorKind::InvalidArgument);
@@ -619,4 +620,65 @@ fn typed_consumers_decode() {
     assert_eq!(names, ["Alice"]);
     const WRONG: TopicDef<Utf8, millpond::codec::U64> = TopicDef::new("names");
     assert_eq!(broker.group("g").unwrap().join(&WRONG).unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+/// The offsets topic cannot be written: who commits is told, and nothing is seen that does not hold.
+#[test]
+fn a_failed_write_of_offsets_is_told() {
+    for (fault, expected) in [(Fault::Io, ErrorKind::Io), (Fault::StorageFull, ErrorKind::StorageFull)] {
+        let sim = SimEnvironment::new(11);
+        let broker = simulated(&sim);
+        let topic = broker.create_topic("t", memory(1)).unwrap();
+        send(&topic, 0..5);
+        let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+        assert_eq!(drain(&mut consumer).len(), 5);
+        let zero = tp("t", 0);
+        consumer.commit_offset(&zero, OffsetAndMetadata::new(offset(2))).wait().unwrap();
+        sim.disk().inject(Failure::nth(1, fault).only(Op::Write).times(Times::Always));
+        let commit = consumer.commit_all();
+        let error = commit.wait().expect_err("nothing can be written");
+        assert!([expected, ErrorKind::Poisoned].contains(&error.kind()), "{error}");
+        assert_eq!(consumer.committed(&zero).unwrap().unwrap().offset(), offset(2));
+        sim.disk().stop_failing();
+        if expected == ErrorKind::StorageFull {
+            consumer.commit_all().wait().unwrap();
+            assert_eq!(consumer.committed(&zero).unwrap().unwrap().offset(), offset(5));
+        } else {
+            assert_eq!(consumer.commit_all().wait().unwrap_err().kind(), ErrorKind::Poisoned);
+            // Reading goes on, also for who takes over.
+            let mut other = broker.group("g").unwrap().join("t").unwrap();
+            drop(consumer);
+            assert_eq!(numbers(&other.poll().wait().unwrap()), [2, 3, 4]);
+        }
+    }
+}
+
+/// The offsets topic is damaged: groups say so, everything else works, and nobody starts anew by mistake.
+#[test]
+fn a_damaged_offsets_topic_is_no_empty_one() {
+    let (dir, broker, topic) = open(1);
+    send(&topic, 0..5);
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    assert_eq!(drain(&mut consumer).len(), 5);
+    consumer.commit_all().wait().unwrap();
+    drop(consumer);
+    broker.close().wait().unwrap();
+    drop((topic, broker));
+    let log = dir.path().join("__consumer_offsets-0").join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[70] ^= 0xff;
+    std::fs::write(&log, bytes).unwrap();
+
+    let broker = Broker::open(dir.path()).unwrap();
+    assert_eq!(
+        broker.topic("t").unwrap().read(Start::Earliest).unwrap().next().unwrap().unwrap().iter().count(),
+        5
+    );
+    assert_eq!(broker.groups().unwrap_err().kind(), ErrorKind::Corrupted);
+    assert_eq!(broker.group("g").unwrap().join("t").unwrap_err().kind(), ErrorKind::Corrupted);
+    assert_eq!(
+        broker.group("g").unwrap().reset("t", Start::Earliest).unwrap_err().kind(),
+        ErrorKind::Corrupted
+    );
+    broker.delete_topic("t").unwrap();
 }

@@ -152,7 +152,7 @@ impl<K, V> Consumer<K, V> {
     /// # Errors
     /// Told by the operation: see [`Commit::wait`]. `InvalidArgument` for records of a reader without a group.
     pub fn commit(&self, records: &Records<K, V>) -> Commit {
-        // Parts polled under different epochs are possible only in records of different polls.
+        // All of one poll, hence of one epoch.
         let mut entries = Vec::new();
         let mut epoch = self.epoch;
         for part in records.parts() {
@@ -380,7 +380,8 @@ impl<K, V> Consumer<K, V> {
                     taken.push(tp.clone());
                 }
                 // The topic is gone already, which is told next.
-                Err(error) if error.kind() == ErrorKind::TopicNotFound => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound) => {}
                 Err(error) => return Err(error),
             }
         }

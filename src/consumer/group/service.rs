@@ -62,6 +62,8 @@ pub(crate) struct GroupService {
     clock: Arc<dyn Clock>,
     max_block: Duration,
     closed: AtomicBool,
+    /// Why the offsets topic could not be read when the broker was opened.
+    damaged: OnceLock<Error>,
 }
 
 struct State {
@@ -114,27 +116,33 @@ impl GroupService {
             clock,
             max_block,
             closed: AtomicBool::new(false),
+            damaged: OnceLock::new(),
         }
     }
 
-    /// Reads what the offsets topic holds, if there is one, and takes note of the topics there are.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub(crate) fn open(&self, offsets: Option<Arc<Log>>, topics: Vec<(TopicName, KnownTopic)>) -> Result<()> {
+    /// Reads what the offsets topic holds, if there is one, and takes note of the topics there are. Where it
+    /// cannot be read, groups answer with that error, and everything else of the broker works.
+    pub(crate) fn open(&self, offsets: Option<Arc<Log>>, topics: Vec<(TopicName, KnownTopic)>) {
         if let Some(log) = offsets {
-            let mut cursor = Cursor::new(log.clone(), log.log_start());
-            let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
-            while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
-                let mut state = self.state.lock();
-                for record in chunk.iter() {
-                    let record = record?.record;
-                    state.coordinator.replay(record.key.unwrap_or_default(), record.value);
-                }
+            if let Err(error) = self.replay(&log) {
+                let _ = self.damaged.set(error);
+                return;
             }
             let _ = self.offsets_log.set(log);
         }
         self.act(Room::Wait, |coordinator, now, out| coordinator.opened(topics, now, out));
+    }
+
+    fn replay(&self, log: &Arc<Log>) -> Result<()> {
+        let mut cursor = Cursor::new(log.clone(), log.log_start());
+        let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
+        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
+            let mut state = self.state.lock();
+            for record in chunk.iter() {
+                let record = record?.record;
+                state.coordinator.replay(record.key.unwrap_or_default(), record.value);
+            }
+        }
         Ok(())
     }
 
@@ -156,7 +164,7 @@ impl GroupService {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed("the broker"));
         }
-        Ok(())
+        self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
     }
 
     pub(super) fn directory(&self) -> Result<Arc<dyn Directory>> {
@@ -199,6 +207,7 @@ impl GroupService {
             let mut out = Vec::new();
             let answer = call(&mut state.coordinator, now, &mut out);
             state.carry_out(out, &mut after);
+            after.has_writes = !state.outbox.is_empty();
             answer
         };
         self.finish(after, room);
@@ -238,6 +247,15 @@ impl GroupService {
             state.coordinator.written(id, &mut out);
             state.carry_out(out, after);
         }
+        if log.is_poisoned() {
+            // What is not acknowledged by now never will be.
+            for (id, _) in std::mem::take(&mut state.in_flight) {
+                state.tickets.remove(&id);
+                let mut out = Vec::new();
+                state.coordinator.failed(id, &mut out);
+                state.carry_out(out, after);
+            }
+        }
     }
 
     /// Appends what waits to be appended.
@@ -246,7 +264,13 @@ impl GroupService {
     }
 
     fn append_with(&self, room: Room) {
-        let _appending = self.appending.lock();
+        let _appending = match room {
+            Room::Wait => self.appending.lock(),
+            Room::Later => match self.appending.try_lock() {
+                Some(appending) => appending,
+                None => return,
+            },
+        };
         let writes: Vec<Outgoing> = self.state.lock().outbox.drain(..).collect();
         if writes.is_empty() {
             return;
@@ -423,6 +447,7 @@ impl GroupService {
 
     /// Where a group stands in a partition: what is committed, and who has it.
     pub(crate) fn lag_sources(&self, group: &GroupId) -> Result<Vec<LagSource>> {
+        self.check_open()?;
         self.look(|coordinator| {
             let description = coordinator.describe(group)?;
             let mut found: std::collections::BTreeMap<TopicPartition, LagSource> = coordinator
@@ -444,8 +469,12 @@ impl GroupService {
     }
 
     /// The names of the groups.
-    pub(crate) fn list(&self) -> Vec<GroupId> {
-        self.look(Coordinator::list)
+    ///
+    /// # Errors
+    /// What kept the offsets topic from being read; `Closed`.
+    pub(crate) fn list(&self) -> Result<Vec<GroupId>> {
+        self.check_open()?;
+        Ok(self.look(Coordinator::list))
     }
 
     /// A group and its members.
@@ -453,6 +482,7 @@ impl GroupService {
     /// # Errors
     /// `GroupNotFound`.
     pub(crate) fn describe(&self, group: &GroupId) -> Result<GroupDescription> {
+        self.check_open()?;
         self.look(|coordinator| coordinator.describe(group))
     }
 
@@ -465,6 +495,7 @@ impl GroupService {
         group: &GroupId,
         tp: &TopicPartition,
     ) -> Result<Option<OffsetAndMetadata>> {
+        self.check_open()?;
         match self.look(|coordinator| coordinator.committed(group, tp)).0 {
             Committed::At(offset) => Ok(Some(offset)),
             Committed::Absent => Ok(None),
@@ -512,6 +543,7 @@ impl GroupService {
     /// # Errors
     /// `GroupNotFound`, `GroupInUse`; those of writing.
     pub(crate) fn delete_group(&self, group: &GroupId) -> Result<()> {
+        self.check_open()?;
         let write = self.act_and_write(|coordinator, now, out| coordinator.delete_group(group, now, out))?;
         self.wait_for(write)?;
         self.look(|_| ());
