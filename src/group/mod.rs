@@ -13,7 +13,8 @@
 //!   has been put out of the group.
 //! - A commit of who does not own the partition any more is refused.
 //! - A committed offset is seen when its record is as durable as the offsets topic promises, not before.
-
+#![doc = ""]
+#![doc = include_str!("../../docs/groups.md")]
 #![allow(
     dead_code,
     unused_imports,
