@@ -139,6 +139,7 @@ fn close_now(shared: &Shared) -> Result<()> {
         first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, &points);
     }
     *shared.topics.write() = crate::topic::Registry::new();
+    shared.groups.let_go();
     *shared.lock.lock() = None;
     first
 }

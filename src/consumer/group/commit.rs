@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::service::GroupService;
 use super::writing::Ticket;
 use crate::error::{Error, Result};
+use crate::partition::Log;
 use crate::sync::WaitKey;
 
 /// A commit of offsets: wait for it in a thread, or await it in a task; or drop it, and it goes on.
@@ -32,7 +33,8 @@ use crate::sync::WaitKey;
 /// ```
 #[must_use = "whether offsets were committed is known only to who waits for it"]
 pub struct Commit {
-    groups: Arc<GroupService>,
+    /// That of the offsets topic.
+    log: Option<Arc<Log>>,
     state: CommitState,
     key: Option<WaitKey>,
 }
@@ -45,24 +47,25 @@ enum CommitState {
 
 impl Commit {
     /// A commit whose write is this one; without one it holds already.
-    pub(super) fn of(groups: &Arc<GroupService>, committed: Result<Option<Arc<Ticket>>>) -> Commit {
+    pub(super) fn of(groups: &GroupService, committed: Result<Option<Arc<Ticket>>>) -> Commit {
         let state = match committed {
             Ok(Some(ticket)) => CommitState::Waiting(ticket),
             Ok(None) => CommitState::Done(Ok(())),
             Err(error) => CommitState::Done(Err(error)),
         };
-        Commit { groups: groups.clone(), state, key: None }
+        Commit { log: groups.offsets_log(), state, key: None }
     }
 
-    /// The offset below which the offsets topic must be acknowledged, or how it ended.
-    fn end(&self) -> std::result::Result<u64, Result<()>> {
+    /// The log that must be acknowledged, and up to where; or how it ended.
+    fn end(&self) -> std::result::Result<(&Arc<Log>, u64), Result<()>> {
+        let closed = || Err(Err(Error::closed("the offsets topic")));
         match &self.state {
             CommitState::Done(Ok(())) => Err(Ok(())),
             CommitState::Done(Err(error)) => Err(Err(error.again())),
-            CommitState::Waiting(ticket) => match ticket.end() {
-                Some(Ok(end)) => Ok(end),
-                Some(Err(error)) => Err(Err(error)),
-                None => Err(Err(Error::closed("the offsets topic"))),
+            CommitState::Waiting(ticket) => match (ticket.end(), &self.log) {
+                (Some(Ok(end)), Some(log)) => Ok((log, end)),
+                (Some(Err(error)), _) => Err(Err(error)),
+                (Some(Ok(_)) | None, _) => closed(),
             },
         }
     }
@@ -76,7 +79,7 @@ impl Commit {
     /// deleted topic; `Poisoned`, `StorageFull`, `Closed` if they cannot be written.
     pub fn wait(self) -> Result<()> {
         match self.end() {
-            Ok(end) => self.groups.offsets_log().map_or(Ok(()), |log| log.wait_acked(end)),
+            Ok((log, end)) => log.wait_acked(end),
             Err(done) => done,
         }
     }
@@ -88,7 +91,7 @@ impl Commit {
     /// [`wait`](Commit::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
         match self.end() {
-            Ok(end) => self.groups.offsets_log().map_or(Ok(()), |log| log.wait_acked_for(end, timeout)),
+            Ok((log, end)) => log.wait_acked_for(end, timeout),
             Err(done) => done,
         }
     }
@@ -98,21 +101,17 @@ impl Future for Commit {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let end = match self.end() {
-            Ok(end) => end,
+        let (log, end) = match self.end() {
+            Ok((log, end)) => (log.clone(), end),
             Err(done) => return Poll::Ready(done),
         };
-        let this = &mut *self;
-        match this.groups.offsets_log() {
-            Some(log) => log.poll_acked(end, context, &mut this.key),
-            None => Poll::Ready(Ok(())),
-        }
+        log.poll_acked(end, context, &mut self.key)
     }
 }
 
 impl Drop for Commit {
     fn drop(&mut self) {
-        if let (Some(key), Some(log)) = (self.key.take(), self.groups.offsets_log()) {
+        if let (Some(key), Some(log)) = (self.key.take(), &self.log) {
             log.cancel_acked(key);
         }
     }

@@ -21,8 +21,8 @@ use crate::group::{
     KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, WriteId,
 };
 use crate::partition::{Cursor, Log, Patience, ReadLimits};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::types::{Offset, TopicId, TopicName, TopicPartition};
 
 /// A partition of the broker.
@@ -57,7 +57,8 @@ pub(crate) struct GroupService {
     state: Mutex<State>,
     /// Held while records are appended, so that they keep their order.
     appending: Mutex<()>,
-    offsets_log: OnceLock<Arc<Log>>,
+    /// `None` before the first group, and when the broker is closed.
+    offsets_log: RwLock<Option<Arc<Log>>>,
     directory: OnceLock<Weak<dyn Directory>>,
     clock: Arc<dyn Clock>,
     max_block: Duration,
@@ -111,7 +112,7 @@ impl GroupService {
         GroupService {
             state: Mutex::new(state),
             appending: Mutex::new(()),
-            offsets_log: OnceLock::new(),
+            offsets_log: RwLock::new(None),
             directory: OnceLock::new(),
             clock,
             max_block,
@@ -128,7 +129,7 @@ impl GroupService {
                 let _ = self.damaged.set(error);
                 return;
             }
-            let _ = self.offsets_log.set(log);
+            *self.offsets_log.write() = Some(log);
         }
         self.act(Room::Wait, |coordinator, now, out| coordinator.opened(topics, now, out));
     }
@@ -160,6 +161,12 @@ impl GroupService {
         mailboxes.iter().for_each(|mailbox| mailbox.wake());
     }
 
+    /// The broker is closed: nothing of its directory is held any more.
+    pub(crate) fn let_go(&self) {
+        let log = self.offsets_log.write().take();
+        drop(log);
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed("the broker"));
@@ -179,8 +186,12 @@ impl GroupService {
     /// Those of `make`; `Closed`.
     pub(crate) fn ensure_offsets_topic(&self, make: impl FnOnce() -> Result<Arc<Log>>) -> Result<()> {
         self.check_open()?;
-        if self.offsets_log.get().is_none() {
-            let _ = self.offsets_log.set(make()?);
+        if self.offsets_log.read().is_none() {
+            let log = make()?;
+            let mut known = self.offsets_log.write();
+            // What is set after the broker has let go would keep its directory.
+            self.check_open()?;
+            *known = Some(log);
         }
         Ok(())
     }
@@ -235,10 +246,10 @@ impl GroupService {
 
     /// Tells the coordinator which writes hold by now.
     fn settle(&self, state: &mut State, after: &mut Aftermath) {
-        let Some(log) = self.offsets_log.get() else { return };
         if state.in_flight.is_empty() {
             return;
         }
+        let Some(log) = self.offsets_log() else { return };
         let acked = log.acked_end();
         while let Some((id, _)) = state.in_flight.front().copied().filter(|(_, end)| *end <= acked) {
             state.in_flight.pop_front();
@@ -279,8 +290,8 @@ impl GroupService {
             Room::Wait => Patience::Until(self.clock.monotonic().saturating_add(self.max_block)),
             Room::Later => Patience::No,
         };
-        let (done, error) = match self.offsets_log.get() {
-            Some(log) => append_all(log, &writes, patience),
+        let (done, error) = match self.offsets_log() {
+            Some(log) => append_all(&log, &writes, patience),
             None => (0, Some(Error::closed("the offsets topic"))),
         };
         let mut after = Aftermath::default();
@@ -313,8 +324,9 @@ impl GroupService {
         self.state.lock().tickets.get(&id).cloned()
     }
 
-    pub(super) fn offsets_log(&self) -> Option<&Arc<Log>> {
-        self.offsets_log.get()
+    /// The log of the offsets topic, if it is there.
+    pub(super) fn offsets_log(&self) -> Option<Arc<Log>> {
+        self.offsets_log.read().clone()
     }
 
     /// Asks the coordinator for a write, and answers what tells how far it has come; `None` if it holds already.
@@ -339,7 +351,7 @@ impl GroupService {
 
     /// Waits in this thread until a write holds.
     fn wait_for(&self, ticket: Option<Arc<Ticket>>) -> Result<()> {
-        let (Some(ticket), Some(log)) = (ticket, self.offsets_log.get()) else { return Ok(()) };
+        let (Some(ticket), Some(log)) = (ticket, self.offsets_log()) else { return Ok(()) };
         ticket.end().map_or(Ok(()), |end| log.wait_acked(end?))
     }
 

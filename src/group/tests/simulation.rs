@@ -10,7 +10,7 @@ use crate::group::TopicPattern;
 
 /// How many seeds a test runs; SEED in the environment runs one.
 const SEEDS: u64 = 2_000;
-const STEPS: u32 = 120;
+const STEPS: u32 = 80;
 
 const GROUPS: [&str; 2] = ["g", "h"];
 const TOPICS: [&str; 3] = ["t", "u", "v"];
