@@ -682,3 +682,15 @@ fn a_damaged_offsets_topic_is_no_empty_one() {
     );
     broker.delete_topic("t").unwrap();
 }
+
+#[test]
+fn the_background_puts_out_who_stalls() {
+    let (_dir, broker, topic) = open(1);
+    send(&topic, 0..3);
+    let config = GroupConfig::new().max_poll_interval(Duration::from_millis(50));
+    let mut stalls = broker.group("g").unwrap().config(config).join("t").unwrap();
+    let late = stalls.poll().wait().unwrap();
+    let mut waits = broker.group("g").unwrap().join("t").unwrap();
+    assert_eq!(numbers(&waits.poll().wait().unwrap()).len(), 3, "woken when the partition is its own");
+    assert_eq!(stalls.commit(&late).wait().unwrap_err().kind(), ErrorKind::Fenced);
+}
