@@ -62,12 +62,22 @@ pub enum ErrorKind {
         /// The end of what may be read.
         latest: Offset,
     },
+    /// There is no group of this name.
+    GroupNotFound,
+    /// The group has members that would lose what is asked to be changed: end them first.
+    GroupInUse,
+    /// The group has committed no offset here, and its reset policy is to say so: `seek`, or reset the group.
+    NoOffset,
     // -- try again --
     /// The time given has passed; what was started goes on.
     TimedOut,
     /// There is no room right now: await `ready()`, or slow down.
     Backpressure,
+    /// The partition has been given to another member meanwhile: drop what is left of its records, and poll.
+    Rebalanced,
     // -- stop this handle --
+    /// The member has been put out of its group, and its partitions belong to others: join again.
+    Fenced,
     /// The handle, its topic or its broker has been closed or deleted.
     Closed,
     // -- stop, and look at the disk --
@@ -106,7 +116,10 @@ impl Error {
     /// Nothing will succeed on this handle until the broker is opened again.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Closed | ErrorKind::Poisoned | ErrorKind::Corrupted)
+        matches!(
+            self.0.kind,
+            ErrorKind::Closed | ErrorKind::Fenced | ErrorKind::Poisoned | ErrorKind::Corrupted
+        )
     }
 
     /// The partition concerned, where there is one.

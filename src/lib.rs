@@ -12,6 +12,7 @@ pub mod error;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group;
 pub mod prelude;
 pub mod producer;
 #[cfg(any(test, feature = "testing"))]
@@ -25,7 +26,9 @@ pub(crate) mod partition;
 pub(crate) mod segment;
 pub(crate) mod sync;
 
-pub use broker::{Broker, BrokerBuilder, LogFile, LoggedBatch, LoggedRecord, Observer, Partition, Topic};
+pub use broker::{
+    Broker, BrokerBuilder, Group, LogFile, LoggedBatch, LoggedRecord, Observer, Partition, Topic,
+};
 pub use codec::Record;
 pub use error::{Error, ErrorKind, Result};
 pub use sync::Operation;

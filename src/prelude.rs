@@ -18,7 +18,7 @@ pub use crate::{
     broker::{Broker, Partition, Topic},
     codec::{Raw, Record, Utf8},
     config::{Acks, Durability, Retention, Start, TopicConfig},
-    consumer::{Reader, Records, TopicReader},
+    consumer::{Consumer, Reader, Records, TopicReader},
     producer::Producer,
     topic::TopicDef,
     types::{ByteSize, Offset, Timestamp},

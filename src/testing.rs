@@ -21,3 +21,8 @@
 //! ```
 
 pub use crate::env::sim::{Failure, Fault, ManualClock, Op, SeededRandom, SimDisk, SimEnvironment, Times};
+
+/// What an [`Assignor`](crate::group::Assignor) of your own must keep.
+pub mod assignor {
+    pub use crate::group::conformance::{assignor, sticky_assignor};
+}

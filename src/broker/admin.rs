@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::broker::{Broker, Shared};
 use super::description::TopicDescription;
+use super::groups::OFFSETS_TOPIC;
 use super::open_partition::PartitionOpener;
 use super::topic::Topic;
 use super::topic_ref::TopicRef;
@@ -49,6 +50,7 @@ impl Broker {
     /// `StorageFull`, `Io`; `Closed`.
     pub fn create_topic(&self, name: impl AsRef<str>, config: TopicConfig) -> Result<Topic> {
         let name = TopicName::new(name.as_ref())?;
+        refuse_internal(&name)?;
         let _admin = self.begin_admin()?;
         let topic = self.create(name, config, None)?;
         Ok(Topic::new(self.shared.clone(), topic))
@@ -85,7 +87,7 @@ impl Broker {
         topic.open_in(self)
     }
 
-    /// The names of all topics, sorted.
+    /// The names of all topics, sorted; without internal ones, whose names begin with `__`.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -98,7 +100,9 @@ impl Broker {
     /// ```
     #[must_use]
     pub fn topics(&self) -> Vec<TopicName> {
-        self.shared.topics.read().names()
+        let mut names = self.shared.topics.read().names();
+        names.retain(|name| !name.as_str().starts_with("__"));
+        names
     }
 
     /// What a topic is, and where its partitions stand.
@@ -138,6 +142,7 @@ impl Broker {
     pub fn delete_topic(&self, name: impl AsRef<str>) -> Result<()> {
         let _admin = self.begin_admin()?;
         let topic = self.find(name.as_ref())?;
+        refuse_internal(topic.name())?;
         self.delete(&topic)
     }
 
@@ -160,6 +165,7 @@ impl Broker {
     pub fn add_partitions(&self, name: impl AsRef<str>, total: u32) -> Result<()> {
         let _admin = self.begin_admin()?;
         let topic = self.find(name.as_ref())?;
+        refuse_internal(topic.name())?;
         let old = topic.manifest();
         let count = old.config.partition_count();
         if total <= count && old.ready == count {
@@ -174,6 +180,7 @@ impl Broker {
         let logs = self.shared.with_opener(|opener| opener.create_missing(&mut manifest))?;
         topic.set_manifest(manifest);
         topic.partitions().add(logs);
+        self.shared.groups.topic_changed(topic.name(), topic.known());
         Ok(())
     }
 
@@ -197,6 +204,7 @@ impl Broker {
         config.validate()?;
         let _admin = self.begin_admin()?;
         let topic = self.find(name.as_ref())?;
+        refuse_internal(topic.name())?;
         let old = topic.manifest();
         let (count, wanted) = (old.config.partition_count(), config.partition_count());
         if count != wanted {
@@ -249,14 +257,14 @@ impl Broker {
         self.shared.topics.read().get(&TopicName::new(name)?)
     }
 
-    fn begin_admin(&self) -> Result<parking_lot::MutexGuard<'_, ()>> {
+    pub(super) fn begin_admin(&self) -> Result<parking_lot::MutexGuard<'_, ()>> {
         let admin = self.shared.admin.lock();
         self.shared.closing.check_open()?;
         Ok(admin)
     }
 
     /// Makes a topic; the caller holds `admin`.
-    fn create(
+    pub(super) fn create(
         &self,
         name: TopicName,
         config: TopicConfig,
@@ -288,7 +296,10 @@ impl Broker {
             }
         };
         let topic = Arc::new(TopicState::new(manifest, logs));
-        shared.topics.write().insert(name, topic.clone())?;
+        shared.topics.write().insert(name.clone(), topic.clone())?;
+        if name.as_str() != OFFSETS_TOPIC {
+            shared.groups.topic_changed(&name, topic.known());
+        }
         Ok(topic)
     }
 
@@ -316,8 +327,13 @@ impl Broker {
 
     fn delete(&self, topic: &TopicState) -> Result<()> {
         let shared = &*self.shared;
+        // Offsets committed for this topic are gone before it is: a later one of its name inherits none.
+        shared.groups.topic_deleted(topic.name(), topic.known())?;
         let manifest = TopicManifest { life: TopicLife::Deleting, ..(*topic.manifest()).clone() };
-        manifest.store(shared.files(), &shared.dir)?;
+        if let Err(error) = manifest.store(shared.files(), &shared.dir) {
+            shared.groups.topic_changed(topic.name(), topic.known());
+            return Err(error);
+        }
         shared.topics.write().remove(topic.name());
         topic.set_deleted();
         for log in topic.partitions().iter() {
@@ -353,6 +369,13 @@ impl Shared {
             service: &self.service,
         })
     }
+}
+
+fn refuse_internal(name: &TopicName) -> Result<()> {
+    if name.as_str() != OFFSETS_TOPIC {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!("topic {name} belongs to the consumer groups")))
 }
 
 fn check_codecs(manifest: &TopicManifest, codecs: &[CodecMark; 2]) -> Result<()> {

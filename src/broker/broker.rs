@@ -30,6 +30,7 @@ use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
 use crate::config::{BrokerConfig, Durability};
+use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
 use crate::partition::{Budget, Log, RecoveryPoint};
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub(super) map: bool,
     pub(super) recovery: RecoveryReport,
     pub(super) closing: Closing,
+    pub(super) groups: Arc<GroupService>,
 }
 
 impl Broker {
@@ -268,6 +270,12 @@ impl Upkeep for Shared {
 
     fn close_idle(&self) -> Result<()> {
         super::idle::close_idle(self)
+    }
+
+    fn tick_groups(&self) {
+        if self.closing.check_open().is_ok() {
+            self.groups.tick();
+        }
     }
 }
 

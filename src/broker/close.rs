@@ -115,6 +115,7 @@ impl Drop for Watch {
 
 fn close_now(shared: &Shared) -> Result<()> {
     let _admin = shared.admin.lock();
+    shared.groups.close();
     shared.service.stop();
     std::mem::take(&mut *shared.threads.lock()).join();
     let mut points = shared.points.lock();
@@ -141,6 +142,7 @@ fn close_now(shared: &Shared) -> Result<()> {
         first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, points.points());
     }
     *shared.topics.write() = crate::topic::Registry::new();
+    shared.groups.let_go();
     *shared.lock.lock() = None;
     first
 }

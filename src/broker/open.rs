@@ -22,6 +22,7 @@ use super::broker::{Broker, Shared};
 use super::builder::{BrokerBuilder, OnRecovery};
 use super::cells::{self, CellFile};
 use super::close::Closing;
+use super::groups::OFFSETS_TOPIC;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
@@ -33,6 +34,7 @@ use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
 use super::{delete, folders};
 use crate::config::{Background, BrokerConfig, ReadMode};
+use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
@@ -87,6 +89,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         cells.put_in_place(files)?;
     }
     folders::remove_deleted(files, &dir)?;
+    let groups = open_groups(&environment, &config, &registry)?;
     let threads = start(&service, &config, &dir)?;
     let shared = Arc::new(Shared {
         recovery: RecoveryReport { clean: left.clean, partitions },
@@ -106,10 +109,34 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         closing_idle: Mutex::new(()),
         service,
         map,
+        groups,
     });
-    let upkeep = Arc::downgrade(&shared);
-    shared.service.serve(upkeep);
+    introduce(&shared);
     Ok(Broker { shared })
+}
+
+/// Those that work for the broker get to know it.
+fn introduce(shared: &Arc<Shared>) {
+    let broker = Arc::downgrade(shared);
+    shared.service.serve(broker.clone());
+    shared.groups.attach(broker);
+}
+
+/// What the offsets topic tells of the consumer groups.
+fn open_groups(
+    environment: &Environment,
+    config: &BrokerConfig,
+    registry: &Registry<TopicState>,
+) -> Result<Arc<GroupService>> {
+    let nonce = environment.random().next_u64();
+    let (retention, max_block) = (config.offsets_retention_duration(), config.max_block_duration());
+    let groups = GroupService::new(environment.clock().clone(), nonce, retention, max_block);
+    let (internal, topics): (Vec<_>, Vec<_>) =
+        registry.all().into_iter().partition(|topic| topic.name().as_str() == OFFSETS_TOPIC);
+    let offsets = internal.first().map(|topic| topic.partition(0)).transpose()?;
+    let known = |topic: &Arc<TopicState>| (topic.name().clone(), topic.known());
+    groups.open(offsets, topics.iter().map(known).collect());
+    Ok(Arc::new(groups))
 }
 
 /// What the last opening left.

@@ -39,6 +39,8 @@ pub(crate) enum Job {
     Checkpoint,
     /// Files of segments are to be closed.
     CloseIdle,
+    /// Something is due in the consumer groups.
+    Groups,
 }
 
 /// What the broker itself has to do now and then.
@@ -48,6 +50,9 @@ pub(crate) trait Upkeep: Send + Sync {
 
     /// Closes the files of segments that were used longest ago, if too many are open.
     fn close_idle(&self) -> Result<()>;
+
+    /// Does what is due in the consumer groups.
+    fn tick_groups(&self);
 }
 
 /// Queues and timers of one broker.
@@ -70,6 +75,8 @@ struct Timers {
     /// By time in nanoseconds, then by the partition's number: one for each partition at most.
     set: BTreeMap<(u64, u64), Arc<Attended>>,
     next_checkpoint: Duration,
+    /// When something is due in the consumer groups.
+    next_groups: Option<Duration>,
     stopped: bool,
 }
 
@@ -83,7 +90,12 @@ impl Service {
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
             flushed: Mutex::new(Some(Vec::new())),
-            timers: Mutex::new(Timers { set: BTreeMap::new(), next_checkpoint, stopped: false }),
+            timers: Mutex::new(Timers {
+                set: BTreeMap::new(),
+                next_checkpoint,
+                next_groups: None,
+                stopped: false,
+            }),
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
             checkpoint_asked: AtomicBool::new(false),
@@ -151,6 +163,20 @@ impl Service {
         whose.set_due(nanos);
         timers.set.insert((nanos, whose.number()), whose);
         let earliest = timers.set.first_key_value().is_some_and(|((first, _), _)| *first == nanos);
+        drop(timers);
+        if earliest {
+            self.timer_set.notify_one();
+        }
+    }
+
+    /// Something is due in the consumer groups at this time.
+    pub(super) fn groups_due_at(&self, when: Duration) {
+        let mut timers = self.timers.lock();
+        if timers.next_groups.is_some_and(|due| due <= when) {
+            return;
+        }
+        timers.next_groups = Some(when);
+        let earliest = timers.next_due() == when;
         drop(timers);
         if earliest {
             self.timer_set.notify_one();
@@ -239,7 +265,7 @@ impl Service {
     fn ask_fired(&self, job: Job) {
         let wanted = match &job {
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
-            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle => true,
+            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle | Job::Groups => true,
         };
         if wanted {
             self.ask(job);
@@ -259,6 +285,12 @@ impl Service {
             Job::CloseIdle => {
                 self.close_asked.store(false, Ordering::Release);
                 self.close_idle()
+            }
+            Job::Groups => {
+                if let Some(upkeep) = self.upkeep.get().and_then(Weak::upgrade) {
+                    upkeep.tick_groups();
+                }
+                Ok(())
             }
         }
     }
@@ -280,12 +312,17 @@ impl Timers {
             self.next_checkpoint = now + checkpoint_interval;
             fired.push(Job::Checkpoint);
         }
+        if self.next_groups.is_some_and(|due| due <= now) {
+            self.next_groups = None;
+            fired.push(Job::Groups);
+        }
         fired
     }
 
     fn next_due(&self) -> Duration {
         let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
-        timer.map_or(self.next_checkpoint, |when| when.min(self.next_checkpoint))
+        let others = [Some(self.next_checkpoint), self.next_groups, timer];
+        others.into_iter().flatten().min().unwrap_or(self.next_checkpoint)
     }
 }
 

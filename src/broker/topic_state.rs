@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::KnownTopic;
 use crate::partition::Log;
 use crate::producer::PartitionSet;
 use crate::topic::TopicManifest;
@@ -45,6 +46,11 @@ impl TopicState {
     /// Its id.
     pub(crate) fn id(&self) -> TopicId {
         self.id
+    }
+
+    /// What consumer groups know of it.
+    pub(crate) fn known(&self) -> KnownTopic {
+        KnownTopic { id: self.id, partitions: self.partitions.count() }
     }
 
     /// Its manifest now.

@@ -33,6 +33,8 @@ pub struct BrokerConfig {
     memory_flush_interval: Duration,
     background: Background,
     max_open_segments: Option<u32>,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    offsets_retention: Duration,
 }
 
 /// The longest wait for room.
@@ -50,6 +52,7 @@ impl Default for BrokerConfig {
             memory_flush_interval: Duration::from_secs(30),
             background: Background::default(),
             max_open_segments: None,
+            offsets_retention: Duration::from_secs(7 * 86_400),
         }
     }
 }
@@ -160,6 +163,16 @@ impl BrokerConfig {
         self
     }
 
+    /// How long offsets of a group are kept that has no members any more, or no longer reads the topic.
+    ///
+    /// **Default** 7 days. **Allowed** 1 s to 100 years. **Kafka name** `offsets.retention.minutes`.
+    #[doc(alias = "offsets.retention.minutes")]
+    #[must_use]
+    pub fn offsets_retention(mut self, offsets_retention: Duration) -> BrokerConfig {
+        self.offsets_retention = offsets_retention;
+        self
+    }
+
     /// How bytes of the logs are reached.
     #[must_use]
     pub fn read_mode_kind(&self) -> ReadMode {
@@ -215,6 +228,12 @@ impl BrokerConfig {
         self.max_open_segments
     }
 
+    /// How long offsets of a group without members are kept.
+    #[must_use]
+    pub fn offsets_retention_duration(&self) -> Duration {
+        self.offsets_retention
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -229,6 +248,8 @@ impl BrokerConfig {
         check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;
         self.max_open_segments.map_or(Ok(()), |most| {
             check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)
-        })
+        })?;
+        let second = Duration::from_secs(1);
+        check_duration("offsets_retention", self.offsets_retention, second, super::text::MAX_DURATION)
     }
 }

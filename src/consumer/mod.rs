@@ -1,4 +1,5 @@
-//! Readers without a group: of one partition or of a whole topic, at their own pace.
+//! Readers without a group, of one partition or of a whole topic, at their own pace; and consumers, the
+//! members of groups that share topics.
 //!
 //! Invariants
 //! - A reader's position moves only when it hands records out.
@@ -11,6 +12,7 @@
 //! ```
 
 mod codecs;
+mod group;
 mod owned;
 mod poll;
 mod reader;
@@ -25,6 +27,8 @@ mod topic_reader;
 mod tests;
 
 pub(crate) use codecs::Codecs;
+pub use group::{Commit, Consumer, Handover, Interrupter, RebalanceListener};
+pub(crate) use group::{Directory, FoundPartition, GroupService, LagSource, Membership};
 pub use owned::OwnedRecord;
 pub use poll::PollRecords;
 pub use reader::Reader;

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::sync::{block_on, block_on_for};
 
 /// What can be polled for records.
-pub(super) trait PollSource<K, V>: Send {
+pub(in crate::consumer) trait PollSource<K, V>: Send {
     /// The next records, or `Pending` with the waker registered where they will come.
     fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>>;
 
@@ -58,7 +58,7 @@ pub struct PollRecords<'a, K = Raw, V = Raw> {
 }
 
 impl<'a, K, V> PollRecords<'a, K, V> {
-    pub(super) fn new(source: &'a mut dyn PollSource<K, V>) -> PollRecords<'a, K, V> {
+    pub(in crate::consumer) fn new(source: &'a mut dyn PollSource<K, V>) -> PollRecords<'a, K, V> {
         PollRecords { source }
     }
 

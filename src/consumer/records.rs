@@ -18,7 +18,7 @@ use super::record_view::RecordView;
 use crate::codec::Raw;
 use crate::error::{Error, Result};
 use crate::partition::{Chunk, ChunkRecords};
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Records read at once, in order within each partition. They pin what they lend: the bytes stay where
 /// they are, whatever retention and deletion do, until this is dropped.
@@ -57,13 +57,56 @@ pub(super) struct Part {
     from: u64,
     /// No record from here on.
     next_offset: u64,
+    /// By what right a member of a group reads it.
+    lease: Option<Lease>,
+}
+
+/// By what right a member of a group reads a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    /// The member epoch at the time.
+    pub(super) epoch: i32,
+    /// Which topic of the name.
+    pub(super) topic_id: TopicId,
 }
 
 impl Part {
     /// A chunk of a partition, read at offset `from`; the reader goes on at `next_offset`.
     #[inline]
     pub(super) fn new(topic_partition: TopicPartition, chunk: Chunk, from: u64, next_offset: u64) -> Part {
-        Part { topic_partition, chunk, from, next_offset }
+        Part { topic_partition, chunk, from, next_offset, lease: None }
+    }
+
+    /// The same, read by a member of a group.
+    #[inline]
+    pub(super) fn leased(mut self, lease: Lease) -> Part {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// By what right it was read.
+    pub(super) fn lease(&self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// No record from here on.
+    pub(super) fn next_offset(&self) -> Offset {
+        Offset::of(self.next_offset)
+    }
+
+    /// Bytes that it lends.
+    pub(super) fn bytes(&self) -> u64 {
+        self.chunk.bytes()
+    }
+
+    /// About how many records it holds.
+    pub(super) fn count_hint(&self) -> u32 {
+        u32::try_from(self.chunk.count_hint()).unwrap_or(u32::MAX)
+    }
+
+    /// The leader epoch of its last batch.
+    pub(super) fn leader_epoch(&self) -> i32 {
+        self.chunk.leader_epoch()
     }
 
     #[inline]
@@ -104,7 +147,7 @@ impl<K, V> Records<K, V> {
         &self.codecs
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Part> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.first.iter().chain(&self.rest)
     }
 
@@ -126,6 +169,11 @@ impl<K, V> Records<K, V> {
     pub fn next_offset(&self, partition: u32) -> Option<Offset> {
         let mine = self.parts().find(|part| part.topic_partition.partition() == partition);
         mine.map(|part| Offset::of(part.next_offset))
+    }
+
+    /// The partitions that there are records of, each with the offset at which reading it goes on.
+    pub fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Offset)> {
+        self.parts().map(|part| (&part.topic_partition, part.next_offset()))
     }
 
     /// The records, one after the other, in order within each partition. A record whose bytes are

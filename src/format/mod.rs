@@ -3,6 +3,7 @@
 //! ```text
 //!   record  ->  batch (61-byte header, CRC, maybe compressed)  ->  .log
 //!   offset -> position  .index      time -> offset  .timeindex      aborted transactions  .txnindex
+//!   groups: offsets_topic
 //!   producers  .snapshot      epochs  leader-epoch-checkpoint      topic id  partition.metadata
 //!   millpond's own small files: sealed_file
 //! ```
@@ -25,6 +26,7 @@ mod error;
 pub(crate) mod index;
 pub(crate) mod leader_epochs;
 pub(crate) mod murmur2;
+pub(crate) mod offsets_topic;
 pub(crate) mod partition_metadata;
 pub(crate) mod record;
 pub(crate) mod sealed_file;

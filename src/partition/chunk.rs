@@ -117,6 +117,11 @@ impl Chunk {
         self.bytes
     }
 
+    /// The leader epoch of the last batch.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.rest.last().unwrap_or(&self.first).leader_epoch
+    }
+
     fn slice(&self, run: &ChunkRun) -> &[u8] {
         match &self.source {
             Source::Map(segment) => segment.map().slice(run.range.clone()).unwrap_or_default(),

@@ -307,6 +307,12 @@ impl Log {
         self.epochs.lock().latest().map_or(-1, |(epoch, _)| epoch)
     }
 
+    /// The epoch of the record before `offset`; -1 where that is not known.
+    pub(crate) fn epoch_before(&self, offset: u64) -> i32 {
+        let before = offset.checked_sub(1).and_then(|before| i64::try_from(before).ok());
+        before.and_then(|before| self.epochs.lock().epoch_at(before)).unwrap_or(-1)
+    }
+
     /// Where the log of `epoch` (or of the greatest one not above it) ended; see KIP-101.
     pub(crate) fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, u64)> {
         let end = self.log_end();

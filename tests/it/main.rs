@@ -15,6 +15,8 @@ mod failed_sync;
 #[cfg(test)]
 mod for_kafka;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;

@@ -1,0 +1,125 @@
+//! A commit on its way.
+//!
+//! Invariants: the call that returned it has appended the offsets, or failed; waiting only watches; dropped, the
+//! commit goes on.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::service::GroupService;
+use super::writing::Ticket;
+use crate::error::{Error, Result};
+use crate::partition::Log;
+use crate::sync::WaitKey;
+
+/// A commit of offsets: wait for it in a thread, or await it in a task; or drop it, and it goes on.
+///
+/// ```
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.create_topic("clicks", TopicConfig::new())?;
+/// topic.producer()?.send(Record::new("/home"))?.wait()?;
+///
+/// let mut consumer = broker.group("readers")?.join("clicks")?;
+/// let records = consumer.poll().wait()?;
+/// consumer.commit(&records).wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "whether offsets were committed is known only to who waits for it"]
+pub struct Commit {
+    /// That of the offsets topic.
+    log: Option<Arc<Log>>,
+    state: CommitState,
+    key: Option<WaitKey>,
+}
+
+enum CommitState {
+    /// It held already, or was refused.
+    Done(Result<()>),
+    Waiting(Arc<Ticket>),
+}
+
+impl Commit {
+    /// A commit whose write is this one; without one it holds already.
+    pub(super) fn of(groups: &GroupService, committed: Result<Option<Arc<Ticket>>>) -> Commit {
+        let state = match committed {
+            Ok(Some(ticket)) => CommitState::Waiting(ticket),
+            Ok(None) => CommitState::Done(Ok(())),
+            Err(error) => CommitState::Done(Err(error)),
+        };
+        Commit { log: groups.offsets_log(), state, key: None }
+    }
+
+    /// The log that must be acknowledged, and up to where; or how it ended.
+    fn end(&self) -> std::result::Result<(&Arc<Log>, u64), Result<()>> {
+        let closed = || Err(Err(Error::closed("the offsets topic")));
+        match &self.state {
+            CommitState::Done(Ok(())) => Err(Ok(())),
+            CommitState::Done(Err(error)) => Err(Err(error.again())),
+            CommitState::Waiting(ticket) => match (ticket.end(), &self.log) {
+                (Some(Ok(end)), Some(log)) => Ok((log, end)),
+                (Some(Err(error)), _) => Err(Err(error)),
+                (Some(Ok(_)) | None, _) => closed(),
+            },
+        }
+    }
+
+    /// Waits in this thread until the offsets are as durable as a topic of the level `Sync`. In a task `.await`
+    /// it instead.
+    ///
+    /// # Errors
+    /// `Fenced` if this is no member any more; `Rebalanced` if the partition was given away since the records
+    /// were polled: somebody else processes them; `InvalidArgument` beyond the log end; `TopicNotFound` for a
+    /// deleted topic; `Poisoned`, `StorageFull`, `Closed` if they cannot be written.
+    pub fn wait(self) -> Result<()> {
+        match self.end() {
+            Ok((log, end)) => log.wait_acked(end),
+            Err(done) => done,
+        }
+    }
+
+    /// Waits in this thread for at most `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` if it has not finished; it goes on, and can be waited for again. Else as
+    /// [`wait`](Commit::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
+        match self.end() {
+            Ok((log, end)) => log.wait_acked_for(end, timeout),
+            Err(done) => done,
+        }
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let (log, end) = match self.end() {
+            Ok((log, end)) => (log.clone(), end),
+            Err(done) => return Poll::Ready(done),
+        };
+        log.poll_acked(end, context, &mut self.key)
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        if let (Some(key), Some(log)) = (self.key.take(), &self.log) {
+            log.cancel_acked(key);
+        }
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = matches!(self.state, CommitState::Waiting(_));
+        f.debug_struct("Commit").field("waiting", &waiting).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,663 @@
+//! A member of a group.
+//!
+//! ```text
+//!   poll:  mail (assigned, revoked, lost) -> commit, if that is automatic -> records, fair between partitions
+//!                                                                         `-> none: wait for either
+//! ```
+//!
+//! Invariants
+//! - Mail is read in `poll`, before records are handed out: what was revoked is handed out no more.
+//! - Positions move only with records that are handed out, or by `seek`.
+//! - Dropped, it leaves; what was not committed is read again by whoever goes on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::commit::Commit;
+use super::listener::{Handover, RebalanceListener};
+use super::mailbox::Mailbox;
+use super::place::{Begun, Place};
+use super::service::{GroupService, Room};
+use crate::codec::Raw;
+use crate::config::{GroupConfig, Start};
+use crate::consumer::codecs::Codecs;
+use crate::consumer::poll::{PollRecords, PollSource};
+use crate::consumer::records::{Lease, Part, Records};
+use crate::consumer::start::resolve;
+use crate::env::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{
+    Backward, Change, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId,
+    OffsetAndMetadata,
+};
+use crate::partition::ReadLimits;
+use crate::producer::KeptOpen;
+use crate::sync::WaitKey;
+use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
+
+/// Reads, together with the other members of its group, one topic, several, or all whose names match a pattern.
+/// Each partition is read by one member at a time; where the group has come to is committed.
+///
+/// Made by [`Group::join`](crate::broker::Group::join). Dropping it leaves the group.
+///
+/// ```
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.create_topic("orders", TopicConfig::new().partitions(3))?;
+/// topic.producer()?.send_batch(["tea", "jam"].map(Record::new))?.wait()?;
+///
+/// let mut consumer = broker.group("billing")?.join("orders")?;
+/// let mut seen = 0;
+/// while seen < 2 {
+///     let records = consumer.poll().wait()?;
+///     for record in &records {
+///         println!("{} {:?}", record.topic_partition(), record.value()?);
+///         seen += 1;
+///     }
+///     consumer.commit(&records).wait()?; // after processing: at least once
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "KafkaConsumer")]
+pub struct Consumer<K = Raw, V = Raw> {
+    membership: Membership,
+    member: MemberId,
+    mailbox: Arc<Mailbox>,
+    epoch: i32,
+    places: Vec<Place>,
+    /// The partition that is asked first.
+    turn: usize,
+    codecs: Arc<Codecs<K, V>>,
+    waiting: Option<WaitKey>,
+    last_commit: Duration,
+    left: bool,
+}
+
+/// What a consumer joins by, and joins again by.
+pub(crate) struct Membership {
+    pub(crate) groups: Arc<GroupService>,
+    pub(crate) group: GroupId,
+    pub(crate) request: JoinRequest,
+    pub(crate) config: GroupConfig,
+    pub(crate) listener: Option<Box<dyn RebalanceListener>>,
+    /// What stays open for as long as the consumer lives.
+    pub(crate) kept_open: KeptOpen,
+}
+
+impl<K, V> Consumer<K, V> {
+    /// Joins the group.
+    pub(crate) fn join(membership: Membership, codecs: Codecs<K, V>) -> Result<Consumer<K, V>> {
+        let last_commit = membership.groups.now().monotonic;
+        let mailbox = Arc::new(Mailbox::new(last_commit));
+        let member = membership.groups.join(&membership.group, membership.request.clone(), &mailbox)?;
+        Ok(Consumer {
+            membership,
+            member,
+            mailbox,
+            epoch: 0,
+            places: Vec::new(),
+            turn: 0,
+            codecs: Arc::new(codecs),
+            waiting: None,
+            last_commit,
+            left: false,
+        })
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupId {
+        &self.membership.group
+    }
+
+    /// Its id in the group; another one after it was put out and came back.
+    #[must_use]
+    pub fn member_id(&self) -> &MemberId {
+        &self.member
+    }
+
+    /// The partitions that it has, as far as `poll` has heard, sorted.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        let mut mine: Vec<_> = self.places.iter().map(|place| place.topic_partition().clone()).collect();
+        mine.sort();
+        mine
+    }
+
+    /// The next records, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`. Partitions take turns.
+    /// Here, too, partitions come and go, and the listener is told.
+    ///
+    /// A member that was put out, because it did not poll in time, loses its partitions and joins again.
+    ///
+    /// # Errors
+    /// Told by the operation: `NoOffset` and `OffsetOutOfRange` where the settings say so
+    /// ([`seek`](Consumer::seek) to go on); `Corrupted` for a damaged batch or committed offset; `Closed` when
+    /// the broker is; else those of reading. Positions stay.
+    pub fn poll(&mut self) -> PollRecords<'_, K, V>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        PollRecords::new(self)
+    }
+
+    /// Commits what these records end with: all up to them has been processed. What was committed before and is
+    /// further stays.
+    ///
+    /// # Errors
+    /// Told by the operation: see [`Commit::wait`]. `InvalidArgument` for records of a reader without a group.
+    pub fn commit(&self, records: &Records<K, V>) -> Commit {
+        // All of one poll, hence of one epoch.
+        let mut entries = Vec::new();
+        let mut epoch = self.epoch;
+        for part in records.parts() {
+            let Some(lease) = part.lease() else {
+                let message = "these records were not polled by a consumer of a group";
+                return self.finished(Err(Error::invalid_argument(message)));
+            };
+            epoch = lease.epoch;
+            let offset = OffsetAndMetadata::new(part.next_offset())
+                .leader_epoch(LeaderEpoch::new(part.leader_epoch()));
+            match self.place(part.topic_partition()) {
+                Some(place) => entries.push(CommitEntry { topic_id: lease.topic_id, ..place.entry(offset) }),
+                None => entries.push(CommitEntry {
+                    tp: part.topic_partition().clone(),
+                    topic_id: lease.topic_id,
+                    log_end: part.next_offset(),
+                    offset,
+                    backward: Backward::Ignore,
+                }),
+            }
+        }
+        self.send_commit(epoch, entries)
+    }
+
+    /// Commits the positions of all its partitions: everything that was handed out has been processed.
+    ///
+    /// # Errors
+    /// Told by the operation: see [`Commit::wait`].
+    pub fn commit_all(&self) -> Commit {
+        let entries = self.places.iter().filter_map(Place::position_entry).collect();
+        self.send_commit(self.epoch, entries)
+    }
+
+    /// Commits an offset (the next one to read) of one of its partitions, with a text if you like.
+    ///
+    /// # Errors
+    /// Told by the operation: see [`Commit::wait`]. `Rebalanced` if the partition is not its own.
+    pub fn commit_offset(&self, partition: &TopicPartition, offset: OffsetAndMetadata) -> Commit {
+        let Some(place) = self.place(partition) else { return self.finished(Err(self.not_mine(partition))) };
+        let goes_back = CommitEntry { backward: Backward::Allow, ..place.entry(offset) };
+        self.send_commit(self.epoch, vec![goes_back])
+    }
+
+    /// What the group has committed in a partition; `None` if it has committed nothing.
+    ///
+    /// # Errors
+    /// `Corrupted` if its record cannot be read.
+    pub fn committed(&self, partition: &TopicPartition) -> Result<Option<OffsetAndMetadata>> {
+        let group = self.group();
+        let (committed, _) =
+            self.membership.groups.look(|coordinator| coordinator.committed(group, partition));
+        match committed {
+            Committed::At(offset) => Ok(Some(offset)),
+            Committed::Absent => Ok(None),
+            Committed::Corrupt(why) => Err(Error::new(ErrorKind::Corrupted, why).in_partition(partition)),
+        }
+    }
+
+    /// The offset that is read next in a partition of its own; `None` before the first `poll` after it was
+    /// assigned.
+    ///
+    /// # Errors
+    /// `Rebalanced` if the partition is not its own.
+    pub fn position(&self, partition: &TopicPartition) -> Result<Option<Offset>> {
+        self.place(partition).map(Place::position).ok_or_else(|| self.not_mine(partition))
+    }
+
+    /// How many records a partition of its own holds that were not handed out.
+    ///
+    /// # Errors
+    /// `Rebalanced` if the partition is not its own.
+    pub fn lag(&self, partition: &TopicPartition) -> Result<u64> {
+        let place = self.place(partition).ok_or_else(|| self.not_mine(partition))?;
+        let position = place.position().map_or(place.log().log_start(), Offset::get);
+        Ok(place.log().high_watermark().saturating_sub(position))
+    }
+
+    /// Goes on from somewhere else in a partition of its own: an [`Offset`], or any [`Start`]. Nothing is
+    /// committed by this, but the next commit may go back.
+    ///
+    /// # Errors
+    /// `Rebalanced` if the partition is not its own; `OffsetOutOfRange` for an offset that the log does not hold;
+    /// those of reading, for a timestamp. The position stays.
+    pub fn seek(&mut self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
+        let Some(at) = self.place_index(partition) else { return Err(self.not_mine(partition)) };
+        let place = &mut self.places[at];
+        let offset = resolve(place.log(), to.into())?;
+        place.cursor.seek(offset);
+        (place.started, place.sought) = (true, true);
+        Ok(())
+    }
+
+    /// Hands out nothing of these partitions until they are resumed. They stay its own.
+    ///
+    /// # Errors
+    /// `Rebalanced` if one is not its own.
+    pub fn pause<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.set_paused(partitions, Flow::Paused)
+    }
+
+    /// Hands out records of these partitions again.
+    ///
+    /// # Errors
+    /// `Rebalanced` if one is not its own.
+    pub fn resume<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.set_paused(partitions, Flow::Running)
+    }
+
+    fn set_paused<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        flow: Flow,
+    ) -> Result<()> {
+        for partition in partitions {
+            let Some(at) = self.place_index(partition) else { return Err(self.not_mine(partition)) };
+            self.places[at].paused = flow == Flow::Paused;
+        }
+        Ok(())
+    }
+
+    /// The partitions that are paused.
+    #[must_use]
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        let paused = self.places.iter().filter(|place| place.paused);
+        paused.map(|place| place.topic_partition().clone()).collect()
+    }
+
+    /// What another thread interrupts its `poll` with.
+    ///
+    /// ```
+    /// use millpond::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// broker.create_topic("orders", TopicConfig::new())?;
+    /// let mut consumer = broker.group("billing")?.join("orders")?;
+    /// let interrupter = consumer.interrupter();
+    /// let other = std::thread::spawn(move || interrupter.interrupt());
+    /// assert!(consumer.poll().wait()?.is_empty());
+    /// # other.join().expect("it ends");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "wakeup")]
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter { mailbox: self.mailbox.clone() }
+    }
+
+    /// Leaves the group, after a last commit if that is automatic, and waits for it. A static member leaves for as
+    /// long as its session timeout.
+    ///
+    /// # Errors
+    /// Those of the commit; it has left all the same.
+    pub fn close(mut self) -> Result<()> {
+        let committed = match self.membership.config.auto_commit_interval_duration() {
+            Some(_) => self.commit_all().wait(),
+            None => Ok(()),
+        };
+        self.leave(Leave::ForNow, Room::Wait);
+        committed
+    }
+
+    /// Leaves the group for good, also as a static member: its partitions go to others at once.
+    pub fn unsubscribe(mut self) {
+        self.leave(Leave::ForGood, Room::Wait);
+    }
+
+    fn leave(&mut self, how: Leave, room: Room) {
+        if !self.left {
+            self.left = true;
+            self.stop();
+            self.membership.groups.leave(&self.membership.group, &self.member, how, room);
+        }
+    }
+
+    fn place(&self, partition: &TopicPartition) -> Option<&Place> {
+        self.places.iter().find(|place| place.topic_partition() == partition)
+    }
+
+    fn place_index(&self, partition: &TopicPartition) -> Option<usize> {
+        self.places.iter().position(|place| place.topic_partition() == partition)
+    }
+
+    #[cold]
+    fn not_mine(&self, partition: &TopicPartition) -> Error {
+        let message =
+            format!("the partition is not assigned to member {} of group {}", self.member, self.group());
+        Error::new(ErrorKind::Rebalanced, message).in_partition(partition)
+    }
+
+    fn finished(&self, result: Result<()>) -> Commit {
+        Commit::of(&self.membership.groups, result.map(|()| None))
+    }
+
+    fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
+        let committer = Committer { member: self.member.clone(), epoch };
+        let group = self.group();
+        let committed = self
+            .membership
+            .groups
+            .act_and_write(|coordinator, now, out| coordinator.commit(group, &committer, entries, now, out));
+        Commit::of(&self.membership.groups, committed)
+    }
+
+    /// Hears what has changed.
+    fn read_mail(&mut self) -> Result<()> {
+        while let Some(change) = self.mailbox.take() {
+            match change {
+                Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
+                Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
+                Change::Lost { partitions } => self.lost(&partitions),
+                Change::Fenced => self.fenced()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, epoch: i32, partitions: &[TopicPartition]) -> Result<()> {
+        self.epoch = epoch;
+        let directory = self.membership.groups.directory()?;
+        let mut taken = Vec::with_capacity(partitions.len());
+        for tp in partitions {
+            match directory.find(tp) {
+                Ok(found) => {
+                    self.places.push(Place::new(found));
+                    taken.push(tp.clone());
+                }
+                // The topic is gone already, which is told next.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(listener) = self.membership.listener.as_mut().filter(|_| !taken.is_empty()) {
+            listener.assigned(&taken);
+        }
+        Ok(())
+    }
+
+    fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
+        let mine = |place: &&Place| partitions.contains(place.topic_partition());
+        if self.membership.config.auto_commit_interval_duration().is_some() {
+            let entries = self.places.iter().filter(mine).filter_map(Place::position_entry).collect();
+            drop(self.send_commit(self.epoch, entries));
+        }
+        if let Some(mut listener) = self.membership.listener.take() {
+            let positions = self
+                .places
+                .iter()
+                .filter(mine)
+                .filter_map(|place| Some((place.topic_partition().clone(), place.position()?)));
+            let mut handover = Handover { partitions: positions.collect(), commits: Vec::new() };
+            listener.revoked(&mut handover);
+            self.membership.listener = Some(listener);
+            let entries = handover.commits.into_iter().filter_map(|(tp, offset)| {
+                let place = self.place(&tp)?;
+                offset.map(|offset| place.entry(offset)).or_else(|| place.position_entry())
+            });
+            let entries: Vec<CommitEntry> = entries.collect();
+            if !entries.is_empty() {
+                drop(self.send_commit(self.epoch, entries));
+            }
+        }
+        self.drop_places(partitions);
+        self.membership.groups.released(&self.membership.group, &self.member, revocation);
+    }
+
+    fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.drop_places(partitions);
+        if let Some(listener) = &mut self.membership.listener {
+            listener.lost(partitions);
+        }
+    }
+
+    fn fenced(&mut self) -> Result<()> {
+        let partitions = self.assignment();
+        self.lost(&partitions);
+        self.stop();
+        let Membership { groups, group, request, .. } = &self.membership;
+        groups.leave(group, &self.member, Leave::ForGood, Room::Wait);
+        self.epoch = 0;
+        self.member = groups.join(group, request.clone(), &self.mailbox)?;
+        Ok(())
+    }
+
+    fn drop_places(&mut self, partitions: &[TopicPartition]) {
+        let groups = self.membership.groups.clone();
+        self.places.retain_mut(|place| {
+            let goes = partitions.contains(place.topic_partition());
+            if goes {
+                place.stop_waiting(&groups);
+            }
+            !goes
+        });
+        self.turn = 0;
+    }
+
+    fn commit_automatically(&mut self) {
+        let Some(interval) = self.membership.config.auto_commit_interval_duration() else { return };
+        let now = self.membership.groups.now().monotonic;
+        if now.saturating_sub(self.last_commit) >= interval {
+            self.last_commit = now;
+            drop(self.commit_all());
+        }
+    }
+
+    /// The next records there are, or `None`.
+    fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
+        let count = self.places.len();
+        let mut gathered = Records::none(&self.codecs);
+        let mut bytes = self.membership.config.max_byte_count();
+        let mut records = self.membership.config.max_record_count();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            match self.fetch_from(at, bytes, records) {
+                Ok(Some(part)) => {
+                    bytes = bytes.saturating_sub(part.bytes());
+                    records = records.saturating_sub(part.count_hint());
+                    gathered.push(part);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.turn = at;
+                    return if gathered.has_parts() { Ok(Some(gathered)) } else { Err(error) };
+                }
+            }
+            if bytes == 0 || records == 0 {
+                self.turn = (at + 1) % count;
+                return Ok(Some(gathered));
+            }
+        }
+        self.turn = (self.turn + 1).checked_rem(count).unwrap_or(0);
+        Ok(gathered.has_parts().then_some(gathered))
+    }
+
+    fn fetch_from(&mut self, at: usize, max_bytes: u64, max_records: u32) -> Result<Option<Part>> {
+        let Membership { groups, group, config, listener, .. } = &mut self.membership;
+        let place = &mut self.places[at];
+        if place.paused {
+            return Ok(None);
+        }
+        match place.begin(groups, group, config.offset_reset_kind())? {
+            Begun::Reading => {}
+            Begun::NotYet => return Ok(None),
+            Begun::Truncated { committed, resumed } => {
+                place.sought = true;
+                if let Some(listener) = listener {
+                    listener.truncated(place.topic_partition(), committed, resumed);
+                }
+            }
+        }
+        let limits = ReadLimits { max_bytes, max_records, crc: place.log().crc_check() };
+        let mut from = place.cursor.next_offset();
+        let mut read = place.cursor.read(u64::MAX, &limits);
+        if let Err(error) = read {
+            // Retention has passed the position: where the group goes on is for the settings to say.
+            if !matches!(error.kind(), ErrorKind::OffsetOutOfRange { .. }) {
+                return Err(error);
+            }
+            place.out_of_range(error, config.offset_reset_kind())?;
+            from = place.cursor.next_offset();
+            read = place.cursor.read(u64::MAX, &limits);
+        }
+        let Some(chunk) = read? else { return Ok(None) };
+        place.leader_epoch = chunk.leader_epoch();
+        let lease = Lease { epoch: self.epoch, topic_id: place.topic_id };
+        let part =
+            Part::new(place.topic_partition().clone(), chunk, from, place.cursor.next_offset()).leased(lease);
+        Ok(Some(part))
+    }
+
+    /// Asks to be woken by mail, by records, and by commits that are waited for.
+    fn register(&mut self, context: &mut Context<'_>) {
+        self.mailbox.arrived().register(&mut self.waiting, context.waker());
+        for place in self.places.iter_mut().filter(|place| !place.paused) {
+            if let (Some(end), Some(log)) = (place.pending, self.membership.groups.offsets_log()) {
+                if log.poll_acked(end, context, &mut place.pending_key).is_ready() {
+                    // It holds by now, or never will: look again.
+                    context.waker().wake_by_ref();
+                }
+            }
+            place.cursor.log().readers().register(&mut place.waiting, context.waker());
+        }
+    }
+
+    fn stop(&mut self) {
+        self.mailbox.set_waiting(false);
+        if let Some(key) = self.waiting.take() {
+            self.mailbox.arrived().cancel(key);
+        }
+        let groups = &self.membership.groups;
+        self.places.iter_mut().for_each(|place| place.stop_waiting(groups));
+    }
+
+    /// What there is to be handed out now: records, or nothing because somebody interrupts.
+    fn ready(&mut self) -> Result<Option<Records<K, V>>> {
+        loop {
+            if self.mailbox.take_interrupt() {
+                return Ok(Some(Records::none(&self.codecs)));
+            }
+            self.read_mail()?;
+            match self.fetch() {
+                // A partition that has just been lost answers with an error that nobody need see.
+                Err(_) if self.mailbox.has_mail() => {}
+                fetched => return fetched,
+            }
+        }
+    }
+
+    /// The topics that it reads, as far as `poll` has heard.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicName> {
+        let mut topics = BTreeMap::new();
+        for place in &self.places {
+            topics.insert(place.topic_partition().topic().clone(), ());
+        }
+        topics.into_keys().collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Running,
+    Paused,
+}
+
+impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
+    fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>> {
+        self.mailbox.polled(self.membership.groups.clock().monotonic());
+        self.mailbox.set_waiting(false);
+        self.commit_automatically();
+        if let Some(records) = self.ready()? {
+            return Poll::Ready(Ok(records));
+        }
+        self.register(context);
+        if let Some(records) = self.ready()? {
+            return Poll::Ready(Ok(records));
+        }
+        // Partitions may have come with the last mail.
+        self.register(context);
+        self.membership.groups.check_open()?;
+        for place in self.places.iter().filter(|place| !place.paused) {
+            place.log().check_open()?;
+            place.log().want_records();
+        }
+        self.mailbox.set_waiting(true);
+        Poll::Pending
+    }
+
+    fn stop_waiting(&mut self) {
+        self.mailbox.polled(self.membership.groups.clock().monotonic());
+        self.stop();
+    }
+
+    fn no_records(&self) -> Records<K, V> {
+        Records::none(&self.codecs)
+    }
+
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(self.membership.groups.clock().clone())
+    }
+}
+
+#[cfg(feature = "stream")]
+impl<K: Send + Sync, V: Send + Sync> futures_core::Stream for Consumer<K, V> {
+    type Item = Result<Records<K, V>>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let records = std::task::ready!(self.poll_records(context));
+        self.stop_waiting();
+        Poll::Ready(Some(records))
+    }
+}
+
+impl<K, V> Drop for Consumer<K, V> {
+    fn drop(&mut self) {
+        self.leave(Leave::ForNow, Room::Later);
+    }
+}
+
+impl<K, V> fmt::Debug for Consumer<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("group", self.group())
+            .field("member", &self.member)
+            .field("assignment", &format_args!("{:?}", self.assignment()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = &self.kept_open;
+        f.debug_struct("Membership").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// Ends a `poll` of a consumer from elsewhere: the one that waits, or the next one, hands out nothing and returns.
+#[derive(Clone, Debug)]
+pub struct Interrupter {
+    mailbox: Arc<Mailbox>,
+}
+
+impl Interrupter {
+    /// Ends the `poll`.
+    pub fn interrupt(&self) {
+        self.mailbox.interrupt();
+    }
+}

@@ -1,0 +1,27 @@
+//! Consumers of groups: the coordinator's decisions carried out.
+//!
+//! ```text
+//!   Consumer --join, commit, released--> GroupService --records--> log of __consumer_offsets
+//!      ^                                   | Coordinator (pure)
+//!      +-- Mailbox <-- changes ------------+
+//!      +-- logs of its partitions <-- Directory (the broker)
+//! ```
+//!
+//! Invariants
+//! - The coordinator is asked under one lock; nothing of the caller's runs under it but the assignor, and no
+//!   log is touched.
+//! - A member hears of changes in their order, in the thread that polls.
+
+mod commit;
+mod consumer;
+mod listener;
+mod mailbox;
+mod place;
+mod service;
+mod writing;
+
+pub use commit::Commit;
+pub(crate) use consumer::Membership;
+pub use consumer::{Consumer, Interrupter};
+pub use listener::{Handover, RebalanceListener};
+pub(crate) use service::{Directory, FoundPartition, GroupService, LagSource};

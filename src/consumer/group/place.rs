@@ -1,0 +1,196 @@
+//! A partition of a consumer, and where it stands in it.
+//!
+//! ```text
+//!   assigned -- what is committed is known --> reading at an offset
+//!       `-- a commit of the former owner is still on its way: wait for it
+//! ```
+//!
+//! Invariants: reading begins where the group has committed, or as the settings say, never elsewhere; a position
+//! moves only with records that are handed out, or by `seek`.
+
+use std::sync::Arc;
+
+use super::service::{FoundPartition, GroupService};
+use crate::config::OffsetReset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Backward, CommitEntry, Committed, GroupId, OffsetAndMetadata};
+use crate::partition::{Cursor, Log};
+use crate::sync::WaitKey;
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+/// A partition and the place in it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) topic_id: TopicId,
+    pub(super) cursor: Cursor,
+    pub(super) started: bool,
+    pub(super) paused: bool,
+    /// The position went back on purpose: what is committed may, too.
+    pub(super) sought: bool,
+    /// Of the last record handed out.
+    pub(super) leader_epoch: i32,
+    /// Waits for records.
+    pub(super) waiting: Option<WaitKey>,
+    /// Waits for a commit of the former owner: the end of its write.
+    pub(super) pending: Option<u64>,
+    pub(super) pending_key: Option<WaitKey>,
+}
+
+/// How a place was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// Reading can go on.
+    Reading,
+    /// A commit must hold first.
+    NotYet,
+    /// Records that the group had read are gone: it went back.
+    Truncated { committed: Offset, resumed: Offset },
+}
+
+impl Place {
+    pub(super) fn new(found: FoundPartition) -> Place {
+        Place {
+            topic_id: found.topic_id,
+            cursor: Cursor::new(found.log, 0),
+            started: false,
+            paused: false,
+            sought: false,
+            leader_epoch: -1,
+            waiting: None,
+            pending: None,
+            pending_key: None,
+        }
+    }
+
+    pub(super) fn log(&self) -> &Arc<Log> {
+        self.cursor.log()
+    }
+
+    pub(super) fn topic_partition(&self) -> &TopicPartition {
+        self.log().topic_partition()
+    }
+
+    /// Where it stands; `None` before that is known.
+    pub(super) fn position(&self) -> Option<Offset> {
+        self.started.then(|| Offset::of(self.cursor.next_offset()))
+    }
+
+    /// Goes where the group has come to.
+    pub(super) fn begin(
+        &mut self,
+        groups: &GroupService,
+        group: &GroupId,
+        reset: OffsetReset,
+    ) -> Result<Begun> {
+        if self.started {
+            return Ok(Begun::Reading);
+        }
+        let committed = loop {
+            let (committed, pending) =
+                groups.look(|coordinator| coordinator.committed(group, self.topic_partition()));
+            let Some(write) = pending else { break committed };
+            // Without a ticket the write has ended since: what is committed is another thing now.
+            if let Some(ticket) = groups.ticket(write) {
+                if ticket.end().is_none() {
+                    groups.append_outbox();
+                }
+                if let Some(Ok(end)) = ticket.end() {
+                    self.pending = Some(end);
+                    return Ok(Begun::NotYet);
+                }
+            }
+        };
+        self.pending = None;
+        let (offset, begun) = match committed {
+            Committed::Corrupt(why) => {
+                let message = format!("the committed offset of group {group} cannot be read: {why}");
+                return Err(Error::new(ErrorKind::Corrupted, message).in_partition(self.topic_partition()));
+            }
+            Committed::Absent => (self.reset_to(group, None, reset)?, Begun::Reading),
+            Committed::At(at) => self.go_on_from(&at, group, reset)?,
+        };
+        self.cursor.seek(offset);
+        self.started = true;
+        Ok(begun)
+    }
+
+    /// The offset to go on from. Where the log was cut below it and went on otherwise, the two part at the end of
+    /// the committed epoch.
+    fn go_on_from(
+        &self,
+        at: &OffsetAndMetadata,
+        group: &GroupId,
+        reset: OffsetReset,
+    ) -> Result<(u64, Begun)> {
+        let (log, offset) = (self.log(), at.offset().get());
+        let parted =
+            log.end_offset_for_epoch(at.epoch().get()).map(|(_, end)| end).filter(|end| *end < offset);
+        if let Some(end) = parted {
+            let resumed = end.max(log.log_start());
+            let begun = Begun::Truncated { committed: at.offset(), resumed: Offset::of(resumed) };
+            return Ok((resumed, begun));
+        }
+        if offset < log.log_start() || offset > log.log_end() {
+            return Ok((self.reset_to(group, Some(at.offset()), reset)?, Begun::Reading));
+        }
+        Ok((offset, Begun::Reading))
+    }
+
+    fn reset_to(&self, group: &GroupId, committed: Option<Offset>, reset: OffsetReset) -> Result<u64> {
+        let (earliest, latest) = (self.log().log_start(), self.log().high_watermark());
+        match (reset, committed) {
+            (OffsetReset::Earliest, _) => Ok(earliest),
+            (OffsetReset::Latest, _) => Ok(latest),
+            (OffsetReset::Fail, None) => {
+                let message = format!("group {group} has committed no offset");
+                Err(Error::new(ErrorKind::NoOffset, message).in_partition(self.topic_partition()))
+            }
+            (OffsetReset::Fail, Some(requested)) => {
+                let (earliest, latest) = (Offset::of(earliest), Offset::of(latest));
+                let kind = ErrorKind::OffsetOutOfRange { requested, earliest, latest };
+                let message = format!(
+                    "the log holds offsets {earliest} to {latest}, but not what group {group} committed"
+                );
+                Err(Error::new(kind, message).in_partition(self.topic_partition()).at_offset(requested))
+            }
+        }
+    }
+
+    /// What stood at the position is gone.
+    pub(super) fn out_of_range(&mut self, error: Error, reset: OffsetReset) -> Result<()> {
+        let offset = match reset {
+            OffsetReset::Earliest => self.log().log_start(),
+            OffsetReset::Latest => self.log().high_watermark(),
+            OffsetReset::Fail => return Err(error),
+        };
+        self.cursor.seek(offset);
+        Ok(())
+    }
+
+    /// An offset of this partition, as it is committed.
+    pub(super) fn entry(&self, offset: OffsetAndMetadata) -> CommitEntry {
+        CommitEntry {
+            tp: self.topic_partition().clone(),
+            topic_id: self.topic_id,
+            offset,
+            log_end: GroupService::log_end(self.log()),
+            backward: if self.sought { Backward::Allow } else { Backward::Ignore },
+        }
+    }
+
+    /// The position, as it is committed.
+    pub(super) fn position_entry(&self) -> Option<CommitEntry> {
+        let offset =
+            OffsetAndMetadata::new(self.position()?).leader_epoch(LeaderEpoch::new(self.leader_epoch));
+        Some(self.entry(offset))
+    }
+
+    pub(super) fn stop_waiting(&mut self, groups: &GroupService) {
+        if let Some(key) = self.waiting.take() {
+            self.log().readers().cancel(key);
+        }
+        if let (Some(key), Some(log)) = (self.pending_key.take(), groups.offsets_log()) {
+            log.cancel_acked(key);
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! The groups of a broker, kept by the pure coordinator and written down in the offsets topic.
+//!
+//! Invariants
+//! - One lock guards the coordinator; logs are appended to outside of it, under another one that keeps the
+//!   order of writes.
+//! - Before the coordinator is asked it is told which writes hold by now.
+//! - Members are woken after the locks are free.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use super::mailbox::Mailbox;
+use super::writing::{Outgoing, Ticket, append_all};
+use crate::config::CrcCheck;
+use crate::env::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{
+    Backward, CommitEntry, Committed, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
+    KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, WriteId,
+};
+use crate::partition::{Cursor, Log, Patience, ReadLimits};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, RwLock};
+use crate::types::{Offset, TopicId, TopicName, TopicPartition};
+
+/// A partition of the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundPartition {
+    pub(crate) topic_id: TopicId,
+    pub(crate) log: Arc<Log>,
+}
+
+/// Where partitions are found: the broker.
+pub(crate) trait Directory: Send + Sync {
+    /// A partition.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `PartitionNotFound`.
+    fn find(&self, tp: &TopicPartition) -> Result<FoundPartition>;
+
+    /// Something is due at this point of the monotonic clock.
+    fn wake_at(&self, when: Duration);
+}
+
+/// Where lag is measured from.
+#[derive(Clone, Debug)]
+pub(crate) struct LagSource {
+    pub(crate) tp: TopicPartition,
+    pub(crate) committed: Option<OffsetAndMetadata>,
+    pub(crate) owner: Option<MemberId>,
+}
+
+/// The groups of a broker.
+pub(crate) struct GroupService {
+    state: Mutex<State>,
+    /// Held while records are appended, so that they keep their order.
+    appending: Mutex<()>,
+    /// `None` before the first group, and when the broker is closed.
+    offsets_log: RwLock<Option<Arc<Log>>>,
+    directory: OnceLock<Weak<dyn Directory>>,
+    clock: Arc<dyn Clock>,
+    max_block: Duration,
+    closed: AtomicBool,
+    /// Why the offsets topic could not be read when the broker was opened.
+    damaged: OnceLock<Error>,
+}
+
+struct State {
+    coordinator: Coordinator,
+    mailboxes: HashMap<MemberId, (GroupId, Arc<Mailbox>)>,
+    outbox: VecDeque<Outgoing>,
+    /// Appended, in order.
+    in_flight: VecDeque<(WriteId, u64)>,
+    /// Of all writes that do not hold yet.
+    tickets: HashMap<WriteId, Arc<Ticket>>,
+    due: Option<Duration>,
+}
+
+/// What a call to the coordinator leaves to be done without the lock.
+#[derive(Default)]
+struct Aftermath {
+    woken: Vec<Arc<Mailbox>>,
+    has_writes: bool,
+}
+
+/// How long a call may wait for room in the offsets topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// As long as a `send` would.
+    Wait,
+    /// Not at all: the records go with the next ones.
+    Later,
+}
+
+impl GroupService {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        nonce: u64,
+        retention: Duration,
+        max_block: Duration,
+    ) -> GroupService {
+        let state = State {
+            coordinator: Coordinator::new(nonce, retention),
+            mailboxes: HashMap::new(),
+            outbox: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            tickets: HashMap::new(),
+            due: None,
+        };
+        GroupService {
+            state: Mutex::new(state),
+            appending: Mutex::new(()),
+            offsets_log: RwLock::new(None),
+            directory: OnceLock::new(),
+            clock,
+            max_block,
+            closed: AtomicBool::new(false),
+            damaged: OnceLock::new(),
+        }
+    }
+
+    /// Reads what the offsets topic holds, if there is one, and takes note of the topics there are. Where it
+    /// cannot be read, groups answer with that error, and everything else of the broker works.
+    pub(crate) fn open(&self, offsets: Option<Arc<Log>>, topics: Vec<(TopicName, KnownTopic)>) {
+        if let Some(log) = offsets {
+            if let Err(error) = self.replay(&log) {
+                let _ = self.damaged.set(error);
+                return;
+            }
+            *self.offsets_log.write() = Some(log);
+        }
+        self.act(Room::Wait, |coordinator, now, out| coordinator.opened(topics, now, out));
+    }
+
+    fn replay(&self, log: &Arc<Log>) -> Result<()> {
+        let mut cursor = Cursor::new(log.clone(), log.log_start());
+        let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
+        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
+            let mut state = self.state.lock();
+            for record in chunk.iter() {
+                let record = record?.record;
+                state.coordinator.replay(record.key.unwrap_or_default(), record.value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where partitions are found from now on.
+    pub(crate) fn attach(&self, directory: Weak<dyn Directory>) {
+        let _ = self.directory.set(directory);
+        self.schedule();
+    }
+
+    /// The broker closes: who waits is woken, and finds it closed.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mailboxes: Vec<_> =
+            self.state.lock().mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect();
+        mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
+
+    /// The broker is closed: nothing of its directory is held any more.
+    pub(crate) fn let_go(&self) {
+        let log = self.offsets_log.write().take();
+        drop(log);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed("the broker"));
+        }
+        self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
+    }
+
+    pub(super) fn directory(&self) -> Result<Arc<dyn Directory>> {
+        let directory = self.directory.get().and_then(Weak::upgrade);
+        directory.ok_or_else(|| Error::closed("the broker"))
+    }
+
+    /// The offsets topic is there, and can be written to; `make` finds or makes it. Before the first member joins
+    /// and the first offset is set: later calls find it.
+    ///
+    /// # Errors
+    /// Those of `make`; `Closed`.
+    pub(crate) fn ensure_offsets_topic(&self, make: impl FnOnce() -> Result<Arc<Log>>) -> Result<()> {
+        self.check_open()?;
+        if self.offsets_log.read().is_none() {
+            let log = make()?;
+            let mut known = self.offsets_log.write();
+            // What is set after the broker has let go would keep its directory.
+            self.check_open()?;
+            *known = Some(log);
+        }
+        Ok(())
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { monotonic: self.clock.monotonic(), wall: self.clock.now() }
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Asks the coordinator, and carries out what it wants done.
+    pub(super) fn act<T>(
+        &self,
+        room: Room,
+        call: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>) -> T,
+    ) -> T {
+        let now = self.now();
+        let mut after = Aftermath::default();
+        let answer = {
+            let mut state = self.state.lock();
+            self.settle(&mut state, &mut after);
+            let mut out = Vec::new();
+            let answer = call(&mut state.coordinator, now, &mut out);
+            state.carry_out(out, &mut after);
+            after.has_writes = !state.outbox.is_empty();
+            answer
+        };
+        self.finish(after, room);
+        answer
+    }
+
+    /// Asks the coordinator something; what it has been told to write down is seen as far as it holds.
+    pub(super) fn look<T>(&self, call: impl FnOnce(&Coordinator) -> T) -> T {
+        let mut after = Aftermath::default();
+        let answer = {
+            let mut state = self.state.lock();
+            self.settle(&mut state, &mut after);
+            call(&state.coordinator)
+        };
+        self.finish(after, Room::Later);
+        answer
+    }
+
+    fn finish(&self, after: Aftermath, room: Room) {
+        if after.has_writes {
+            self.append_with(room);
+        }
+        after.woken.iter().for_each(|mailbox| mailbox.wake());
+    }
+
+    /// Tells the coordinator which writes hold by now.
+    fn settle(&self, state: &mut State, after: &mut Aftermath) {
+        if state.in_flight.is_empty() {
+            return;
+        }
+        let Some(log) = self.offsets_log() else { return };
+        let acked = log.acked_end();
+        while let Some((id, _)) = state.in_flight.front().copied().filter(|(_, end)| *end <= acked) {
+            state.in_flight.pop_front();
+            state.tickets.remove(&id);
+            let mut out = Vec::new();
+            state.coordinator.written(id, &mut out);
+            state.carry_out(out, after);
+        }
+        if log.is_poisoned() {
+            // What is not acknowledged by now never will be.
+            for (id, _) in std::mem::take(&mut state.in_flight) {
+                state.tickets.remove(&id);
+                let mut out = Vec::new();
+                state.coordinator.failed(id, &mut out);
+                state.carry_out(out, after);
+            }
+        }
+    }
+
+    /// Appends what waits to be appended.
+    pub(super) fn append_outbox(&self) {
+        self.append_with(Room::Wait);
+    }
+
+    fn append_with(&self, room: Room) {
+        let _appending = match room {
+            Room::Wait => self.appending.lock(),
+            Room::Later => match self.appending.try_lock() {
+                Some(appending) => appending,
+                None => return,
+            },
+        };
+        let writes: Vec<Outgoing> = self.state.lock().outbox.drain(..).collect();
+        if writes.is_empty() {
+            return;
+        }
+        let patience = match room {
+            Room::Wait => Patience::Until(self.clock.monotonic().saturating_add(self.max_block)),
+            Room::Later => Patience::No,
+        };
+        let (done, error) = match self.offsets_log() {
+            Some(log) => append_all(&log, &writes, patience),
+            None => (0, Some(Error::closed("the offsets topic"))),
+        };
+        let mut after = Aftermath::default();
+        let mut state = self.state.lock();
+        for write in &writes[..done] {
+            if let Some(Ok(end)) = write.ticket.end() {
+                state.in_flight.push_back((write.id, end));
+            }
+        }
+        if let Some(error) = error {
+            let later = room == Room::Later && error.kind() == ErrorKind::Backpressure;
+            for write in writes.into_iter().skip(done).rev() {
+                if later {
+                    state.outbox.push_front(write);
+                    continue;
+                }
+                write.ticket.set(Err(error.again()));
+                state.tickets.remove(&write.id);
+                let mut out = Vec::new();
+                state.coordinator.failed(write.id, &mut out);
+                state.carry_out(out, &mut after);
+            }
+        }
+        drop(state);
+        after.woken.iter().for_each(|mailbox| mailbox.wake());
+    }
+
+    /// The ticket of a write that does not hold yet; `None` if it holds.
+    pub(super) fn ticket(&self, id: WriteId) -> Option<Arc<Ticket>> {
+        self.state.lock().tickets.get(&id).cloned()
+    }
+
+    /// The log of the offsets topic, if it is there.
+    pub(super) fn offsets_log(&self) -> Option<Arc<Log>> {
+        self.offsets_log.read().clone()
+    }
+
+    /// Asks the coordinator for a write, and answers what tells how far it has come; `None` if it holds already.
+    pub(super) fn act_and_write(
+        &self,
+        call: impl FnOnce(&mut Coordinator, Now, &mut Vec<Effect>) -> Result<Option<WriteId>>,
+    ) -> Result<Option<Arc<Ticket>>> {
+        let now = self.now();
+        let mut after = Aftermath::default();
+        let ticket = {
+            let mut state = self.state.lock();
+            self.settle(&mut state, &mut after);
+            let mut out = Vec::new();
+            let write = call(&mut state.coordinator, now, &mut out);
+            state.carry_out(out, &mut after);
+            // A write that fails is forgotten at once: its ticket remembers.
+            write.map(|write| write.and_then(|id| state.tickets.get(&id).cloned()))
+        };
+        self.finish(after, Room::Wait);
+        ticket
+    }
+
+    /// Waits in this thread until a write holds.
+    fn wait_for(&self, ticket: Option<Arc<Ticket>>) -> Result<()> {
+        let (Some(ticket), Some(log)) = (ticket, self.offsets_log()) else { return Ok(()) };
+        ticket.end().map_or(Ok(()), |end| log.wait_acked(end?))
+    }
+
+    /// A member joins; what it is told comes into this mailbox.
+    pub(super) fn join(
+        &self,
+        group: &GroupId,
+        request: JoinRequest,
+        mailbox: &Arc<Mailbox>,
+    ) -> Result<MemberId> {
+        self.check_open()?;
+        let now = self.now();
+        mailbox.polled(now.monotonic);
+        let mut after = Aftermath::default();
+        let joined = {
+            let mut state = self.state.lock();
+            self.settle(&mut state, &mut after);
+            let mut out = Vec::new();
+            let joined = state.coordinator.join(group, request, now, &mut out);
+            if let Ok(member) = &joined {
+                state.mailboxes.insert(member.clone(), (group.clone(), mailbox.clone()));
+            }
+            state.carry_out(out, &mut after);
+            joined
+        };
+        self.finish(after, Room::Wait);
+        self.schedule();
+        joined
+    }
+
+    pub(super) fn leave(&self, group: &GroupId, member: &MemberId, how: Leave, room: Room) {
+        self.act(room, |coordinator, now, out| coordinator.leave(group, member, how, now, out));
+        self.state.lock().mailboxes.remove(member);
+        self.schedule();
+    }
+
+    pub(super) fn released(&self, group: &GroupId, member: &MemberId, revocation: u64) {
+        self.act(Room::Wait, |coordinator, now, out| {
+            coordinator.released(group, member, revocation, now, out)
+        });
+        self.schedule();
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&self) {
+        let now = self.now();
+        self.act(Room::Later, |_, _, _| ());
+        let polls: Vec<(GroupId, MemberId, Duration)> = {
+            let state = self.state.lock();
+            let polls = state.mailboxes.iter();
+            polls
+                .map(|(id, (group, mailbox))| (group.clone(), id.clone(), mailbox.last_poll(now.monotonic)))
+                .collect()
+        };
+        self.act(Room::Later, |coordinator, now, out| {
+            for (group, member, at) in &polls {
+                coordinator.polled(group, member, *at);
+            }
+            coordinator.tick(now, out)
+        });
+        self.state.lock().due = None;
+        self.schedule();
+    }
+
+    /// Sees to it that the broker comes back when something is due.
+    fn schedule(&self) {
+        let now = self.now();
+        let wake = {
+            let mut state = self.state.lock();
+            let next = state.coordinator.next_tick(now);
+            let earlier = next.filter(|next| state.due.is_none_or(|due| *next < due));
+            state.due = earlier.or(state.due);
+            earlier
+        };
+        if let (Some(when), Ok(directory)) = (wake, self.directory()) {
+            directory.wake_at(when);
+        }
+    }
+
+    /// A topic has been made, or has more partitions.
+    pub(crate) fn topic_changed(&self, name: &TopicName, topic: KnownTopic) {
+        self.act(Room::Wait, |coordinator, now, out| coordinator.topic_changed(name, topic, now, out));
+        self.schedule();
+    }
+
+    /// A topic is about to be deleted: its offsets go first, durably.
+    ///
+    /// # Errors
+    /// Those of writing; the topic is known again then.
+    pub(crate) fn topic_deleted(&self, name: &TopicName, topic: KnownTopic) -> Result<()> {
+        let last = self.act_and_write(|coordinator, now, out| {
+            coordinator.topic_deleted(name, now, out);
+            Ok(out.iter().rev().find_map(|effect| match effect {
+                Effect::Write { id, .. } => Some(*id),
+                Effect::Tell { .. } => None,
+            }))
+        });
+        let written = last.and_then(|ticket| self.wait_for(ticket));
+        if written.is_err() {
+            self.topic_changed(name, topic);
+        }
+        self.look(|_| ());
+        written
+    }
+
+    /// Where a group stands in a partition: what is committed, and who has it.
+    pub(crate) fn lag_sources(&self, group: &GroupId) -> Result<Vec<LagSource>> {
+        self.check_open()?;
+        self.look(|coordinator| {
+            let description = coordinator.describe(group)?;
+            let mut found: std::collections::BTreeMap<TopicPartition, LagSource> = coordinator
+                .offsets(group)?
+                .into_iter()
+                .map(|(tp, committed)| {
+                    let owner = coordinator.owner(group, &tp);
+                    (tp.clone(), LagSource { tp, committed, owner })
+                })
+                .collect();
+            for member in description.members() {
+                for tp in member.assigned() {
+                    let owner = Some(member.id().clone());
+                    found.entry(tp.clone()).or_insert(LagSource { tp: tp.clone(), committed: None, owner });
+                }
+            }
+            Ok(found.into_values().collect())
+        })
+    }
+
+    /// The names of the groups.
+    ///
+    /// # Errors
+    /// What kept the offsets topic from being read; `Closed`.
+    pub(crate) fn list(&self) -> Result<Vec<GroupId>> {
+        self.check_open()?;
+        Ok(self.look(Coordinator::list))
+    }
+
+    /// A group and its members.
+    ///
+    /// # Errors
+    /// `GroupNotFound`.
+    pub(crate) fn describe(&self, group: &GroupId) -> Result<GroupDescription> {
+        self.check_open()?;
+        self.look(|coordinator| coordinator.describe(group))
+    }
+
+    /// What a group has committed in a partition.
+    ///
+    /// # Errors
+    /// `Corrupted` if its record cannot be read.
+    pub(crate) fn committed(
+        &self,
+        group: &GroupId,
+        tp: &TopicPartition,
+    ) -> Result<Option<OffsetAndMetadata>> {
+        self.check_open()?;
+        match self.look(|coordinator| coordinator.committed(group, tp)).0 {
+            Committed::At(offset) => Ok(Some(offset)),
+            Committed::Absent => Ok(None),
+            Committed::Corrupt(why) => {
+                let message = format!("the committed offset of group {group} cannot be read: {why}");
+                Err(Error::new(ErrorKind::Corrupted, message).in_partition(tp))
+            }
+        }
+    }
+
+    /// Sets offsets of a group that nobody reads with, durably.
+    ///
+    /// # Errors
+    /// `GroupInUse`; those of a commit.
+    pub(crate) fn reset(
+        &self,
+        group: &GroupId,
+        offsets: Vec<(FoundPartition, OffsetAndMetadata)>,
+    ) -> Result<()> {
+        let entry = |(found, offset): (FoundPartition, OffsetAndMetadata)| CommitEntry {
+            tp: found.log.topic_partition().clone(),
+            topic_id: found.topic_id,
+            offset,
+            log_end: GroupService::log_end(&found.log),
+            backward: Backward::Allow,
+        };
+        let entries = offsets.into_iter().map(entry).collect();
+        let write =
+            self.act_and_write(|coordinator, now, out| coordinator.reset(group, entries, now, out))?;
+        self.wait_for(write)
+    }
+
+    /// Deletes offsets of a group, durably.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `GroupInUse`; those of writing.
+    pub(crate) fn delete_offsets(&self, group: &GroupId, partitions: &[TopicPartition]) -> Result<()> {
+        let write =
+            self.act_and_write(|coordinator, _, out| coordinator.delete_offsets(group, partitions, out))?;
+        self.wait_for(write)
+    }
+
+    /// Deletes a group with its offsets, durably.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `GroupInUse`; those of writing.
+    pub(crate) fn delete_group(&self, group: &GroupId) -> Result<()> {
+        self.check_open()?;
+        let write = self.act_and_write(|coordinator, now, out| coordinator.delete_group(group, now, out))?;
+        self.wait_for(write)?;
+        self.look(|_| ());
+        Ok(())
+    }
+
+    /// The end of what can be committed of a partition.
+    pub(super) fn log_end(log: &Log) -> Offset {
+        Offset::of(log.log_end())
+    }
+}
+
+impl State {
+    fn carry_out(&mut self, out: Vec<Effect>, after: &mut Aftermath) {
+        for effect in out {
+            match effect {
+                Effect::Write { id, records } => {
+                    let ticket = Arc::new(Ticket::default());
+                    self.tickets.insert(id, ticket.clone());
+                    self.outbox.push_back(Outgoing { id, records, ticket });
+                    after.has_writes = true;
+                }
+                Effect::Tell { member, change, .. } => {
+                    if let Some((_, mailbox)) = self.mailboxes.get(&member) {
+                        mailbox.put(change);
+                        after.woken.push(mailbox.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for GroupService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = self.state.lock().mailboxes.len();
+        f.debug_struct("GroupService").field("members", &members).finish_non_exhaustive()
+    }
+}

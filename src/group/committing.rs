@@ -1,0 +1,253 @@
+//! Commits, and what administrators do to offsets.
+//!
+//! ```text
+//!   commit of member m at epoch e, for partition p:
+//!     m is a live member              else Fenced
+//!     p is its own since epoch a <= e else Rebalanced: it was given away meanwhile, maybe came back
+//!     offset <= log end               else InvalidArgument
+//!     not below what is committed     else nothing happens, unless the member went back on purpose
+//! ```
+//!
+//! Invariants: a request is refused as a whole or taken as a whole; nothing is changed under the hands of
+//! live members.
+
+use super::coordinator::Coordinator;
+use super::effect::{Effect, Now, WriteId};
+use super::group::Group;
+use super::ids::{GroupId, MemberId};
+use super::offsets::{Committed, MAX_METADATA_LEN, OffsetAndMetadata};
+use super::saving::offset_record;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// An offset that is to be committed.
+#[derive(Clone, Debug)]
+pub(crate) struct CommitEntry {
+    pub(crate) tp: TopicPartition,
+    /// Of the topic that was read.
+    pub(crate) topic_id: TopicId,
+    pub(crate) offset: OffsetAndMetadata,
+    /// Where the partition's log ends now.
+    pub(crate) log_end: Offset,
+    pub(crate) backward: Backward,
+}
+
+/// What happens to an offset below the one that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backward {
+    /// It is an old one that comes late: nothing.
+    Ignore,
+    /// It is meant: the member has sought back.
+    Allow,
+}
+
+/// Who commits.
+#[derive(Clone, Debug)]
+pub(crate) struct Committer {
+    pub(crate) member: MemberId,
+    /// The member epoch under which the records were polled.
+    pub(crate) epoch: i32,
+}
+
+impl Coordinator {
+    /// Commits offsets of a group. Answers the write that must hold, if any: what is to be committed may hold
+    /// already.
+    ///
+    /// # Errors
+    /// `Fenced`, `Rebalanced`; `InvalidArgument` beyond the log end and for too long a metadata;
+    /// `TopicNotFound` for one that is gone; `GroupNotFound`.
+    pub(crate) fn commit(
+        &mut self,
+        id: &GroupId,
+        committer: &Committer,
+        entries: Vec<CommitEntry>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<WriteId>> {
+        let Some(group) = self.groups.get(id) else { return Err(fenced(id, &committer.member)) };
+        for entry in &entries {
+            self.check_entry(entry)?;
+            check_committer(group, committer, &entry.tp)?;
+        }
+        if entries.is_empty() && !group.members.contains_key(&committer.member) {
+            return Err(fenced(id, &committer.member));
+        }
+        let mut last = None;
+        let mut changed = Vec::new();
+        for entry in entries {
+            let tp = &entry.tp;
+            let (known, wanted) = (group.offsets.latest(tp), entry.offset.offset());
+            let stays = match &known {
+                Committed::At(known) if wanted < known.offset() => entry.backward == Backward::Ignore,
+                Committed::At(known) if wanted == known.offset() => {
+                    known.epoch() == entry.offset.epoch()
+                        && known.metadata_text() == entry.offset.metadata_text()
+                }
+                Committed::At(_) | Committed::Absent | Committed::Corrupt(_) => false,
+            };
+            if stays {
+                last = last.max(group.offsets.pending(tp));
+            } else {
+                changed.push(entry);
+            }
+        }
+        Ok(self.write_offsets(id, changed, now, out).or(last))
+    }
+
+    fn check_entry(&self, entry: &CommitEntry) -> Result<()> {
+        let known = self.topics.get(entry.tp.topic()).filter(|known| known.id == entry.topic_id);
+        let Some(known) = known else {
+            let message = format!("there is no topic {} any more", entry.tp.topic());
+            return Err(Error::new(ErrorKind::TopicNotFound, message).in_partition(&entry.tp));
+        };
+        if entry.tp.partition() >= known.partitions {
+            let message = format!("topic {} has {} partitions", entry.tp.topic(), known.partitions);
+            return Err(Error::new(ErrorKind::PartitionNotFound, message).in_partition(&entry.tp));
+        }
+        let offset = entry.offset.offset();
+        if offset > entry.log_end {
+            let message = format!("offset {offset} cannot be committed: the log ends at {}", entry.log_end);
+            return Err(Error::invalid_argument(message).in_partition(&entry.tp).at_offset(offset));
+        }
+        let len = entry.offset.metadata_text().len();
+        if len > MAX_METADATA_LEN {
+            let message = format!("metadata of {len} bytes is longer than {MAX_METADATA_LEN}");
+            return Err(Error::invalid_argument(message).in_partition(&entry.tp));
+        }
+        Ok(())
+    }
+
+    fn write_offsets(
+        &mut self,
+        id: &GroupId,
+        entries: Vec<CommitEntry>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<WriteId> {
+        if entries.is_empty() {
+            return None;
+        }
+        let stamped: Vec<(TopicPartition, TopicId, OffsetAndMetadata)> =
+            entries.into_iter().map(|entry| (entry.tp, entry.topic_id, entry.offset.at(now.wall))).collect();
+        let record = |(tp, topic, offset): &(_, _, _)| offset_record(id.as_str(), tp, *topic, Some(offset));
+        let records = stamped.iter().map(record).collect();
+        let about = stamped.iter().map(|(tp, _, _)| (id.clone(), tp.clone())).collect();
+        let write = self.begin_write(records, about, out);
+        let group = self.group_mut(id);
+        for (tp, topic_id, offset) in stamped {
+            group.offsets.begin(write, &tp, topic_id, Some(offset));
+        }
+        Some(write)
+    }
+
+    /// What is seen of a group's offset, and the write that may change it soon. What was committed for an earlier
+    /// topic of the name is not seen.
+    pub(crate) fn committed(&self, id: &GroupId, tp: &TopicPartition) -> (Committed, Option<WriteId>) {
+        let Some(group) = self.groups.get(id) else { return (Committed::Absent, None) };
+        let known = self.topics.get(tp.topic());
+        let seen = match known {
+            Some(topic) if group.offsets.is_of(tp, topic.id) => group.offsets.seen(tp),
+            Some(_) | None => Committed::Absent,
+        };
+        (seen, group.offsets.pending(tp))
+    }
+
+    /// Sets offsets of a group that nobody reads with; makes the group if there is none.
+    ///
+    /// # Errors
+    /// `GroupInUse` if a live member reads one of the topics; those of [`commit`](Coordinator::commit).
+    pub(crate) fn reset(
+        &mut self,
+        id: &GroupId,
+        entries: Vec<CommitEntry>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<WriteId>> {
+        for entry in &entries {
+            self.check_entry(entry)?;
+            self.check_unread(id, &entry.tp)?;
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let group = self.group_mut(id);
+        if group.members.is_empty() {
+            group.set_empty(Some(now.wall));
+        }
+        let write = self.write_offsets(id, entries, now, out);
+        self.save(id, out);
+        Ok(write)
+    }
+
+    /// Deletes offsets of a group.
+    ///
+    /// # Errors
+    /// `GroupNotFound`; `GroupInUse` if a live member reads one of the topics.
+    pub(crate) fn delete_offsets(
+        &mut self,
+        id: &GroupId,
+        partitions: &[TopicPartition],
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<WriteId>> {
+        let group = self.group(id)?;
+        for tp in partitions {
+            self.check_unread(id, tp)?;
+        }
+        let there = |tp: &&TopicPartition| group.offsets.latest(tp) != Committed::Absent;
+        let gone: Vec<TopicPartition> = partitions.iter().filter(there).cloned().collect();
+        Ok(self.tombstone_offsets(id, &gone, out))
+    }
+
+    /// Deletes a group with its offsets, and gives up static members that are away.
+    ///
+    /// # Errors
+    /// `GroupNotFound`; `GroupInUse` if it has live members.
+    pub(crate) fn delete_group(
+        &mut self,
+        id: &GroupId,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<WriteId>> {
+        let group = self.group(id)?;
+        if group.has_live_members() {
+            return Err(in_use(group, "it has members"));
+        }
+        let gone: Vec<TopicPartition> = group.offsets.partitions().map(|(tp, _)| tp.clone()).collect();
+        let group = self.group_mut(id);
+        let away: Vec<MemberId> = group.members.keys().cloned().collect();
+        away.iter().for_each(|member| group.remove(member, now));
+        let write = self.tombstone_offsets(id, &gone, out);
+        self.save(id, out);
+        Ok(write)
+    }
+
+    fn check_unread(&self, id: &GroupId, tp: &TopicPartition) -> Result<()> {
+        match self.groups.get(id) {
+            Some(group) if group.is_read(tp.topic()) => {
+                Err(in_use(group, &format!("members read topic {}", tp.topic())).in_partition(tp))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn check_committer(group: &Group, committer: &Committer, tp: &TopicPartition) -> Result<()> {
+    let member = group.members.get(&committer.member).filter(|member| member.is_live());
+    let Some(member) = member else { return Err(fenced(&group.id, &committer.member).in_partition(tp)) };
+    let since = member.epoch_of(tp);
+    if since.is_none_or(|since| since > committer.epoch) || committer.epoch > member.epoch {
+        let message = format!("group {} has given the partition away since this was polled", group.id);
+        return Err(Error::new(ErrorKind::Rebalanced, message).in_partition(tp));
+    }
+    Ok(())
+}
+
+fn fenced(group: &GroupId, member: &MemberId) -> Error {
+    Error::new(ErrorKind::Fenced, format!("{member} is no member of group {group} any more"))
+}
+
+fn in_use(group: &Group, why: &str) -> Error {
+    let live = group.members.values().filter(|member| member.is_live()).count();
+    let message = format!("group {} is in use by {live} members: {why}; end them first", group.id);
+    Error::new(ErrorKind::GroupInUse, message)
+}

@@ -1,0 +1,215 @@
+//! How far a group has come.
+//!
+//! ```text
+//!   commit --> pending (record appended) -- written --> seen
+//!                       `-- failed --> as if it had never been
+//! ```
+//!
+//! Invariants
+//! - What is seen is as durable as the offsets topic promises.
+//! - Absent, damaged and zero are three different things.
+//! - Pending values are in the order of their writes, and become seen in that order.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::effect::WriteId;
+use crate::format::offsets_topic::OffsetCommit;
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+
+/// A committed offset: the next one to read, and what was said with it.
+///
+/// ```
+/// use millpond::Offset;
+/// use millpond::group::OffsetAndMetadata;
+/// let committed = OffsetAndMetadata::new(Offset::ZERO).metadata("by hand");
+/// assert_eq!((committed.offset(), committed.metadata_text()), (Offset::ZERO, "by hand"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetAndMetadata {
+    offset: Offset,
+    leader_epoch: LeaderEpoch,
+    metadata: String,
+    committed_at: Timestamp,
+}
+
+impl OffsetAndMetadata {
+    /// The next offset to read.
+    #[must_use]
+    pub fn new(offset: Offset) -> OffsetAndMetadata {
+        let (leader_epoch, committed_at) = (LeaderEpoch::NONE, Timestamp::NONE);
+        OffsetAndMetadata { offset, leader_epoch, metadata: String::new(), committed_at }
+    }
+
+    /// The leader epoch of the last record that was read.
+    #[must_use]
+    pub fn leader_epoch(mut self, leader_epoch: LeaderEpoch) -> OffsetAndMetadata {
+        self.leader_epoch = leader_epoch;
+        self
+    }
+
+    /// A text to keep with it, of 4,096 bytes at most.
+    #[must_use]
+    pub fn metadata(mut self, metadata: &str) -> OffsetAndMetadata {
+        metadata.clone_into(&mut self.metadata);
+        self
+    }
+
+    pub(crate) fn at(mut self, committed_at: Timestamp) -> OffsetAndMetadata {
+        self.committed_at = committed_at;
+        self
+    }
+
+    /// The next offset to read.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// The leader epoch of the last record that was read, if that was known.
+    #[must_use]
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The text that was kept with it.
+    #[must_use]
+    pub fn metadata_text(&self) -> &str {
+        &self.metadata
+    }
+
+    /// When it was committed.
+    #[must_use]
+    pub fn committed_at(&self) -> Timestamp {
+        self.committed_at
+    }
+}
+
+/// The longest text kept with an offset, in bytes.
+pub(crate) const MAX_METADATA_LEN: usize = 4096;
+
+/// What is known of a group's offset in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// None was ever committed, or it has been deleted.
+    Absent,
+    /// This one.
+    At(OffsetAndMetadata),
+    /// One was committed, but its record cannot be read.
+    Corrupt(String),
+}
+
+/// The offset of one partition.
+#[derive(Clone, Debug)]
+struct Slot {
+    topic_id: Option<TopicId>,
+    seen: Committed,
+    /// Appended, but not yet as durable as promised; `None` is a deletion.
+    pending: Vec<(WriteId, TopicId, Option<OffsetAndMetadata>)>,
+}
+
+/// The offsets of a group, by partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OffsetStore {
+    slots: BTreeMap<TopicPartition, Slot>,
+}
+
+impl OffsetStore {
+    /// What is seen of a partition.
+    pub(crate) fn seen(&self, tp: &TopicPartition) -> Committed {
+        self.slots.get(tp).map_or(Committed::Absent, |slot| slot.seen.clone())
+    }
+
+    /// Whether what is seen was committed for this topic; of old records that is not known.
+    pub(crate) fn is_of(&self, tp: &TopicPartition, topic_id: TopicId) -> bool {
+        self.slots.get(tp).is_some_and(|slot| slot.topic_id.is_none_or(|id| id == topic_id))
+    }
+
+    /// The last write that is under way for a partition.
+    pub(crate) fn pending(&self, tp: &TopicPartition) -> Option<WriteId> {
+        self.slots.get(tp)?.pending.last().map(|(id, _, _)| *id)
+    }
+
+    /// What will be seen when all that is under way has succeeded.
+    pub(crate) fn latest(&self, tp: &TopicPartition) -> Committed {
+        let Some(slot) = self.slots.get(tp) else { return Committed::Absent };
+        match slot.pending.last() {
+            Some((_, _, Some(offset))) => Committed::At(offset.clone()),
+            Some((_, _, None)) => Committed::Absent,
+            None => slot.seen.clone(),
+        }
+    }
+
+    /// All partitions with an offset that is seen or under way, and the topics they were committed for.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Option<TopicId>)> {
+        self.slots.iter().map(|(tp, slot)| (tp, slot.pending.last().map(|p| p.1).or(slot.topic_id)))
+    }
+
+    /// All that is seen.
+    pub(crate) fn all_seen(&self) -> impl Iterator<Item = (&TopicPartition, &Committed)> {
+        let there = |(_, slot): &(&TopicPartition, &Slot)| slot.seen != Committed::Absent;
+        self.slots.iter().filter(there).map(|(tp, slot)| (tp, &slot.seen))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// A write is under way; `None` deletes.
+    pub(crate) fn begin(
+        &mut self,
+        id: WriteId,
+        tp: &TopicPartition,
+        topic_id: TopicId,
+        offset: Option<OffsetAndMetadata>,
+    ) {
+        let empty = || Slot { topic_id: None, seen: Committed::Absent, pending: Vec::new() };
+        self.slots.entry(tp.clone()).or_insert_with(empty).pending.push((id, topic_id, offset));
+    }
+
+    /// A write holds now, as do all before it.
+    pub(crate) fn written(&mut self, id: WriteId, tp: &TopicPartition) {
+        let Entry::Occupied(mut entry) = self.slots.entry(tp.clone()) else { return };
+        let slot = entry.get_mut();
+        let done = slot.pending.iter().take_while(|(pending, _, _)| *pending <= id).count();
+        if let Some((_, topic_id, offset)) = slot.pending.drain(..done).next_back() {
+            slot.topic_id = Some(topic_id);
+            slot.seen = offset.map_or(Committed::Absent, Committed::At);
+        }
+        if slot.pending.is_empty() && slot.seen == Committed::Absent {
+            entry.remove();
+        }
+    }
+
+    /// A write has failed: it never was.
+    pub(crate) fn failed(&mut self, id: WriteId, tp: &TopicPartition) {
+        let Entry::Occupied(mut entry) = self.slots.entry(tp.clone()) else { return };
+        let slot = entry.get_mut();
+        slot.pending.retain(|(pending, _, _)| *pending != id);
+        if slot.pending.is_empty() && slot.seen == Committed::Absent {
+            entry.remove();
+        }
+    }
+
+    /// A record of the offsets topic says so; `None` for a tombstone.
+    pub(crate) fn replay(&mut self, tp: TopicPartition, record: Option<Result<OffsetCommit, String>>) {
+        let (topic_id, seen) = match record {
+            None => {
+                self.slots.remove(&tp);
+                return;
+            }
+            Some(Err(why)) => (None, Committed::Corrupt(why)),
+            Some(Ok(commit)) => (commit.topic_id, seen_of(&commit)),
+        };
+        self.slots.insert(tp, Slot { topic_id, seen, pending: Vec::new() });
+    }
+}
+
+fn seen_of(commit: &OffsetCommit) -> Committed {
+    let Some(offset) = u64::try_from(commit.offset).ok().and_then(Offset::new) else {
+        return Committed::Corrupt(format!("offset {}", commit.offset));
+    };
+    let leader_epoch = LeaderEpoch::new(commit.leader_epoch);
+    let committed_at = Timestamp::from_millis(commit.commit_timestamp);
+    Committed::At(OffsetAndMetadata { offset, leader_epoch, metadata: commit.metadata.clone(), committed_at })
+}

@@ -1,0 +1,195 @@
+//! Offsets: when they are seen, what is refused, how they end.
+
+use super::*;
+use crate::error::ErrorKind;
+
+#[test]
+fn offsets_are_seen_when_written() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    let first = desk.commit("g", &a, 1, tp("t", 0), 5).unwrap().unwrap();
+    assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent);
+    assert_eq!(desk.coordinator.committed(&group("g"), &tp("t", 0)).1, Some(first));
+    let second = desk.commit("g", &a, 1, tp("t", 0), 7).unwrap().unwrap();
+    desk.act(|c, _, out| c.written(first, out));
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(5));
+    // A late commit of less does nothing, but holds only when what is there holds.
+    assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 6).unwrap(), Some(second));
+    desk.act(|c, _, out| c.failed(second, out));
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(5));
+    assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 5).unwrap(), None, "it holds already");
+    let back = CommitEntry { backward: Backward::Allow, ..entry(tp("t", 0), 1, 0) };
+    let committer = Committer { member: a, epoch: 1 };
+    desk.act(|c, now, out| c.commit(&group("g"), &committer, vec![back], now, out)).unwrap();
+    desk.write_all();
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(0), "zero is not absent");
+}
+
+#[test]
+fn a_request_is_taken_or_refused_as_a_whole() {
+    let mut desk = Desk::new(&[("t", 1, 2)]);
+    let a = desk.join("g", &["t"]);
+    let committer = Committer { member: a.clone(), epoch: 1 };
+    let mut check = |wrong: CommitEntry, expected: ErrorKind| {
+        let entries = vec![entry(tp("t", 0), 1, 5), wrong];
+        let error = desk.act(|c, now, out| c.commit(&group("g"), &committer, entries, now, out)).unwrap_err();
+        assert_eq!(error.kind(), expected, "{error}");
+        desk.write_all();
+        assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent);
+    };
+    check(entry(tp("t", 1), 1, 1001), ErrorKind::InvalidArgument);
+    check(entry(tp("t", 1), 9, 5), ErrorKind::TopicNotFound);
+    check(entry(tp("u", 0), 1, 5), ErrorKind::TopicNotFound);
+    check(entry(tp("t", 2), 1, 5), ErrorKind::PartitionNotFound);
+    let long = entry(tp("t", 1), 1, 5);
+    let long = CommitEntry { offset: long.offset.metadata(&"x".repeat(4097)), ..long };
+    check(long, ErrorKind::InvalidArgument);
+    assert_eq!(desk.commit("other", &a, 1, tp("t", 0), 5).unwrap_err().kind(), ErrorKind::Fenced);
+}
+
+#[test]
+fn offsets_of_a_deleted_topic_go_and_a_new_one_inherits_none() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    desk.commit("g", &a, 1, tp("t", 0), 5).unwrap();
+    desk.write_all();
+    let before = desk.log.clone();
+    desk.act(|c, now, out| c.topic_deleted(&topic("t"), now, out));
+    assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 6).unwrap_err().kind(), ErrorKind::TopicNotFound);
+    let new = KnownTopic { id: id(2), partitions: 1 };
+    desk.act(|c, now, out| c.topic_changed(&topic("t"), new, now, out));
+    assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent, "even before the tombstone is written");
+    desk.write_all();
+    assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent);
+    // The process ended before the tombstone was written, and the topic was made anew.
+    desk.log = before;
+    let mut again = desk.reopened(&[("t", 2, 1)], Duration::ZERO);
+    assert_eq!(again.seen("g", tp("t", 0)), Committed::Absent);
+    again.write_all();
+    assert!(again.coordinator.list().is_empty());
+    let third = again.reopened(&[("t", 1, 1)], Duration::ZERO);
+    assert_eq!(third.seen("g", tp("t", 0)), Committed::Absent, "the tombstone was written");
+}
+
+#[test]
+fn damage_is_neither_absence_nor_zero() {
+    let mut desk = Desk::new(&[("t", 1, 3)]);
+    let a = desk.join("g", &["t"]);
+    for partition in 0..2 {
+        desk.commit("g", &a, 1, tp("t", partition), 0).unwrap();
+    }
+    desk.write_all();
+    let damaged = desk.log.iter_mut().rfind(|record| {
+        matches!(record.key, crate::format::offsets_topic::OffsetsKey::Offset { partition: 1, .. })
+    });
+    damaged.unwrap().value = Some(vec![0, 4, 1]);
+    let mut again = desk.reopened(&[("t", 1, 3)], Duration::ZERO);
+    assert_eq!(again.seen_offset("g", tp("t", 0)), Some(0));
+    assert!(matches!(again.seen("g", tp("t", 1)), Committed::Corrupt(_)));
+    assert_eq!(again.seen("g", tp("t", 2)), Committed::Absent);
+    // It is overwritten like any other.
+    let b = again.join("g", &["t"]);
+    let epoch = again.coordinator.describe(&group("g")).unwrap().epoch();
+    again.commit("g", &b, epoch, tp("t", 1), 3).unwrap();
+    again.write_all();
+    assert_eq!(again.seen_offset("g", tp("t", 1)), Some(3));
+    again.coordinator.replay(b"\0", Some(b""));
+    assert_eq!(again.coordinator.replayed.unreadable, 1);
+}
+
+#[test]
+fn offsets_of_dead_groups_expire() {
+    let mut desk = Desk::new(&[("t", 1, 1), ("u", 2, 1)]);
+    let a = desk.join("g", &["t"]);
+    desk.commit("g", &a, 1, tp("t", 0), 5).unwrap();
+    desk.write_all();
+    for _ in 0..40 {
+        desk.pass(Duration::from_secs(86_400));
+        desk.coordinator.polled(&group("g"), &a, desk.now.monotonic);
+        desk.tick();
+    }
+    desk.write_all();
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(5), "never while somebody reads");
+    desk.leave("g", &a, Leave::ForNow);
+    desk.write_all();
+    // Restarts do not begin the time anew.
+    let mut again = desk.reopened(&[("t", 1, 1), ("u", 2, 1)], Duration::from_secs(86_400) * 4);
+    assert_eq!(again.tick(), Some(Duration::from_secs(86_400) * 3));
+    let mut again = again.reopened(&[("t", 1, 1), ("u", 2, 1)], Duration::from_secs(86_400) * 3);
+    again.tick();
+    assert_eq!(again.seen_offset("g", tp("t", 0)), Some(5), "until it is written");
+    again.write_all();
+    assert!(again.coordinator.list().is_empty());
+    let last = again.reopened(&[("t", 1, 1), ("u", 2, 1)], Duration::ZERO);
+    assert!(last.coordinator.list().is_empty());
+}
+
+#[test]
+fn a_group_that_was_alive_when_the_process_died_has_its_time_from_then_on() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    desk.commit("g", &a, 1, tp("t", 0), 5).unwrap();
+    desk.write_all();
+    let mut again = desk.reopened(&[("t", 1, 1)], WEEK * 5);
+    again.tick();
+    again.write_all();
+    assert_eq!(again.seen_offset("g", tp("t", 0)), Some(5));
+    assert_eq!(again.tick(), Some(WEEK));
+}
+
+#[test]
+fn offsets_of_topics_that_are_no_longer_read_expire() {
+    let mut desk = Desk::new(&[("t", 1, 1), ("u", 1, 1)]);
+    let a = desk.join("g", &["t", "u"]);
+    desk.commit("g", &a, 1, tp("t", 0), 5).unwrap();
+    desk.commit("g", &a, 1, tp("u", 0), 5).unwrap();
+    let b = desk.join("g", &["u"]);
+    desk.leave("g", &a, Leave::ForNow);
+    desk.write_all();
+    desk.pass(WEEK);
+    desk.coordinator.polled(&group("g"), &b, desk.now.monotonic);
+    desk.tick();
+    desk.write_all();
+    assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent);
+    assert_eq!(desk.seen_offset("g", tp("u", 0)), Some(5));
+}
+
+#[test]
+fn nothing_is_pulled_from_under_live_members() {
+    let mut desk = Desk::new(&[("t", 1, 1), ("u", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    let reset = |desk: &mut Desk, at: TopicPartition, offset: u64| {
+        let entries = vec![entry(at, 1, offset)];
+        desk.act(|c, now, out| c.reset(&group("g"), entries, now, out)).map(|_| ()).map_err(|e| e.kind())
+    };
+    assert_eq!(reset(&mut desk, tp("t", 0), 3), Err(ErrorKind::GroupInUse));
+    assert_eq!(reset(&mut desk, tp("u", 0), 3), Ok(()), "nobody reads it");
+    let delete = |desk: &mut Desk, at| {
+        desk.act(|c, _, out| c.delete_offsets(&group("g"), &[at], out)).map(|_| ()).map_err(|e| e.kind())
+    };
+    assert_eq!(delete(&mut desk, tp("t", 0)), Err(ErrorKind::GroupInUse));
+    assert_eq!(delete(&mut desk, tp("u", 0)), Ok(()));
+    let group_gone = |desk: &mut Desk| {
+        desk.act(|c, now, out| c.delete_group(&group("g"), now, out)).map(|_| ()).map_err(|e| e.kind())
+    };
+    assert_eq!(group_gone(&mut desk), Err(ErrorKind::GroupInUse));
+    desk.commit("g", &a, 1, tp("t", 0), 9).unwrap();
+    desk.leave("g", &a, Leave::ForNow);
+    assert_eq!(reset(&mut desk, tp("t", 0), 3), Ok(()));
+    desk.write_all();
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(3), "a reset goes back");
+    assert_eq!(group_gone(&mut desk), Ok(()));
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(3), "until it is written");
+    desk.write_all();
+    assert_eq!(group_gone(&mut desk), Err(ErrorKind::GroupNotFound));
+    assert!(desk.reopened(&[("t", 1, 1)], Duration::ZERO).coordinator.list().is_empty());
+}
+
+#[test]
+fn a_reset_makes_a_group() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    desk.act(|c, now, out| c.reset(&group("new"), vec![entry(tp("t", 0), 1, 4)], now, out)).unwrap();
+    desk.write_all();
+    assert_eq!(desk.seen_offset("new", tp("t", 0)), Some(4));
+    assert_eq!(desk.reopened(&[("t", 1, 1)], Duration::ZERO).seen_offset("new", tp("t", 0)), Some(4));
+}
