@@ -1,0 +1,153 @@
+//! Counts repetitions, starts children one after the other, and keeps their figures.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::machine::now;
+use crate::options::Options;
+use crate::peer::{Kind, Peer};
+use crate::rows::{self, Row, WHY};
+use crate::work::Work;
+use crate::{Result, peers, work};
+
+/// A child that takes longer is ended.
+const MOST_TIME: Duration = Duration::from_secs(120);
+
+/// Measures what is asked for, and keeps the rows.
+pub fn measure(options: &Options) -> Result<()> {
+    let works = work::all();
+    let peers = peers::all();
+    let names: Vec<&str> = works.iter().map(|work| work.name).collect();
+    let peer_names: Vec<&str> = peers.iter().map(|peer| peer.facts().name).collect();
+    options.check_words(&[names.clone(), peer_names.clone()].concat())?;
+    let chosen = options.select(&names);
+    let chosen_peers: BTreeSet<&str> = options.select(&peer_names).into_iter().collect();
+
+    let start = now();
+    let mut measured = Vec::new();
+    for repetition in 0..options.reps {
+        for work in works.iter().filter(|work| chosen.contains(&work.name)) {
+            let asked = |peer: &&Box<dyn Peer>| {
+                let facts = peer.facts();
+                facts.kind == Kind::Millpond || chosen_peers.contains(facts.name)
+            };
+            let mut round: Vec<&dyn Peer> = peers.iter().filter(asked).map(AsRef::as_ref).collect();
+            round.retain(|peer| (work.takes)(&peer.facts()));
+            let turn = repetition % round.len().max(1);
+            round.rotate_left(turn);
+            for peer in round {
+                let name = peer.facts().name;
+                eprintln!(
+                    "{:>5.0} s  {}/{}  {:12} {name}",
+                    start.elapsed().as_secs_f64(),
+                    repetition + 1,
+                    options.reps,
+                    work.name
+                );
+                measured.extend(one(work, name, repetition, options));
+            }
+        }
+    }
+    if options.quick && !options.dry {
+        eprintln!("figures of --quick are not kept");
+        return Ok(());
+    }
+    if !options.dry {
+        let path = rows::path();
+        let mut all = rows::load(&path)?;
+        let again: BTreeSet<(String, String)> =
+            measured.iter().map(|row| (row.work.clone(), row.peer.clone())).collect();
+        all.retain(|row| !again.contains(&(row.work.clone(), row.peer.clone())));
+        all.extend(measured);
+        return rows::save(&path, &all);
+    }
+    crate::report::print(&measured);
+    Ok(())
+}
+
+/// The rows of one child; if it fails, one that says so.
+fn one(work: &Work, peer: &str, repetition: usize, options: &Options) -> Vec<Row> {
+    let row = |point: &str, metric: &str, value| Row {
+        work: work.name.into(),
+        peer: peer.into(),
+        point: point.into(),
+        metric: metric.into(),
+        repetition,
+        value,
+    };
+    match run(work, peer, options) {
+        Ok(lines) => {
+            let parsed = lines.lines().filter_map(|line| {
+                let mut words = line.split('\t');
+                let (Some("figure"), Some(point), Some(metric), Some(value)) =
+                    (words.next(), words.next(), words.next(), words.next())
+                else {
+                    return None;
+                };
+                Some(row(point, metric, value.parse().unwrap_or(f64::NAN)))
+            });
+            parsed.collect()
+        }
+        Err(error) => {
+            eprintln!("         {error}");
+            let text = error.to_string().lines().next().unwrap_or_default().replace('\t', " ");
+            vec![row(&text, WHY, f64::NAN)]
+        }
+    }
+}
+
+fn run(work: &Work, peer: &str, options: &Options) -> Result<String> {
+    let dir = tempfile::Builder::new().prefix("millpond-peers-").tempdir_in(&options.dir)?;
+    let mut command = child_command(work.name, peer, dir.path(), options.quick)?;
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (output, errors, is_success) = wait(child)?;
+    match is_success {
+        true => Ok(output),
+        false => Err(errors.lines().last().unwrap_or("it died").to_owned().into()),
+    }
+}
+
+/// The command of a child.
+pub fn child_command(work: &str, peer: &str, dir: &Path, quick: bool) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--child", work, peer, "--dir"]).arg(dir);
+    if quick {
+        command.arg("--quick");
+    }
+    // walrus takes its settings from here, and prints every append if it is not told to be quiet.
+    command.env("WALRUS_QUIET", "1").env("WALRUS_DATA_DIR", dir);
+    Ok(command)
+}
+
+/// Output, errors and success of a child, which is ended after a while.
+fn wait(mut child: Child) -> Result<(String, String, bool)> {
+    let (tell, hear) = mpsc::channel();
+    let mut errors = child.stderr.take().ok_or("no stderr")?;
+    let mut output = child.stdout.take().ok_or("no stdout")?;
+    let other = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = errors.read_to_end(&mut text);
+        text
+    });
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = output.read_to_end(&mut text);
+        let _ = tell.send(text);
+    });
+    let text = match hear.recv_timeout(MOST_TIME) {
+        Ok(text) => text,
+        Err(_) => {
+            child.kill()?;
+            child.wait()?;
+            return Err("took too long".into());
+        }
+    };
+    let status = child.wait()?;
+    let errors = other.join().map_err(|_| "a thread died")?;
+    let as_text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((as_text(text), as_text(errors), status.success()))
+}
