@@ -1,11 +1,25 @@
 //! Everything that is measured, one file each.
 
+mod channel;
 mod commitlog;
+mod disruptor;
+mod fjall;
+mod handover;
+mod kafko;
 mod khata;
+mod logdb;
 mod millpond;
+mod mrecordlog;
+mod okaywal;
+mod raft_engine;
 mod raw_file;
 mod raw_frame;
 mod raw_map;
+mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+mod walrus;
+mod writeahead;
 mod yaque;
 
 use std::path::{Path, PathBuf};
@@ -20,8 +34,23 @@ pub fn all() -> Vec<Box<dyn Peer>> {
         Box::new(khata::Khata),
         Box::new(commitlog::Commitlog),
         Box::new(yaque::Yaque),
+        Box::new(mrecordlog::Mrecordlog),
+        Box::new(raft_engine::RaftEngine),
+        Box::new(okaywal::Okaywal),
+        Box::new(writeahead::Writeahead),
+        Box::new(walrus::Walrus),
+        Box::new(kafko::Kafko),
+        Box::new(fjall::Fjall),
+        Box::new(redb::Redb),
+        #[cfg(feature = "rocksdb")]
+        Box::new(rocksdb::Rocksdb),
+        Box::new(logdb::Logdb),
+        Box::new(channel::Crossbeam),
+        Box::new(channel::Broadcast),
+        Box::new(disruptor::Disruptor),
         Box::new(raw_map::RawMap),
         Box::new(raw_file::RawFile),
+        Box::new(handover::Handover),
     ]
 }
 
