@@ -24,7 +24,7 @@ pub enum Kind {
     Millpond,
     /// Keeps records in files: what an acknowledged record survives is told by its facts.
     Durable,
-    /// Acknowledges what only the memory of the process holds.
+    /// Acknowledges what only the memory of the process holds, and writes it later.
     Ring,
     /// A channel in memory: no files at all.
     Channel,
@@ -122,6 +122,11 @@ pub trait Peer: Sync {
     /// Bytes that it can be asked to hold, where its cost grows faster than they do.
     fn most_bytes(&self) -> u64 {
         u64::MAX
+    }
+
+    /// Reading takes the records away.
+    fn reads_once(&self) -> bool {
+        false
     }
 
     /// Opens or creates it in a directory.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use logdb::{Config, DurabilityMode, LogDb, Tailer};
@@ -17,6 +18,7 @@ struct Open {
     logs: Vec<Arc<LogDb>>,
     tail: bool,
     durable: bool,
+    is_written: AtomicBool,
 }
 
 struct Append {
@@ -66,12 +68,18 @@ impl Peer for Logdb {
             })?))
         };
         let logs = (0..setup.logs).map(open).collect::<Result<_>>()?;
-        Ok(Box::new(Open { logs, tail: setup.tail, durable: setup.durable }))
+        Ok(Box::new(Open {
+            logs,
+            tail: setup.tail,
+            durable: setup.durable,
+            is_written: AtomicBool::new(false),
+        }))
     }
 }
 
 impl Log for Open {
     fn writer(&self, log: u32) -> Result<Box<dyn Writer + Send + '_>> {
+        self.is_written.store(true, Ordering::Relaxed);
         Ok(Box::new(Append { log: Arc::clone(&self.logs[log as usize]), durable: self.durable }))
     }
 
@@ -94,6 +102,10 @@ impl Log for Open {
 
     fn close(self: Box<Self>) -> Result<()> {
         for log in self.logs {
+            if !self.is_written.load(Ordering::Relaxed) {
+                // Flush and shutdown wait for ever for a log that was only read.
+                continue;
+            }
             log.flush().map_err(|error| format!("{error:?}"))?;
             let log = Arc::into_inner(log).ok_or("still in use")?;
             log.shutdown(Duration::from_secs(30)).map_err(|error| format!("{error:?}"))?;

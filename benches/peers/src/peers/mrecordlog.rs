@@ -40,7 +40,7 @@ impl Peer for Mrecordlog {
         Facts {
             name: "mrecordlog",
             package: "mrecordlog",
-            kind: Kind::Durable,
+            kind: Kind::Ring,
             keeps: "what was flushed: the rest is lost with the process",
             checks: "CRC-32 of each frame, checked at opening",
             notes: "never syncs, whatever its policy; holds all data in memory; tokio; one owner",

@@ -40,9 +40,12 @@ impl Peer for Walrus {
             "random" => Some("no offsets"),
             "codecs" => Some("no compression"),
             "topics" | "footprint" if setup.logs > 1000 => Some("10 MB a topic"),
-            _ if setup.is_contended() && !setup.durable => None,
             _ => None,
         }
+    }
+
+    fn reads_once(&self) -> bool {
+        true
     }
 
     fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
