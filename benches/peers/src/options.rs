@@ -8,9 +8,9 @@ use crate::Result;
 const USAGE: &str = "usage: [all | report | WORKLOAD... PEER...] [--reps N] [--quick] [--dir PATH] [--dry]
   WORKLOAD, PEER  part of the name of a workload or of a peer; millpond is always measured with them
   --reps N        repetitions (3)
-  --quick         small amounts: does it work at all
+  --quick         small amounts, to see whether it works: prints, and keeps nothing
   --dir PATH      where the data goes (the directory for temporary files)
-  --dry           print the tables, write nothing";
+  --dry           print the tables, and keep nothing";
 
 /// The whole command line.
 #[derive(Debug, Default)]

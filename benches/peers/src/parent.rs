@@ -50,23 +50,26 @@ pub fn measure(options: &Options) -> Result<()> {
                 );
                 measured.extend(one(work, name, repetition, options));
             }
+            if !options.dry && !options.quick {
+                keep(&measured)?;
+            }
         }
     }
-    if options.quick && !options.dry {
-        eprintln!("figures of --quick are not kept");
-        return Ok(());
+    if options.dry || options.quick {
+        crate::report::print(&measured);
     }
-    if !options.dry {
-        let path = rows::path();
-        let mut all = rows::load(&path)?;
-        let again: BTreeSet<(String, String)> =
-            measured.iter().map(|row| (row.work.clone(), row.peer.clone())).collect();
-        all.retain(|row| !again.contains(&(row.work.clone(), row.peer.clone())));
-        all.extend(measured);
-        return rows::save(&path, &all);
-    }
-    crate::report::print(&measured);
     Ok(())
+}
+
+/// Keeps these rows instead of older ones of the same workload and peer.
+fn keep(measured: &[Row]) -> Result<()> {
+    let path = rows::path();
+    let mut all = rows::load(&path)?;
+    let again: BTreeSet<(&str, &str)> =
+        measured.iter().map(|row| (row.work.as_str(), row.peer.as_str())).collect();
+    all.retain(|row| !again.contains(&(row.work.as_str(), row.peer.as_str())));
+    all.extend_from_slice(measured);
+    rows::save(&path, &all)
 }
 
 /// The rows of one child; if it fails, one that says so.

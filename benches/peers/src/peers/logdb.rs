@@ -63,7 +63,12 @@ impl Peer for Logdb {
                 segment_size: (setup.bytes * 2).next_multiple_of(1 << 20).max(256 << 20),
                 ring_size: if setup.record > 64 << 10 { 16 } else { 8192 },
                 max_content_size: (1 << 20).max(setup.record),
-                durability_mode: if setup.durable { DurabilityMode::Sync } else { DurabilityMode::Async },
+                durability_mode: match (setup.durable, setup.tail) {
+                    (true, _) => DurabilityMode::Sync,
+                    // A reader sees what was synced: somebody must.
+                    (false, true) => DurabilityMode::Batch,
+                    (false, false) => DurabilityMode::Async,
+                },
                 ..Config::default()
             })?))
         };
@@ -103,7 +108,8 @@ impl Log for Open {
     fn close(self: Box<Self>) -> Result<()> {
         for log in self.logs {
             if !self.is_written.load(Ordering::Relaxed) {
-                // Flush and shutdown wait for ever for a log that was only read.
+                // One that was only read has nothing to flush, and yet its end waits seconds for that.
+                std::mem::forget(log);
                 continue;
             }
             log.flush().map_err(|error| format!("{error:?}"))?;

@@ -1,12 +1,11 @@
 //! mrecordlog: many queues in one log, all of it in memory as well.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mrecordlog::{MultiRecordLog, SyncPolicy};
 use tokio::runtime::Runtime;
-use tokio::sync::Mutex;
 
 use crate::Result;
 use crate::payloads::Payloads;
@@ -28,8 +27,7 @@ struct Append<'a> {
     queue: String,
 }
 
-struct Read<'a> {
-    runtime: &'a Runtime,
+struct Read {
     log: Shared,
     queue: String,
     next: u64,
@@ -72,6 +70,11 @@ impl Peer for Mrecordlog {
     }
 }
 
+/// For as long as a call takes: each is driven to its end by the thread that makes it.
+fn locked(log: &Shared) -> MutexGuard<'_, MultiRecordLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One thread where one thread is enough.
 pub fn runtime(setup: &Setup) -> Result<Runtime> {
     let mut builder = match setup.writers > 1 || setup.tail {
@@ -91,12 +94,11 @@ impl Log for Open {
     }
 
     fn reader(&self, log: u32) -> Result<Box<dyn Reader + Send + '_>> {
-        let (runtime, queue) = (&self.runtime, name(log));
-        Ok(Box::new(Read { runtime, log: Arc::clone(&self.log), queue, next: 0 }))
+        Ok(Box::new(Read { log: Arc::clone(&self.log), queue: name(log), next: 0 }))
     }
 
     fn settle(&self) -> Result<()> {
-        Ok(self.runtime.block_on(async { self.log.lock().await.sync().await })?)
+        Ok(self.runtime.block_on(async { locked(&self.log).sync().await })?)
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -111,7 +113,7 @@ impl Writer for Append<'_> {
 
     fn append_batch(&mut self, batch: &[&[u8]]) -> Result<()> {
         self.runtime.block_on(async {
-            let mut log = self.log.lock().await;
+            let mut log = locked(&self.log);
             log.append_records(&self.queue, None, batch.iter().copied()).await?;
             Ok(())
         })
@@ -120,7 +122,7 @@ impl Writer for Append<'_> {
     fn append_all(&mut self, payloads: &mut Payloads, range: std::ops::Range<u64>) -> Result<()> {
         self.runtime.block_on(async {
             for n in range {
-                let mut log = self.log.lock().await;
+                let mut log = locked(&self.log);
                 log.append_record(&self.queue, None, payloads.record(n)).await?;
             }
             Ok(())
@@ -128,9 +130,9 @@ impl Writer for Append<'_> {
     }
 }
 
-impl Reader for Read<'_> {
+impl Reader for Read {
     fn read(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
-        let log = self.runtime.block_on(self.log.lock());
+        let log = locked(&self.log);
         let from = self.next;
         for (position, record) in log.range(&self.queue, from..).map_err(|_| "no such queue")?.take(4096) {
             sink.see(&record);
@@ -140,7 +142,7 @@ impl Reader for Read<'_> {
     }
 
     fn fetch(&mut self, offset: u64, sink: &mut Sink<'_>) -> Result<()> {
-        let log = self.runtime.block_on(self.log.lock());
+        let log = locked(&self.log);
         let mut records = log.range(&self.queue, offset..).map_err(|_| "no such queue")?;
         sink.see(&records.next().ok_or("no record there")?.1);
         Ok(())

@@ -26,32 +26,57 @@ impl Figure {
     }
 }
 
-/// The table as markdown.
+/// The tables of a workload as markdown.
 pub fn of(work: &Work, rows: &[&Row]) -> String {
-    let mut text = String::from("| |");
-    work.columns.iter().for_each(|column| _ = write!(text, " {} |", column.head));
-    text.push_str("\n|---|");
-    work.columns.iter().for_each(|_| text.push_str("---|"));
-    text.push('\n');
-    for peer in peers::all() {
-        let facts = peer.facts();
-        if rows.iter().any(|row| row.peer == facts.name) {
-            line(&mut text, &facts, work, rows);
+    let mut text = String::new();
+    let all: Vec<&Column> = work.tables.iter().flat_map(|(_, columns)| columns).collect();
+    let (inside, outside): (Vec<Facts>, Vec<Facts>) = peers::all()
+        .iter()
+        .map(|peer| peer.facts())
+        .filter(|facts| rows.iter().any(|row| row.peer == facts.name))
+        .partition(|facts| all.iter().any(|column| figure(column, facts.name, rows).is_some()));
+    for (caption, columns) in &work.tables {
+        if !caption.is_empty() {
+            let _ = writeln!(text, "{caption}:\n");
         }
+        text.push_str("| |");
+        columns.iter().for_each(|column| _ = write!(text, " {} |", column.head));
+        text.push_str("\n|---|");
+        columns.iter().for_each(|_| text.push_str("---|"));
+        text.push('\n');
+        for facts in &inside {
+            let has_some = columns.iter().any(|column| figure(column, facts.name, rows).is_some());
+            if has_some || work.tables.len() == 1 {
+                line(&mut text, facts, columns, rows);
+            }
+        }
+        comparison(&mut text, columns, rows);
+        text.push('\n');
     }
-    comparison(&mut text, work, rows);
+    if !outside.is_empty() {
+        let reason = |facts: &Facts| {
+            let first = all.first().map_or("", |column| column.point.as_str());
+            format!("{} ({})", facts.name, why(rows, facts.name, first))
+        };
+        let names: Vec<String> = outside.iter().map(reason).collect();
+        let _ = writeln!(text, "Without figures: {}.\n", names.join(", "));
+    }
     text
 }
 
-fn line(text: &mut String, facts: &Facts, work: &Work, rows: &[&Row]) {
+fn figure(column: &Column, peer: &str, rows: &[&Row]) -> Option<Figure> {
+    Figure::of(rows, peer, &column.point, column.metric)
+}
+
+fn line(text: &mut String, facts: &Facts, columns: &[Column], rows: &[&Row]) {
     let name = match facts.kind {
         Kind::Millpond => format!("**{}**", facts.name),
         Kind::Durable => facts.name.to_owned(),
         Kind::Ring | Kind::Channel | Kind::Bound => format!("*{}*", facts.name),
     };
     let _ = write!(text, "| {name} |");
-    for column in &work.columns {
-        let _ = match Figure::of(rows, facts.name, &column.point, column.metric) {
+    for column in columns {
+        let _ = match figure(column, facts.name, rows) {
             Some(figure) => write!(text, " {} |", figure_text(figure, column.unit)),
             None => write!(text, " {} |", why(rows, facts.name, &column.point)),
         };
@@ -73,10 +98,10 @@ fn why(rows: &[&Row], peer: &str, point: &str) -> String {
 }
 
 /// Ours beside the best of those that keep records in files.
-fn comparison(text: &mut String, work: &Work, rows: &[&Row]) {
+fn comparison(text: &mut String, columns: &[Column], rows: &[&Row]) {
     let mut any = false;
     let mut line = String::from("| millpond / best durable peer |");
-    for column in &work.columns {
+    for column in columns {
         let best = best_peer(column, rows);
         let ours = Figure::of(rows, "millpond", &column.point, column.metric);
         match (ours, best) {

@@ -1,6 +1,6 @@
 //! Append one at a time, nothing synced.
 
-use super::{Bench, Call, Chart, ChartKind, Unit, Work, append_for, column, files, step};
+use super::{Bench, Call, Unit, Work, append_for, bars, column, files, one_table, step};
 use crate::Result;
 use crate::machine::now;
 use crate::payloads::Payloads;
@@ -17,21 +17,13 @@ pub fn work() -> Work {
         what: "One thread, one call a record, nothing synced; the time includes what brings the records into \
                the hands of the system (so that a killed process does not take them along), where that is a \
                call of its own.",
-        columns: SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate)).collect(),
+        tables: one_table(SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
         warm: 1024,
         run: |bench| run(bench, Call::One),
         charts: vec![
-            Chart {
-                file: "append-100",
-                title: "Append one at a time, 100 B",
-                kind: ChartKind::Bars { column: 0 },
-            },
-            Chart {
-                file: "append-1k",
-                title: "Append one at a time, 1 KiB",
-                kind: ChartKind::Bars { column: 1 },
-            },
+            bars("append-100", "Append one at a time, 100 B", "100 B", "rate"),
+            bars("append-1k", "Append one at a time, 1 KiB", "1 KiB", "rate"),
         ],
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use super::{Bench, Call, Chart, ChartKind, Limits, Unit, Work, append, append_for, column, files};
+use super::{Bench, Call, Limits, Unit, Work, append, append_for, bars, column, files};
 use crate::Result;
 use crate::machine::{calm_processor, now, percentile, pin};
 use crate::payloads::Payloads;
@@ -13,44 +13,27 @@ const SIZE: usize = 1024;
 const BATCH: u64 = 100;
 
 pub fn work() -> Work {
-    let mut columns = Vec::new();
-    for (_, name) in THREADS {
-        columns.push(column(name, name, "rate", Unit::Rate));
-        columns.push(column("p50", name, "p50", Unit::Micros));
-        columns.push(column("p99", name, "p99", Unit::Micros));
-    }
-    columns.push(column("batches of 100", "batch", "rate", Unit::Rate));
+    let rates = THREADS.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate));
+    let rates = rates.chain([column("batches of 100", "batch", "rate", Unit::Rate)]).collect();
+    let time = |metric| {
+        THREADS.iter().map(move |(_, name)| column(&format!("{name}, {metric}"), name, metric, Unit::Micros))
+    };
+    let times = time("p50").chain(time("p99")).collect();
     Work {
         name: "durable",
         title: "Durable appends",
         what: "Records of 1 KiB, each on the device when its append returns; one log, so many threads, each \
                waiting for its record before it sends the next; then one thread with batches of 100. Records \
                a second over all threads, and the time of one append.",
-        columns,
+        tables: vec![("Records a second".into(), rates), ("Time of one append".into(), times)],
         takes: files,
         warm: 256,
         run,
         charts: vec![
-            Chart {
-                file: "durable-1",
-                title: "Durable appends, 1 thread",
-                kind: ChartKind::Bars { column: 0 },
-            },
-            Chart {
-                file: "durable-8",
-                title: "Durable appends, 8 threads",
-                kind: ChartKind::Bars { column: 3 },
-            },
-            Chart {
-                file: "durable-64",
-                title: "Durable appends, 64 threads",
-                kind: ChartKind::Bars { column: 6 },
-            },
-            Chart {
-                file: "durable-batch",
-                title: "Durable batches of 100",
-                kind: ChartKind::Bars { column: 9 },
-            },
+            bars("durable-1", "Durable appends, 1 thread", "1 thread", "rate"),
+            bars("durable-8", "Durable appends, 8 threads", "8 threads", "rate"),
+            bars("durable-64", "Durable appends, 64 threads", "64 threads", "rate"),
+            bars("durable-batch", "Durable batches of 100", "batch", "rate"),
         ],
     }
 }

@@ -3,7 +3,11 @@
 mod append;
 mod batch;
 mod durable;
+mod latency;
+mod producers;
+mod random;
 mod read;
+mod tail;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -27,8 +31,8 @@ pub struct Work {
     pub title: &'static str,
     /// What is done.
     pub what: &'static str,
-    /// Of its table.
-    pub columns: Vec<Column>,
+    /// Its tables: what stands above each, and its columns.
+    pub tables: Vec<(String, Vec<Column>)>,
     /// Who takes part.
     pub takes: fn(&Facts) -> bool,
     /// Megabytes made resident before.
@@ -76,8 +80,8 @@ pub struct Chart {
 
 /// How it is drawn.
 pub enum ChartKind {
-    /// A bar for each peer, of one column.
-    Bars { column: usize },
+    /// A bar for each peer.
+    Bars { point: &'static str, metric: &'static str, unit: Unit },
     /// A line for each peer: the point is the place on the axis.
     Lines { metric: &'static str, x: &'static str, y: &'static str, unit: Unit },
 }
@@ -87,9 +91,29 @@ pub fn column(head: &str, point: &str, metric: &'static str, unit: Unit) -> Colu
     Column { head: head.into(), point: point.into(), metric, unit }
 }
 
+/// One table, with nothing above it.
+pub fn one_table(columns: impl IntoIterator<Item = Column>) -> Vec<(String, Vec<Column>)> {
+    vec![(String::new(), columns.into_iter().collect())]
+}
+
+/// A picture of bars: records a second.
+pub fn bars(file: &'static str, title: &'static str, point: &'static str, metric: &'static str) -> Chart {
+    let unit = if metric.starts_with('p') { Unit::Micros } else { Unit::Rate };
+    Chart { file, title, kind: ChartKind::Bars { point, metric, unit } }
+}
+
 /// All workloads, in the order of the report.
 pub fn all() -> Vec<Work> {
-    vec![append::work(), batch::work(), durable::work(), read::work()]
+    vec![
+        append::work(),
+        batch::work(),
+        durable::work(),
+        read::work(),
+        random::work(),
+        tail::work(),
+        latency::work(),
+        producers::work(),
+    ]
 }
 
 /// Those that keep records in files, and the raw loops.

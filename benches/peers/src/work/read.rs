@@ -1,6 +1,6 @@
 //! Reading all of it, twice, after it was closed and opened again.
 
-use super::{Bench, Call, Chart, ChartKind, Unit, Work, append_for, column, files};
+use super::{Bench, Call, Unit, Work, append_for, bars, column, files, one_table};
 use crate::Result;
 use crate::machine::now;
 use crate::payloads::Payloads;
@@ -16,26 +16,18 @@ pub fn work() -> Work {
         what: "Written in batches, closed, opened again; one thread reads all and sums every byte, twice. The \
                first pass of millpond checks each checksum, later ones trust what was checked; the others do \
                the same work each time.",
-        columns: vec![
+        tables: one_table([
             column("100 B, first", "100 B", "first", Unit::Rate),
             column("100 B, again", "100 B", "again", Unit::Rate),
             column("1 KiB, first", "1 KiB", "first", Unit::Rate),
             column("1 KiB, again", "1 KiB", "again", Unit::Rate),
-        ],
+        ]),
         takes: files,
         warm: 1024,
         run,
         charts: vec![
-            Chart {
-                file: "read-100",
-                title: "Sequential read, 100 B, second pass",
-                kind: ChartKind::Bars { column: 1 },
-            },
-            Chart {
-                file: "read-1k",
-                title: "Sequential read, 1 KiB, second pass",
-                kind: ChartKind::Bars { column: 3 },
-            },
+            bars("read-100", "Sequential read, 100 B, second pass", "100 B", "again"),
+            bars("read-1k", "Sequential read, 1 KiB, second pass", "1 KiB", "again"),
         ],
     }
 }
