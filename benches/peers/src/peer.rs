@@ -66,6 +66,8 @@ pub struct Setup {
     pub tail: bool,
     /// How records are compressed.
     pub codec: Codec,
+    /// Bytes of memory there are.
+    pub memory: u64,
 }
 
 /// A compression.
@@ -83,8 +85,8 @@ pub enum Codec {
 impl Setup {
     /// One log of records of this size, for one writer.
     pub fn new(record: usize, bytes: u64) -> Setup {
-        let codec = Codec::None;
-        Setup { durable: false, record, bytes, logs: 1, writers: 1, tail: false, codec }
+        let (codec, memory) = (Codec::None, 8 << 30);
+        Setup { durable: false, record, bytes, logs: 1, writers: 1, tail: false, codec, memory }
     }
 
     /// Appends are synced.

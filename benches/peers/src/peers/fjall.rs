@@ -51,8 +51,10 @@ impl Peer for Fjall {
     }
 
     fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
-        let database =
-            Database::builder(dir).journal_compression(CompressionType::None).cache_size(256 << 20).open()?;
+        let database = Database::builder(dir)
+            .journal_compression(CompressionType::None)
+            .cache_size(setup.memory / 8)
+            .open()?;
         let records = database.keyspace("records", || {
             let none = fjall::config::CompressionPolicy::all(CompressionType::None);
             KeyspaceCreateOptions::default().data_block_compression_policy(none)

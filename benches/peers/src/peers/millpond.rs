@@ -10,10 +10,13 @@ use crate::peer::{Codec, Facts, Kind, Log, Peer, Setup, Writer};
 use crate::sink::Sink;
 
 pub struct Millpond;
+/// A topic for each log, instead of a partition.
+pub struct Topics;
 
 struct Open {
     broker: Broker,
-    topic: Topic,
+    /// One topic of many partitions, or many topics of one partition.
+    topics: Vec<Topic>,
     setup: Setup,
 }
 
@@ -43,20 +46,36 @@ impl Peer for Millpond {
     }
 
     fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
-        let broker = Broker::open(dir)?;
-        let durability = if setup.durable { Durability::Sync } else { Durability::Memory };
-        let largest = ByteSize::bytes(setup.record as u64 + 1024).max(ByteSize::mib(1));
-        let config = TopicConfig::new()
-            .partitions(setup.logs)
-            .durability(durability)
-            .max_record_size(largest)
-            .compression(compression(setup.codec));
-        let topic = match broker.topics().is_empty() {
-            true => broker.create_topic("peers", config)?,
-            false => broker.topic("peers")?,
-        };
-        Ok(Box::new(Open { broker, topic, setup: setup.clone() }))
+        open(dir, setup, 1, setup.logs)
     }
+}
+
+impl Peer for Topics {
+    fn facts(&self) -> Facts {
+        Facts { name: "millpond topics", notes: "a topic of one partition for each log", ..Millpond.facts() }
+    }
+
+    fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
+        open(dir, setup, setup.logs, 1)
+    }
+}
+
+fn open(dir: &Path, setup: &Setup, topics: u32, partitions: u32) -> Result<Box<dyn Log>> {
+    let broker = Broker::open(dir)?;
+    let durability = if setup.durable { Durability::Sync } else { Durability::Memory };
+    let largest = ByteSize::bytes(setup.record as u64 + 1024).max(ByteSize::mib(1));
+    let config = TopicConfig::new()
+        .partitions(partitions)
+        .durability(durability)
+        .max_record_size(largest)
+        .compression(compression(setup.codec));
+    let is_new = broker.topics().is_empty();
+    let topic = |number| -> Result<Topic> {
+        let name = format!("peers-{number}");
+        Ok(if is_new { broker.create_topic(name, config.clone())? } else { broker.topic(name.as_str())? })
+    };
+    let topics = (0..topics).map(topic).collect::<Result<_>>()?;
+    Ok(Box::new(Open { broker, topics, setup: setup.clone() }))
 }
 
 fn compression(codec: Codec) -> Compression {
@@ -69,14 +88,26 @@ fn compression(codec: Codec) -> Compression {
     }
 }
 
+impl Open {
+    /// Topic and partition of a log.
+    fn place(&self, log: u32) -> (&Topic, u32) {
+        match &self.topics[..] {
+            [one] => (one, log),
+            many => (&many[log as usize], 0),
+        }
+    }
+}
+
 impl Log for Open {
     fn writer(&self, log: u32) -> Result<Box<dyn Writer + std::marker::Send + '_>> {
-        let producer = self.topic.producer()?;
-        Ok(Box::new(Send { producer, partition: log, durable: self.setup.durable }))
+        let (topic, partition) = self.place(log);
+        let producer = topic.producer()?;
+        Ok(Box::new(Send { producer, partition, durable: self.setup.durable }))
     }
 
     fn reader(&self, log: u32) -> Result<Box<dyn crate::peer::Reader + std::marker::Send + '_>> {
-        let partition = self.topic.partition(log)?;
+        let (topic, partition) = self.place(log);
+        let partition = topic.partition(partition)?;
         let reader = partition.reader(Start::Earliest)?;
         Ok(Box::new(Read { partition, reader, single: None }))
     }

@@ -31,6 +31,7 @@ use crate::peer::Peer;
 pub fn all() -> Vec<Box<dyn Peer>> {
     vec![
         Box::new(millpond::Millpond),
+        Box::new(millpond::Topics),
         Box::new(khata::Khata),
         Box::new(commitlog::Commitlog),
         Box::new(yaque::Yaque),

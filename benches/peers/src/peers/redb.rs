@@ -54,7 +54,7 @@ impl Peer for Redb {
     fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
         let path = dir.join("records.redb");
         let is_new = !path.exists();
-        let database = Database::builder().set_cache_size(1 << 30).create(path)?;
+        let database = Database::builder().set_cache_size((setup.memory / 8) as usize).create(path)?;
         if is_new {
             let write = database.begin_write()?;
             write.open_table(RECORDS)?;

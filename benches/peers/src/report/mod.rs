@@ -2,6 +2,8 @@
 
 mod table;
 
+pub use table::in_unit;
+
 use crate::Result;
 use crate::options::Options;
 use crate::rows::{self, Row};

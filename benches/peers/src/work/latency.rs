@@ -44,7 +44,7 @@ pub fn work() -> Work {
                it. Writer and reader have a processor each; the reader polls, or sleeps until it is woken. On \
                shared virtual processors p99 and above tell more about the host than about the code.",
         tables: PACES.iter().map(|(_, _, name)| table(name)).collect(),
-        takes: |facts| !facts.name.starts_with("raw"),
+        takes: |facts| !facts.name.starts_with("raw") && facts.name != "millpond topics",
         warm: 256,
         run,
         charts: vec![

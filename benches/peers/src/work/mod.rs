@@ -2,12 +2,18 @@
 
 mod append;
 mod batch;
+mod codecs;
 mod durable;
+mod growth;
+mod large;
 mod latency;
+mod opening;
 mod producers;
 mod random;
 mod read;
+mod small_memory;
 mod tail;
+mod topics;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -113,12 +119,22 @@ pub fn all() -> Vec<Work> {
         tail::work(),
         latency::work(),
         producers::work(),
+        topics::work(),
+        topics::footprint(),
+        large::work(),
+        codecs::work(),
+        opening::work(),
+        small_memory::work(),
+        growth::by_size(),
+        growth::by_batch(),
+        growth::by_logs(),
+        growth::by_length(),
     ]
 }
 
 /// Those that keep records in files, and the raw loops.
 pub fn files(facts: &Facts) -> bool {
-    facts.kind != Kind::Channel && facts.name != "handover"
+    facts.kind != Kind::Channel && !["handover", "millpond topics"].contains(&facts.name)
 }
 
 /// What a workload is done with.

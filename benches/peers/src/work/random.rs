@@ -72,7 +72,13 @@ fn by_time(bench: &Bench<'_>, setup: &Setup) -> Result<()> {
     log.close()
 }
 
-/// Fetches random records for a while.
+/// Random records by offset, a second.
+pub fn rate(bench: &Bench<'_>, count: u64, reader: &mut dyn Reader) -> Result<f64> {
+    let (times, time) = fetch_for(bench, count, reader, |reader, n, sink| reader.fetch(n, sink))?;
+    Ok(times.len() as f64 / time)
+}
+
+/// Tells the figures of random records.
 fn fetch(
     bench: &Bench<'_>,
     name: &str,
@@ -80,6 +86,21 @@ fn fetch(
     reader: &mut dyn Reader,
     one: impl Fn(&mut dyn Reader, u64, &mut Sink<'_>) -> Result<()>,
 ) -> Result<()> {
+    let (mut times, time) = fetch_for(bench, count, reader, one)?;
+    times.sort_unstable();
+    bench.figure(name, "rate", times.len() as f64 / time);
+    bench.figure(name, "p50", percentile(&times, 0.5) as f64 / 1e3);
+    bench.figure(name, "p99", percentile(&times, 0.99) as f64 / 1e3);
+    Ok(())
+}
+
+/// Fetches random records for a while: the nanoseconds of each, and the seconds of all.
+fn fetch_for(
+    bench: &Bench<'_>,
+    count: u64,
+    reader: &mut dyn Reader,
+    one: impl Fn(&mut dyn Reader, u64, &mut Sink<'_>) -> Result<()>,
+) -> Result<(Vec<u64>, f64)> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = || {
         state ^= state << 13;
@@ -101,10 +122,5 @@ fn fetch(
             return Err(format!("{} records for one offset", sink.seen).into());
         }
     }
-    let time = start.elapsed().as_secs_f64();
-    times.sort_unstable();
-    bench.figure(name, "rate", times.len() as f64 / time);
-    bench.figure(name, "p50", percentile(&times, 0.5) as f64 / 1e3);
-    bench.figure(name, "p99", percentile(&times, 0.99) as f64 / 1e3);
-    Ok(())
+    Ok((times, start.elapsed().as_secs_f64()))
 }

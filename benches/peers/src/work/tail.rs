@@ -24,7 +24,7 @@ pub fn work() -> Work {
             column("1 KiB", "1 KiB", "rate", Unit::Rate),
             column("skipped, 100 B", "100 B", "skipped", Unit::Count),
         ]),
-        takes: |facts| facts.name != "handover" && facts.name != "raw file",
+        takes: |facts| !["handover", "raw file", "millpond topics"].contains(&facts.name),
         warm: 1024,
         run,
         charts: vec![

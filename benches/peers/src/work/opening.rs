@@ -1,0 +1,119 @@
+//! Opening 1 GiB: after a clean close, and after the process was killed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::{Bench, Call, Limits, Unit, Work, append_for, column, files, one_table};
+use crate::Result;
+use crate::machine::{now, pause};
+use crate::parent::child_command;
+use crate::payloads::Payloads;
+use crate::peer::{Log, Setup};
+use crate::sink::Sink;
+
+const SIZE: usize = 1024;
+const BYTES: u64 = 1 << 30;
+/// The folder of the log that is written by the child that is killed.
+const VICTIM: &str = "victim";
+
+pub fn work() -> Work {
+    Work {
+        name: "open",
+        title: "Opening 1 GiB",
+        what: "1 GiB of 1 KiB records in batches of 100, nothing synced (less where filling takes more than 3 s); \
+               closed and opened again; then the same in a process that is killed (SIGKILL) as soon as it has \
+               written. *Lost* counts records that had been acknowledged and are not there; what is there was \
+               read and compared.",
+        tables: one_table([
+            column("clean", "clean", "open", Unit::Millis),
+            column("after a kill", "kill", "open", Unit::Millis),
+            column("lost", "kill", "lost", Unit::Count),
+            column("payload", "kill", "bytes", Unit::Bytes),
+        ]),
+        takes: files,
+        warm: 1024,
+        run,
+        charts: Vec::new(),
+    }
+}
+
+fn limits(bench: &Bench<'_>) -> Limits {
+    Limits { time: Duration::from_secs(3), ..bench.limits(0, BYTES, SIZE) }
+}
+
+fn setup(bench: &Bench<'_>) -> Setup {
+    Setup::new(SIZE, limits(bench).most * SIZE as u64)
+}
+
+fn run(bench: &Bench<'_>) -> Result<()> {
+    if bench.part.is_some() {
+        return die_writing(bench);
+    }
+    let setup = setup(bench);
+    if !bench.can("clean", &setup) {
+        return Ok(());
+    }
+    let dir = bench.folder()?;
+    let (count, log) = fill(bench, &dir, &setup)?;
+    log.close()?;
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let start = now();
+        let log = bench.peer.open(&dir, &setup)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        log.close()?;
+    }
+    bench.figure("clean", "open", crate::machine::median(&times));
+    bench.verify(&dir, &setup, 0, &[count], &Payloads::new(SIZE))?;
+    std::fs::remove_dir_all(&dir)?;
+    after_kill(bench, &setup)
+}
+
+fn fill(bench: &Bench<'_>, dir: &Path, setup: &Setup) -> Result<(u64, Box<dyn Log>)> {
+    let log = bench.peer.open(dir, setup)?;
+    let mut payloads = Payloads::new(SIZE);
+    let (count, _) =
+        append_for(log.writer(0)?.as_mut(), Call::Batch(100), &mut payloads, limits(bench), 100)?;
+    log.settle()?;
+    Ok((count, log))
+}
+
+/// What the child does: writes, says how much, and waits for its end.
+fn die_writing(bench: &Bench<'_>) -> Result<()> {
+    let dir = bench.dir.join(VICTIM);
+    std::fs::create_dir_all(&dir)?;
+    let (count, _log) = fill(bench, &dir, &setup(bench))?;
+    println!("{count}");
+    std::io::stdout().flush()?;
+    pause(Duration::from_secs(60));
+    Ok(())
+}
+
+fn after_kill(bench: &Bench<'_>, setup: &Setup) -> Result<()> {
+    let name = bench.peer.facts().name;
+    let mut command = child_command("open", name, bench.dir, bench.quick)?;
+    let mut victim = command.args(["--part", VICTIM]).stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    let told = victim.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+    victim.kill()?;
+    victim.wait()?;
+    if !matches!(told, Some(Ok(_))) {
+        return Err("the child that was to be killed died before".into());
+    }
+    let count: u64 = line.trim().parse()?;
+    let dir = bench.dir.join(VICTIM);
+    bench.peer.before_reopening(&dir)?;
+    let start = now();
+    let log = bench.peer.open(&dir, setup)?;
+    bench.figure("kill", "open", start.elapsed().as_secs_f64() * 1e3);
+    log.close()?;
+
+    let mut sink = Sink::new(1);
+    bench.peer.read_back(&dir, setup, 0, &mut sink)?;
+    sink.check_order()?;
+    bench.figure("kill", "lost", count.saturating_sub(sink.seen) as f64);
+    bench.figure("kill", "bytes", (count * SIZE as u64) as f64);
+    Ok(())
+}
