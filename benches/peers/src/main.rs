@@ -17,6 +17,7 @@
 //! - What was written is read back and compared; what is wrong has no figure.
 //! - Every payload is random and was prepared before.
 
+mod conditions;
 #[path = "../../common/machine.rs"]
 #[allow(dead_code, reason = "shared with the table of figures, which takes other parts")]
 mod machine;

@@ -77,8 +77,14 @@ impl Options {
     }
 
     /// Those of the names that the words ask for; all of them where no word asks for one.
-    pub fn select<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
-        let asked = |name: &&&str| self.words.iter().any(|word| name.contains(word.as_str()));
+    pub fn select<'a>(&self, names: &[&'a str], everything: &[&str]) -> Vec<&'a str> {
+        // The whole name of something means that, and not all that has the name in its own.
+        let is_whole = |word: &String| everything.contains(&word.as_str());
+        let asked = |name: &&&str| {
+            let is_it =
+                |word: &String| if is_whole(word) { word == **name } else { name.contains(word.as_str()) };
+            self.words.iter().any(is_it)
+        };
         let chosen: Vec<&str> = names.iter().filter(asked).copied().collect();
         if self.all || chosen.is_empty() { names.to_vec() } else { chosen }
     }

@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::peer::{Kind, Peer};
 use crate::rows::{self, Row, WHY};
 use crate::work::Work;
-use crate::{Result, peers, work};
+use crate::{Result, conditions, peers, work};
 
 /// A child that takes longer is ended.
 const MOST_TIME: Duration = Duration::from_secs(120);
@@ -23,14 +23,16 @@ pub fn measure(options: &Options) -> Result<()> {
     let peers = peers::all();
     let names: Vec<&str> = works.iter().map(|work| work.name).collect();
     let peer_names: Vec<&str> = peers.iter().map(|peer| peer.facts().name).collect();
-    options.check_words(&[names.clone(), peer_names.clone()].concat())?;
-    let chosen = options.select(&names);
-    let chosen_peers: BTreeSet<&str> = options.select(&peer_names).into_iter().collect();
+    let everything = [names.clone(), peer_names.clone()].concat();
+    options.check_words(&everything)?;
+    let chosen = options.select(&names, &everything);
+    let chosen_peers: BTreeSet<&str> = options.select(&peer_names, &everything).into_iter().collect();
 
     let start = now();
     let mut measured = Vec::new();
     for repetition in 0..options.reps {
-        for work in works.iter().filter(|work| chosen.contains(&work.name)) {
+        let is_due = |work: &&Work| chosen.contains(&work.name) && repetition < work.most_reps;
+        for work in works.iter().filter(is_due) {
             let asked = |peer: &&Box<dyn Peer>| {
                 let facts = peer.facts();
                 facts.kind == Kind::Millpond || chosen_peers.contains(facts.name)
@@ -51,7 +53,7 @@ pub fn measure(options: &Options) -> Result<()> {
                 measured.extend(one(work, name, repetition, options));
             }
             if !options.dry && !options.quick {
-                keep(&measured)?;
+                keep(&measured, options)?;
             }
         }
     }
@@ -62,14 +64,14 @@ pub fn measure(options: &Options) -> Result<()> {
 }
 
 /// Keeps these rows instead of older ones of the same workload and peer.
-fn keep(measured: &[Row]) -> Result<()> {
+fn keep(measured: &[Row], options: &Options) -> Result<()> {
     let path = rows::path();
-    let mut all = rows::load(&path)?;
+    let (_, mut all) = rows::load(&path)?;
     let again: BTreeSet<(&str, &str)> =
         measured.iter().map(|row| (row.work.as_str(), row.peer.as_str())).collect();
     all.retain(|row| !again.contains(&(row.work.as_str(), row.peer.as_str())));
     all.extend_from_slice(measured);
-    rows::save(&path, &all)
+    rows::save(&path, &conditions::text(options), &all)
 }
 
 /// The rows of one child; if it fails, one that says so.
@@ -110,7 +112,11 @@ fn run(work: &Work, peer: &str, options: &Options) -> Result<String> {
     let (output, errors, is_success) = wait(child)?;
     match is_success {
         true => Ok(output),
-        false => Err(errors.lines().last().unwrap_or("it died").to_owned().into()),
+        false => {
+            let last =
+                errors.lines().rev().find(|line| !line.starts_with("note:") && !line.trim().is_empty());
+            Err(last.unwrap_or("it died").to_owned().into())
+        }
     }
 }
 

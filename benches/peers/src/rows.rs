@@ -31,13 +31,15 @@ pub fn path() -> PathBuf {
     repository().join("docs/plots/peers.tsv")
 }
 
-/// Those kept before; none if there is no file.
-pub fn load(path: &Path) -> Result<Vec<Row>> {
+/// What was said of the conditions, and the rows kept before; nothing if there is no file.
+pub fn load(path: &Path) -> Result<(String, Vec<Row>)> {
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok((String::new(), Vec::new()));
     }
     let text = std::fs::read_to_string(path)?;
-    text.lines().filter(|line| !line.starts_with('#')).map(parse).collect()
+    let conditions = text.lines().find_map(|line| line.strip_prefix("# conditions: ")).unwrap_or_default();
+    let rows: Result<Vec<Row>> = text.lines().filter(|line| !line.starts_with('#')).map(parse).collect();
+    Ok((conditions.to_owned(), rows?))
 }
 
 fn parse(line: &str) -> Result<Row> {
@@ -56,8 +58,8 @@ fn parse(line: &str) -> Result<Row> {
 }
 
 /// Keeps them, instead of those kept before.
-pub fn save(path: &Path, rows: &[Row]) -> Result<()> {
-    let mut text = String::from("# work\tpeer\tpoint\tmetric\trepetition\tvalue\n");
+pub fn save(path: &Path, conditions: &str, rows: &[Row]) -> Result<()> {
+    let mut text = format!("# conditions: {conditions}\n# work\tpeer\tpoint\tmetric\trepetition\tvalue\n");
     for Row { work, peer, point, metric, repetition, value } in rows {
         writeln!(text, "{work}\t{peer}\t{point}\t{metric}\t{repetition}\t{value}")?;
     }

@@ -36,7 +36,7 @@ impl Peer for Fjall {
             name: "fjall",
             package: "fjall",
             kind: Kind::Durable,
-            keeps: "a kill",
+            keeps: "a kill, once it was told to persist: some KiB are buffered before",
             checks: "xxh3 of each journal entry and block",
             notes: "a key-value store, used with counting keys; compression off here",
         }
@@ -74,8 +74,12 @@ impl Log for Open {
         Ok(Box::new(Read { records: self.records.clone(), log, next }))
     }
 
-    fn close(self: Box<Self>) -> Result<()> {
+    fn settle(&self) -> Result<()> {
         Ok(self.database.persist(PersistMode::Buffer)?)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.settle()
     }
 }
 

@@ -58,6 +58,10 @@ impl Peer for Topics {
     fn open(&self, dir: &Path, setup: &Setup) -> Result<Box<dyn Log>> {
         open(dir, setup, setup.logs, 1)
     }
+
+    fn cannot(&self, _: &str, setup: &Setup) -> Option<&'static str> {
+        (setup.logs > 1000).then_some("takes long to make")
+    }
 }
 
 fn open(dir: &Path, setup: &Setup, topics: u32, partitions: u32) -> Result<Box<dyn Log>> {

@@ -20,6 +20,7 @@ pub fn work() -> Work {
         tables: one_table(SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
         warm: 1024,
+        most_reps: super::ALL,
         run: |bench| run(bench, Call::One),
         charts: vec![
             bars("append-100", "Append one at a time, 100 B", "100 B", "rate"),

@@ -11,6 +11,7 @@ pub fn work() -> Work {
         tables: one_table(SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
         warm: 1024,
+        most_reps: super::ALL,
         run: |bench| run(bench, Call::Batch(100)),
         charts: vec![
             bars("batch-100", "Batches of 100 x 100 B", "100 B", "rate"),

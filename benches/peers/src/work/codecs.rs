@@ -40,6 +40,7 @@ pub fn work() -> Work {
         tables: CODECS.iter().map(|(_, name)| table(name)).collect(),
         takes: |facts| ["millpond", "kafko"].contains(&facts.name),
         warm: 512,
+        most_reps: super::ALL,
         run,
         charts: Vec::new(),
     }

@@ -28,6 +28,7 @@ pub fn work() -> Work {
         tables: vec![("Records a second".into(), rates), ("Time of one append".into(), times)],
         takes: files,
         warm: 256,
+        most_reps: super::ALL,
         run,
         charts: vec![
             bars("durable-1", "Durable appends, 1 thread", "1 thread", "rate"),

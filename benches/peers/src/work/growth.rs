@@ -60,6 +60,7 @@ pub fn by_size() -> Work {
         ],
         takes,
         warm: 768,
+        most_reps: super::ALL,
         run: run_sizes,
         charts: vec![
             lines(
@@ -105,6 +106,7 @@ pub fn by_batch() -> Work {
         ],
         takes,
         warm: 768,
+        most_reps: super::ALL,
         run: run_batches,
         charts: vec![
             lines(
@@ -133,6 +135,7 @@ pub fn by_logs() -> Work {
         tables: vec![tables(&LOGS, Unit::Count, "rate", "Records a second")],
         takes,
         warm: 768,
+        most_reps: super::ALL,
         run: run_logs,
         charts: vec![lines(
             "by-logs",
@@ -157,6 +160,7 @@ pub fn by_length() -> Work {
         ],
         takes: |facts| takes(facts) && facts.kind != Kind::Bound,
         warm: 1024,
+        most_reps: super::ALL,
         run: run_lengths,
         charts: vec![
             lines(
@@ -312,7 +316,7 @@ fn length_of(bench: &Bench<'_>, length: u64, size: usize) -> Result<()> {
     }
     log.close()?;
     let start = now();
-    let log = bench.peer.open(&dir, &setup)?;
+    let log = super::opening::ready(bench, &dir, &setup)?;
     bench.figure(&name, "open", start.elapsed().as_secs_f64() * 1e3);
     if bench.peer.cannot("random", &setup).is_none() {
         let rate = super::random::rate(bench, count, log.reader(0)?.as_mut())?;

@@ -26,6 +26,7 @@ pub fn work() -> Work {
         tables: SIZES.iter().map(|(_, name)| table(name)).collect(),
         takes: files,
         warm: 512,
+        most_reps: super::ALL,
         run,
         charts: Vec::new(),
     }

@@ -46,6 +46,7 @@ pub fn work() -> Work {
         tables: PACES.iter().map(|(_, _, name)| table(name)).collect(),
         takes: |facts| !facts.name.starts_with("raw") && facts.name != "millpond topics",
         warm: 256,
+        most_reps: super::ALL,
         run,
         charts: vec![
             bars("latency-polling", "Publish to consume, 100k/s, polling: p50", "polling 100k", "p50"),

@@ -43,6 +43,8 @@ pub struct Work {
     pub takes: fn(&Facts) -> bool,
     /// Megabytes made resident before.
     pub warm: usize,
+    /// Repetitions, at most: what takes long is done once.
+    pub most_reps: usize,
     /// Does it.
     pub run: fn(&Bench<'_>) -> Result<()>,
     /// Pictures of it.
@@ -226,6 +228,9 @@ impl Bench<'_> {
         sink.finish(counts, payloads)
     }
 }
+
+/// As many repetitions as are asked for.
+pub const ALL: usize = usize::MAX;
 
 /// How a writer is called.
 #[derive(Clone, Copy)]

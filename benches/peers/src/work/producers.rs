@@ -28,6 +28,7 @@ pub fn work() -> Work {
         tables: one_table(GRID.iter().map(|(_, _, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
         warm: 1024,
+        most_reps: super::ALL,
         run,
         charts: vec![
             bars("producers-4-4", "4 producers on 4 logs, 100 B", "4 on 4", "rate"),

@@ -28,6 +28,7 @@ pub fn work() -> Work {
         tables: one_table(columns),
         takes: |facts| super::files(facts) && !facts.name.starts_with("raw"),
         warm: 512,
+        most_reps: super::ALL,
         run,
         charts: vec![bars("random", "Random reads by offset", "by offset", "rate")],
     }

@@ -24,6 +24,7 @@ pub fn work() -> Work {
         ]),
         takes: files,
         warm: 1024,
+        most_reps: super::ALL,
         run,
         charts: vec![
             bars("read-100", "Sequential read, 100 B, second pass", "100 B", "again"),

@@ -26,6 +26,7 @@ pub fn work() -> Work {
         ]),
         takes: |facts| !["handover", "raw file", "millpond topics"].contains(&facts.name),
         warm: 1024,
+        most_reps: super::ALL,
         run,
         charts: vec![
             bars("tail-100", "One writer and one reader, 100 B", "100 B", "rate"),

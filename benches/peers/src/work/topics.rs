@@ -37,6 +37,7 @@ pub fn work() -> Work {
         tables: COUNTS.iter().map(|(_, name)| table(name)).collect(),
         takes,
         warm: 256,
+        most_reps: 1,
         run,
         charts: Vec::new(),
     }
@@ -58,6 +59,7 @@ pub fn footprint() -> Work {
         ]),
         takes,
         warm: 0,
+        most_reps: super::ALL,
         run: run_footprint,
         charts: Vec::new(),
     }
