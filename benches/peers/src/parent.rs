@@ -57,6 +57,7 @@ pub fn measure(options: &Options) -> Result<()> {
             }
         }
     }
+    eprintln!("{:>5.0} s  done", start.elapsed().as_secs_f64());
     if options.dry || options.quick {
         crate::report::print(&measured);
     }

@@ -8,7 +8,7 @@ use crate::peer::Setup;
 
 /// The sizes of the records, and the most bytes of each.
 pub const SIZES: [(usize, &str); 2] = [(100, "100 B"), (1024, "1 KiB")];
-const BYTES: u64 = 512 << 20;
+const BYTES: u64 = 384 << 20;
 
 pub fn work() -> Work {
     Work {
@@ -19,7 +19,7 @@ pub fn work() -> Work {
                call of its own.",
         tables: one_table(SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
-        warm: 1024,
+        warm: 640,
         most_reps: super::ALL,
         run: |bench| run(bench, Call::One),
         charts: vec![
@@ -32,7 +32,7 @@ pub fn work() -> Work {
 /// Appends records of both sizes, by this call.
 pub fn run(bench: &Bench<'_>, call: Call) -> Result<()> {
     for (size, name) in SIZES {
-        let limits = bench.limits(500, BYTES, size);
+        let limits = bench.limits(300, BYTES, size);
         let setup = Setup::new(size, limits.most * size as u64);
         if !bench.can(name, &setup) {
             continue;

@@ -10,7 +10,7 @@ pub fn work() -> Work {
         what: "One thread, 100 records a call, by the best call there is for that; nothing synced.",
         tables: one_table(SIZES.iter().map(|(_, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
-        warm: 1024,
+        warm: 640,
         most_reps: super::ALL,
         run: |bench| run(bench, Call::Batch(100)),
         charts: vec![

@@ -27,7 +27,7 @@ pub fn work() -> Work {
                a second over all threads, and the time of one append.",
         tables: vec![("Records a second".into(), rates), ("Time of one append".into(), times)],
         takes: files,
-        warm: 256,
+        warm: 192,
         most_reps: super::ALL,
         run,
         charts: vec![
@@ -41,7 +41,7 @@ pub fn work() -> Work {
 
 fn run(bench: &Bench<'_>) -> Result<()> {
     // A sleeper that wakes on a busy processor waits for its tick: the thread alone is pinned to the calm one.
-    let limits = bench.limits(800, 128 << 20, SIZE);
+    let limits = bench.limits(600, 128 << 20, SIZE);
     for (threads, name) in THREADS {
         let setup = Setup::new(SIZE, limits.most * SIZE as u64).durable().shared(1, threads);
         if !bench.can(name, &setup) {
@@ -107,7 +107,7 @@ fn append_timed(writer: &mut dyn Writer, payloads: &mut Payloads, limits: Limits
 }
 
 fn batches(bench: &Bench<'_>) -> Result<()> {
-    let limits = bench.limits(800, 512 << 20, SIZE);
+    let limits = bench.limits(500, 384 << 20, SIZE);
     let setup = Setup::new(SIZE, limits.most * SIZE as u64).durable();
     if !bench.can("batch", &setup) {
         return Ok(());

@@ -27,7 +27,7 @@ pub fn work() -> Work {
                to one of them, nothing synced; records a second of all together.",
         tables: one_table(GRID.iter().map(|(_, _, name)| column(name, name, "rate", Unit::Rate))),
         takes: files,
-        warm: 1024,
+        warm: 512,
         most_reps: super::ALL,
         run,
         charts: vec![
@@ -39,7 +39,7 @@ pub fn work() -> Work {
 
 fn run(bench: &Bench<'_>) -> Result<()> {
     for (writers, logs, name) in GRID {
-        let limits = bench.limits(400, 320 << 20, SIZE);
+        let limits = bench.limits(300, 256 << 20, SIZE);
         // Whatever a thread gets, its log has room for it.
         let each = Limits { most: limits.most / u64::from(writers), ..limits };
         let per_log = u64::from(writers / logs);

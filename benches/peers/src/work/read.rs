@@ -23,7 +23,7 @@ pub fn work() -> Work {
             column("1 KiB, again", "1 KiB", "again", Unit::Rate),
         ]),
         takes: files,
-        warm: 1024,
+        warm: 512,
         most_reps: super::ALL,
         run,
         charts: vec![
@@ -35,7 +35,7 @@ pub fn work() -> Work {
 
 fn run(bench: &Bench<'_>) -> Result<()> {
     for (size, name) in super::append::SIZES {
-        let limits = bench.limits(1500, BYTES, size);
+        let limits = bench.limits(1000, BYTES, size);
         let setup = Setup::new(size, limits.most * size as u64);
         if !bench.can(name, &setup) {
             continue;

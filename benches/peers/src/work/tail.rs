@@ -25,7 +25,7 @@ pub fn work() -> Work {
             column("skipped, 100 B", "100 B", "skipped", Unit::Count),
         ]),
         takes: |facts| !["handover", "raw file", "millpond topics"].contains(&facts.name),
-        warm: 1024,
+        warm: 640,
         most_reps: super::ALL,
         run,
         charts: vec![
@@ -37,7 +37,7 @@ pub fn work() -> Work {
 
 fn run(bench: &Bench<'_>) -> Result<()> {
     for (size, name) in super::append::SIZES {
-        let limits = bench.limits(700, 400 << 20, size);
+        let limits = bench.limits(500, 320 << 20, size);
         let setup = Setup::new(size, (limits.most + 1) * size as u64).tailed();
         if !bench.can(name, &setup) {
             continue;
