@@ -15,7 +15,7 @@ use std::ops::Range;
 /// How many different buffers there are, if they are small.
 const MOST_BUFFERS: usize = 1024;
 /// What they take together, at most.
-const MOST_BYTES: usize = 256 << 20;
+const MOST_BYTES: usize = 128 << 20;
 /// Bits of the number in a stamp.
 const NUMBER_BITS: u32 = 48;
 

@@ -18,11 +18,12 @@ struct Open {
     logs: Vec<Arc<LogDb>>,
     tail: bool,
     durable: bool,
-    is_written: AtomicBool,
+    is_written: Arc<AtomicBool>,
 }
 
 struct Append {
     log: Arc<LogDb>,
+    is_written: Arc<AtomicBool>,
     durable: bool,
 }
 
@@ -50,6 +51,7 @@ impl Peer for Logdb {
             "codecs" => Some("records of its own format only"),
             "topics" | "footprint" => Some("no topics"),
             "random" => Some("reads only what was synced"),
+            "producers" if setup.logs > 1 => Some("a spinning thread for each log"),
             _ if setup.record > 32 << 20 => Some("64 MiB is too large"),
             _ => None,
         }
@@ -73,19 +75,17 @@ impl Peer for Logdb {
             })?))
         };
         let logs = (0..setup.logs).map(open).collect::<Result<_>>()?;
-        Ok(Box::new(Open {
-            logs,
-            tail: setup.tail,
-            durable: setup.durable,
-            is_written: AtomicBool::new(false),
-        }))
+        Ok(Box::new(Open { logs, tail: setup.tail, durable: setup.durable, is_written: Arc::default() }))
     }
 }
 
 impl Log for Open {
     fn writer(&self, log: u32) -> Result<Box<dyn Writer + Send + '_>> {
-        self.is_written.store(true, Ordering::Relaxed);
-        Ok(Box::new(Append { log: Arc::clone(&self.logs[log as usize]), durable: self.durable }))
+        Ok(Box::new(Append {
+            log: Arc::clone(&self.logs[log as usize]),
+            is_written: Arc::clone(&self.is_written),
+            durable: self.durable,
+        }))
     }
 
     fn reader(&self, log: u32) -> Result<Box<dyn Reader + Send + '_>> {
@@ -122,6 +122,7 @@ impl Log for Open {
 
 impl Append {
     fn sync(&self) -> Result<()> {
+        self.is_written.store(true, Ordering::Relaxed);
         if self.durable {
             self.log.flush().map_err(|error| format!("{error:?}"))?;
         }

@@ -11,7 +11,7 @@ use crate::sink::Sink;
 
 pub struct Walrus;
 
-struct Open(Arc<walrus_rust::Walrus>);
+struct Open(Arc<walrus_rust::Walrus>, usize);
 
 struct Append {
     walrus: Arc<walrus_rust::Walrus>,
@@ -21,6 +21,8 @@ struct Append {
 struct Read {
     walrus: Arc<walrus_rust::Walrus>,
     topic: String,
+    /// Bytes of one call, at most.
+    most: usize,
 }
 
 impl Peer for Walrus {
@@ -55,7 +57,7 @@ impl Peer for Walrus {
         let schedule = if setup.durable { FsyncSchedule::SyncEach } else { FsyncSchedule::NoFsync };
         let consistency = ReadConsistency::AtLeastOnce { persist_every: 1000 };
         let walrus = walrus_rust::Walrus::with_consistency_and_schedule_for_key(key, consistency, schedule)?;
-        Ok(Box::new(Open(Arc::new(walrus))))
+        Ok(Box::new(Open(Arc::new(walrus), (1 << 20).max(setup.record * 2))))
     }
 }
 
@@ -65,7 +67,7 @@ impl Log for Open {
     }
 
     fn reader(&self, log: u32) -> Result<Box<dyn Reader + Send + '_>> {
-        Ok(Box::new(Read { walrus: Arc::clone(&self.0), topic: format!("log-{log}") }))
+        Ok(Box::new(Read { walrus: Arc::clone(&self.0), topic: format!("log-{log}"), most: self.1 }))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -85,7 +87,7 @@ impl Writer for Append {
 
 impl Reader for Read {
     fn read(&mut self, sink: &mut Sink<'_>) -> Result<bool> {
-        let entries = self.walrus.batch_read_for_topic(&self.topic, 1 << 20, true)?;
+        let entries = self.walrus.batch_read_for_topic(&self.topic, self.most, true)?;
         entries.iter().for_each(|entry| sink.see(&entry.data));
         Ok(!entries.is_empty())
     }

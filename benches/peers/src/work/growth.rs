@@ -160,7 +160,7 @@ pub fn by_length() -> Work {
         ],
         takes: |facts| takes(facts) && facts.kind != Kind::Bound,
         warm: 1024,
-        most_reps: super::ALL,
+        most_reps: 1,
         run: run_lengths,
         charts: vec![
             lines(
@@ -191,7 +191,7 @@ pub fn by_length() -> Work {
 /// Rate within limits, then the times of single calls.
 fn curve(bench: &Bench<'_>, point: u64, size: usize, call: Call) -> Result<()> {
     let name = point.to_string();
-    let limits = bench.limits(250, 256 << 20, size);
+    let limits = bench.limits(150, 160 << 20, size);
     let times = Limits { most: (limits.most / 4).max(2), ..bench.limits(60, 256 << 20, size) };
     let setup = Setup::new(size, (limits.most + times.most + 2048) * size as u64);
     if !bench.can(&name, &setup) {
@@ -248,7 +248,7 @@ fn run_logs(bench: &Bench<'_>) -> Result<()> {
     const SIZE: usize = 100;
     for count in LOGS {
         let name = count.to_string();
-        let limits = bench.limits(300, 256 << 20, SIZE);
+        let limits = bench.limits(200, 128 << 20, SIZE);
         let setup = Setup::new(SIZE, (limits.most / count + 1) * SIZE as u64).shared(count as u32, 1);
         if !bench.can(&name, &setup) {
             continue;

@@ -36,7 +36,7 @@ fn run(bench: &Bench<'_>) -> Result<()> {
     for (size, name) in SIZES {
         let syncs = bench.peer.cannot("append", &Setup::new(size, 0)) == Some("always syncs");
         for (metric, durable) in [("append", false), ("durable", true)] {
-            let limits = bench.limits(400, 512 << 20, size);
+            let limits = bench.limits(300, 256 << 20, size);
             let setup = Setup::new(size, limits.most * size as u64);
             let setup = if durable { setup.durable() } else { setup };
             if !bench.can(name, &setup) || (durable && bench.peer.cannot("durable", &setup).is_some()) {

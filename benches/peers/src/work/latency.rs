@@ -57,7 +57,7 @@ pub fn work() -> Work {
 
 fn run(bench: &Bench<'_>) -> Result<()> {
     for (pace, way, name) in PACES {
-        let millis = if bench.quick { 100 } else { 500 };
+        let millis = if bench.quick { 100 } else { 300 };
         let count = millis * 1_000_000 / pace;
         let setup = Setup::new(SIZE, count * SIZE as u64).tailed();
         if !bench.can(name, &setup) {

@@ -31,7 +31,7 @@ pub fn work() -> Work {
         ]),
         takes: |facts| super::files(facts) && !facts.name.starts_with("raw"),
         warm: 0,
-        most_reps: super::ALL,
+        most_reps: 2,
         run,
         charts: Vec::new(),
     }
