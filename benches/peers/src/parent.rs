@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::machine::now;
 use crate::options::Options;
 use crate::peer::{Kind, Peer};
-use crate::rows::{self, Row, WHY};
+use crate::rows::{self, ALL_POINTS, Row, WHY};
 use crate::work::Work;
 use crate::{Result, conditions, peers, work};
 
@@ -85,40 +85,38 @@ fn one(work: &Work, peer: &str, repetition: usize, options: &Options) -> Vec<Row
         repetition,
         value,
     };
-    match run(work, peer, options) {
-        Ok(lines) => {
-            let parsed = lines.lines().filter_map(|line| {
-                let mut words = line.split('\t');
-                let (Some("figure"), Some(point), Some(metric), Some(value)) =
-                    (words.next(), words.next(), words.next(), words.next())
-                else {
-                    return None;
-                };
-                Some(row(point, metric, value.parse().unwrap_or(f64::NAN)))
-            });
-            parsed.collect()
-        }
-        Err(error) => {
-            eprintln!("         {error}");
-            let text = error.to_string().lines().next().unwrap_or_default().replace('\t', " ");
-            vec![row(&text, WHY, f64::NAN)]
-        }
+    let (output, failure) = match run(work, peer, options) {
+        Ok(both) => both,
+        Err(error) => (String::new(), Some(error.to_string())),
+    };
+    let figures = output.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("figure\t")?.split('\t');
+        let (point, metric, value) = (words.next()?, words.next()?, words.next()?);
+        Some(row(point, metric, value.parse().unwrap_or(f64::NAN)))
+    });
+    let mut all: Vec<Row> = figures.collect();
+    if let Some(failure) = failure {
+        eprintln!("         {failure}");
+        let text = failure.replace(['\t', '\n'], " ");
+        all.push(row(&format!("{ALL_POINTS}: {text}"), WHY, f64::NAN));
     }
+    all
 }
 
-fn run(work: &Work, peer: &str, options: &Options) -> Result<String> {
+/// What a child printed, and how it failed if it did.
+fn run(work: &Work, peer: &str, options: &Options) -> Result<(String, Option<String>)> {
     let dir = tempfile::Builder::new().prefix("millpond-peers-").tempdir_in(&options.dir)?;
     let mut command = child_command(work.name, peer, dir.path(), options.quick)?;
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (output, errors, is_success) = wait(child)?;
-    match is_success {
-        true => Ok(output),
-        false => {
-            let last =
-                errors.lines().rev().find(|line| !line.starts_with("note:") && !line.trim().is_empty());
-            Err(last.unwrap_or("it died").to_owned().into())
-        }
-    }
+    let last = || {
+        let mut lines = errors.lines().rev();
+        lines
+            .find(|line| !line.starts_with("note:") && !line.trim().is_empty())
+            .unwrap_or("it died")
+            .to_owned()
+    };
+    Ok((output, (!is_success).then(last)))
 }
 
 /// The command of a child.

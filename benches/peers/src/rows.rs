@@ -15,6 +15,9 @@ use crate::options::repository;
 /// The metric of a row that tells why nothing was measured.
 pub const WHY: &str = "why";
 
+/// Stands for every point, in the row of a peer that failed.
+pub const ALL_POINTS: &str = "*";
+
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::machine::median;
 use crate::peer::{Facts, Kind};
 use crate::peers;
-use crate::rows::{Row, WHY};
+use crate::rows::{ALL_POINTS, Row, WHY};
 use crate::work::{Column, Unit, Work};
 
 /// Median, least and most of the repetitions of a figure.
@@ -86,15 +86,9 @@ fn line(text: &mut String, facts: &Facts, columns: &[Column], rows: &[&Row]) {
 
 /// Why a figure is missing: what was said of this point, or of the whole workload.
 fn why(rows: &[&Row], peer: &str, point: &str) -> String {
-    let reasons: Vec<&Row> =
-        rows.iter().copied().filter(|row| row.peer == peer && row.metric == WHY).collect();
-    let of_point = reasons.iter().find_map(|row| row.point.strip_prefix(point)?.strip_prefix(": "));
-    let of_all = || {
-        let is_point =
-            |row: &&&Row| rows.iter().any(|other| row.point.starts_with(&format!("{}: ", other.point)));
-        reasons.iter().find(|row| !is_point(row) && !row.point.contains(": ")).map(|row| row.point.as_str())
-    };
-    of_point.or_else(of_all).unwrap_or("-").replace('|', "/")
+    let reasons = rows.iter().filter(|row| row.peer == peer && row.metric == WHY);
+    let told = |of: &str| reasons.clone().find_map(|row| row.point.strip_prefix(of)?.strip_prefix(": "));
+    told(point).or_else(|| told(ALL_POINTS)).unwrap_or("-").replace('|', "/")
 }
 
 /// Ours beside the best of those that keep records in files.
@@ -105,7 +99,7 @@ fn comparison(text: &mut String, columns: &[Column], rows: &[&Row]) {
         let best = best_peer(column, rows);
         let ours = Figure::of(rows, "millpond", &column.point, column.metric);
         match (ours, best) {
-            (Some(ours), Some((name, best))) if !matches!(column.unit, Unit::Count) => {
+            (Some(ours), Some((name, best))) if !matches!(column.unit, Unit::Count | Unit::Size) => {
                 any = true;
                 let _ = write!(line, " {:.2} ({name}) |", ours.median / best);
             }
@@ -145,7 +139,7 @@ pub fn in_unit(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Rate | Unit::Count => short(value, 1000.0, ["", "k", "M", "G"]),
         Unit::BytesPerSecond => format!("{}B/s", short(value, 1000.0, ["", "k", "M", "G"])),
-        Unit::Bytes => format!("{}B", short(value, 1024.0, ["", "Ki", "Mi", "Gi"])),
+        Unit::Bytes | Unit::Size => format!("{}B", short(value, 1024.0, ["", "Ki", "Mi", "Gi"])),
         Unit::Micros => short(value, 1000.0, [" us", " ms", " s", " ks"]),
         Unit::Millis => short(value, 1000.0, [" ms", " s", " ks", " Ms"]),
         Unit::Ratio => format!("{value:.2}"),

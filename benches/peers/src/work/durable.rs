@@ -1,6 +1,7 @@
 //! Appends that are on the device when they return: 1, 8 and 64 threads that wait, and batches.
 
 use std::sync::Barrier;
+use std::time::Instant;
 
 use super::{Bench, Call, Limits, Unit, Work, append, append_for, bars, column, files};
 use crate::Result;
@@ -82,19 +83,26 @@ fn appends(log: &dyn Log, threads: u32, limits: Limits) -> Result<(Vec<u64>, Vec
             })
             .collect();
         barrier.wait();
-        let start = now();
-        let (mut counts, mut times) = (Vec::new(), Vec::new());
+        let (mut counts, mut times, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         for handle in handles {
-            let of_one = handle.join().map_err(|_| "a thread died")??;
+            let (of_one, start, end) = handle.join().map_err(|_| "a thread died")??;
             counts.push(of_one.len() as u64);
             times.extend(of_one);
+            spans.push((start, end));
         }
-        Ok((counts, times, start.elapsed().as_secs_f64()))
+        // This thread may wake long after the others began: they looked at the clock themselves.
+        let first = spans.iter().map(|(start, _)| *start).min().ok_or("no threads")?;
+        let last = spans.iter().map(|(_, end)| *end).max().ok_or("no threads")?;
+        Ok((counts, times, (last - first).as_secs_f64()))
     })
 }
 
-/// Nanoseconds of each append.
-fn append_timed(writer: &mut dyn Writer, payloads: &mut Payloads, limits: Limits) -> Result<Vec<u64>> {
+/// Nanoseconds of each append, and when the first began and the last ended.
+fn append_timed(
+    writer: &mut dyn Writer,
+    payloads: &mut Payloads,
+    limits: Limits,
+) -> Result<(Vec<u64>, Instant, Instant)> {
     let mut times = Vec::new();
     let start = now();
     while (times.len() as u64) < limits.most && start.elapsed() < limits.time {
@@ -103,7 +111,7 @@ fn append_timed(writer: &mut dyn Writer, payloads: &mut Payloads, limits: Limits
         append(writer, Call::One, payloads, n..n + 1)?;
         times.push(before.elapsed().as_nanos() as u64);
     }
-    Ok(times)
+    Ok((times, start, now()))
 }
 
 fn batches(bench: &Bench<'_>) -> Result<()> {

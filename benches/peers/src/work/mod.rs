@@ -15,7 +15,7 @@ mod small_memory;
 mod tail;
 mod topics;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub enum Unit {
     Millis,
     /// Bytes: less is better.
     Bytes,
+    /// Bytes of something: neither is better.
+    Size,
     /// How often: neither is better.
     Count,
     /// One by the other: less is better.
@@ -148,6 +150,8 @@ pub struct Bench<'a> {
     pub part: Option<&'a str>,
     work: &'static str,
     folders: Cell<u32>,
+    /// Figures of what was not yet read back.
+    unproved: RefCell<Vec<String>>,
 }
 
 /// How long something goes on: until the time is over, or so many records are there.
@@ -172,14 +176,22 @@ pub fn run_child(child: &Child, options: &Options) -> Result<()> {
         part: child.part.as_deref(),
         work: work.name,
         folders: Cell::new(0),
+        unproved: RefCell::default(),
     };
-    (work.run)(&bench)
+    (work.run)(&bench)?;
+    bench.prove();
+    Ok(())
 }
 
 impl Bench<'_> {
-    /// Tells the parent.
+    /// For the parent, once what was written has been read back.
     pub fn figure(&self, point: &str, metric: &str, value: f64) {
-        println!("figure\t{point}\t{metric}\t{value}");
+        self.unproved.borrow_mut().push(format!("figure\t{point}\t{metric}\t{value}"));
+    }
+
+    /// What was written is there: the figures count.
+    pub fn prove(&self) {
+        self.unproved.borrow_mut().drain(..).for_each(|line| println!("{line}"));
     }
 
     /// Tells the parent why there is no figure.
@@ -225,7 +237,9 @@ impl Bench<'_> {
             false => Sink::comparing(payloads),
         };
         self.peer.read_back(dir, setup, log, &mut sink)?;
-        sink.finish(counts, payloads)
+        sink.finish(counts, payloads)?;
+        self.prove();
+        Ok(())
     }
 }
 
