@@ -56,6 +56,9 @@ impl Prefix {
         let Ok(records) = view.decompressed(1 << 24) else { return false };
         for record in Records::new(&view.header, &records) {
             let Ok(record) = record else { return false };
+            if record.offset_delta < 0 {
+                return false;
+            }
             let timestamp = view.header.timestamp_of(record.timestamp_delta);
             let offset = view.header.offset_of(record.offset_delta) as u64;
             self.records.push(Seen { offset, timestamp, value: record.value.unwrap_or_default().to_vec() });

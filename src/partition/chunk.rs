@@ -97,7 +97,7 @@ impl Chunk {
             delta_mask: 0,
             leader_epoch: -1,
             from: self.from,
-            span: self.until.saturating_sub(self.from),
+            span: 0,
             last_offset: NO_OFFSET,
             taken: 0,
             decoded: (RecordRef::default(), 0),
@@ -186,10 +186,9 @@ impl<'a> ChunkRecords<'a> {
             self.bytes = self.bytes.get(len..).unwrap_or_default();
             let offset = self.base_offset.wrapping_add(record.offset_delta.into()) as u64;
             if offset.wrapping_sub(self.from) >= self.span {
-                if offset < self.from {
+                if self.passes_over(offset, record.offset_delta) {
                     continue;
                 }
-                self.end();
                 return None;
             }
             self.last_offset = offset;
@@ -236,10 +235,26 @@ impl<'a> ChunkRecords<'a> {
 
     fn enter(&mut self, run: &'a ChunkRun) {
         self.bytes = self.chunk.slice(run);
+        // Not before its batch, so that the range tells a negative delta, too.
+        self.from = self.chunk.from.max(run.base_offset as u64);
+        self.span = self.chunk.until.saturating_sub(self.from);
         self.base_offset = run.base_offset;
         self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
         self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
         self.leader_epoch = run.leader_epoch;
+    }
+
+    /// Whether the reader goes on behind a record that is not in its range; if not, it is at its end.
+    #[cold]
+    fn passes_over(&mut self, offset: u64, delta: i32) -> bool {
+        if delta < 0 {
+            self.damaged(&"its offset lies before its batch");
+            return false;
+        }
+        if offset >= self.from {
+            self.end();
+        }
+        offset < self.from
     }
 
     #[cold]
@@ -248,7 +263,7 @@ impl<'a> ChunkRecords<'a> {
         self.taken = self.chunk.rest.len();
     }
 
-    fn damaged(&mut self, why: &crate::format::FormatError) {
+    fn damaged(&mut self, why: &dyn std::fmt::Display) {
         let message = format!("a record of the batch at offset {} is damaged: {why}", self.base_offset);
         self.damage = Some(Error::new(crate::error::ErrorKind::Corrupted, message));
         self.end();

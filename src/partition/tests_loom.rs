@@ -13,7 +13,7 @@ use crate::config::{CrcCheck, Durability, TopicConfig};
 use crate::env::FileSystem;
 use crate::env::sim::{Failure, Fault, Op, SimEnvironment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::segment::NewRecord;
+use crate::segment::{NewRecord, OpenSegments};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{block_on, thread};
 use crate::types::{TopicId, TopicName, TopicPartition};
@@ -163,6 +163,7 @@ fn open(durability: Durability, segment_size: u64) -> (SimEnvironment, Arc<Log>)
         state: Found::New,
         cell: None,
         found_cells: &[],
+        open_segments: OpenSegments::new(64),
         progress: &|_| {},
     };
     let log = opening.open().unwrap().log;
