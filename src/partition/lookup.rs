@@ -30,6 +30,11 @@ impl Log {
     pub(crate) fn offset_for_timestamp(self: &Arc<Self>, timestamp: i64) -> Result<Option<(u64, i64)>> {
         let limits = ReadLimits { max_bytes: 1 << 20, max_records: 1, crc: self.crc_check };
         let Some(start) = self.scan_start_for_time(timestamp)? else { return Ok(None) };
+        if start >= self.high_watermark() {
+            // The index may know more than is visible (a poisoned log shows only what was flushed), and every
+            // record before this one is older.
+            return Ok(None);
+        }
         let mut cursor = Cursor::new(self.clone(), start.max(self.log_start()));
         while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
             for record in chunk.iter() {
