@@ -107,8 +107,9 @@ impl Cursor {
 
     /// What can be read now, below `until`; `None` if there is nothing. Never waits.
     pub(crate) fn read(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
-        if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position)) {
-            self.place = None; // a truncation has taken back what was here
+        if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position.max(1))) {
+            // A truncation has taken back what was here, or the whole segment: another one may begin there.
+            self.place = None;
         }
         let mut visible = self.visible_end();
         if self.next >= visible.min(until) {
