@@ -185,12 +185,25 @@ impl Region {
         self.advise(range, Advice::DontNeed)
     }
 
+    /// Says how the bytes will be read: scattered, and a page that is not present is read alone, or in order,
+    /// and the system reads ahead (far: megabytes for each page where the disk is set up so).
+    pub(crate) fn expect_reads(&self, scattered: bool) -> bool {
+        self.advise(0..self.len as u64, if scattered { Advice::Random } else { Advice::Normal })
+    }
+
+    /// The bytes of `range` will be read soon: those that are not present are read at once, together.
+    pub(crate) fn will_need(&self, range: Range<u64>) -> bool {
+        self.advise(range, Advice::WillNeed)
+    }
+
     #[cfg(target_os = "linux")]
     fn advise(&self, range: Range<u64>, advice: Advice) -> bool {
         let Backing::Mapped(map) = &self.backing else { return true };
         let page = rustix::param::page_size() as u64;
         let (start, end) = match advice {
-            Advice::PopulateWrite => (range.start / page * page, range.end.div_ceil(page) * page),
+            Advice::PopulateWrite | Advice::WillNeed | Advice::Random | Advice::Normal => {
+                (range.start / page * page, range.end.div_ceil(page) * page)
+            }
             Advice::DontNeed => (range.start.div_ceil(page) * page, range.end / page * page),
         };
         let end = end.min(map.len() as u64);
@@ -200,12 +213,16 @@ impl Region {
         let how = match advice {
             Advice::PopulateWrite => rustix::mm::Advice::LinuxPopulateWrite,
             Advice::DontNeed => rustix::mm::Advice::LinuxDontNeed,
+            Advice::WillNeed => rustix::mm::Advice::WillNeed,
+            Advice::Random => rustix::mm::Advice::Random,
+            Advice::Normal => rustix::mm::Advice::Normal,
         };
         let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else { return false };
         // SAFETY: start < end <= len, so the pointer stays inside the mapping.
         let address = unsafe { map.as_mut_ptr().add(start) };
-        // SAFETY: the range lies inside our own shared file mapping. Neither advice changes a byte:
-        // populating faults pages in, and dropping entries of a shared mapping leaves the page cache.
+        // SAFETY: the range lies inside our own shared file mapping. No advice changes a byte: populating
+        // faults pages in, dropping entries of a shared mapping leaves the page cache, and the others say
+        // only how far to read ahead.
         unsafe { rustix::mm::madvise(address.cast(), end - start, how) }.is_ok()
     }
 
@@ -257,6 +274,9 @@ impl Region {
 enum Advice {
     PopulateWrite,
     DontNeed,
+    WillNeed,
+    Random,
+    Normal,
 }
 
 impl fmt::Debug for Region {

@@ -13,6 +13,7 @@
 //! - The next offset comes from the batch, not from its last record: compaction leaves gaps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chunk::{Chunk, ChunkRun, Source};
 use super::log::Log;
@@ -52,6 +53,12 @@ pub(crate) struct Cursor {
 /// After finding nothing so often in a row a cursor lets its segment's files go.
 const IDLE: u32 = 256;
 
+/// Whoever waited so long for a page waited for a disk.
+const OF_A_DISK: Duration = Duration::from_micros(30);
+
+/// Who has read so many bytes on end goes on reading.
+const IN_ORDER: u64 = 1 << 20;
+
 /// A reader that keeps up with a hot writer takes the cache line of the published mark away from it for
 /// every few records. It lets the writer get ahead for a moment if it found as few as this ...
 const FEW_RECORDS: u64 = 64;
@@ -71,6 +78,10 @@ struct Place {
     gaps: bool,
     /// Found through the indexes: the batch here may begin below the next offset.
     found: bool,
+    /// To find it took so long that the disk was asked: what lies here is not in memory either.
+    cold: bool,
+    /// Read in order from this position on.
+    since: u64,
 }
 
 impl Cursor {
@@ -253,9 +264,13 @@ impl Cursor {
             self.log.make_room();
             let open = Some(segment.open()?);
             let gaps = self.log.manifest.lock().compacted;
+            let asked = self.log.monotonic();
             let position = segment.seek(self.next, gaps)?;
+            let cold = self.log.monotonic().saturating_sub(asked) > OF_A_DISK;
             self.log.note_opened();
-            self.place = Some(Place { segment, open, position, inside: None, gaps, found: true });
+            let since = position;
+            self.place =
+                Some(Place { segment, open, position, inside: None, gaps, found: true, cold, since });
         }
         Ok(self.place.as_mut())
     }
@@ -294,7 +309,8 @@ impl Cursor {
         let open = Some(segment.open()?);
         self.log.note_opened();
         self.next = self.next.max(segment.base());
-        self.place = Some(Place { segment, open, position: 0, inside: None, gaps, found: false });
+        let (found, cold, since) = (false, false, 0);
+        self.place = Some(Place { segment, open, position: 0, inside: None, gaps, found, cold, since });
         Ok(Step::NextSegment)
     }
 
@@ -322,7 +338,9 @@ impl Cursor {
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
+        place.expect_reads(&batch);
         gathered.checked |= place.check(&batch, limits.crc, &self.log)?;
+        gathered.jumped |= place.found;
         let from = self.next;
         place.position = batch.end();
         place.found = false;
@@ -419,6 +437,18 @@ impl Place {
         Ok(if done { Step::More } else { Step::Stop })
     }
 
+    /// Tells the system whether this reader jumps or goes on.
+    #[inline]
+    fn expect_reads(&mut self, batch: &BatchAt) {
+        let Some(open) = &self.open else { return };
+        if self.cold {
+            self.cold = false;
+            open.fetch_scattered(batch.position..batch.end());
+        } else if batch.position - self.since >= IN_ORDER {
+            open.reads_in_order();
+        }
+    }
+
     /// The base offset, which the CRC does not cover, is the one expected.
     #[inline]
     fn check_continuity(&self, batch: &BatchAt, next: u64) -> Result<()> {
@@ -485,6 +515,8 @@ struct Gathered {
     records: u64,
     /// Checksums have been computed on the way.
     checked: bool,
+    /// The reader has jumped here: it may want one record, and jump on.
+    jumped: bool,
     from: u64,
     until: u64,
 }
@@ -502,13 +534,15 @@ impl Gathered {
             bytes: 0,
             records: 0,
             checked: false,
+            jumped: false,
             from,
             until,
         }
     }
 
     fn has_room(&self, limits: &ReadLimits) -> bool {
-        let max_bytes = if self.checked { limits.max_bytes.min(CHECKED_AT_ONCE) } else { limits.max_bytes };
+        let most = if self.jumped { 0 } else { CHECKED_AT_ONCE };
+        let max_bytes = if self.checked { limits.max_bytes.min(most) } else { limits.max_bytes };
         self.bytes < max_bytes && self.records < u64::from(limits.max_records)
     }
 

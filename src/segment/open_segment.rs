@@ -7,6 +7,7 @@
 //!   rests; without it the segment cannot be closed.
 //! - At rest a file has no room beyond its end.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
 use crate::env::{File, OpenMode, read_exact_at};
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes that a jump may look at: two batches of 100 records of 1 KiB.
+const JUMP: u64 = 256 << 10;
 
 /// A segment's log, open for as long as anybody holds this.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct OpenSegment {
     base: u64,
     file: Arc<dyn File>,
     map: Arc<SegmentMap>,
+    /// Reads come from here and there: the system does not read ahead in the map.
+    scattered: AtomicBool,
     ticket: OpenTicket,
 }
 
@@ -68,6 +74,32 @@ impl OpenSegment {
         read_exact_at(&*self.file, &mut buf, position)
             .map_err(|e| Error::io("read a segment", &self.path(), e))?;
         Ok(buf)
+    }
+
+    /// Bytes that a reader has jumped to are wanted, and lie on the disk: they are read together, and nothing
+    /// else is. (For each page that is missing the system would read megabytes ahead.)
+    pub(crate) fn fetch_scattered(&self, range: Range<u64>) {
+        let region = self.map.region();
+        if !self.scattered.swap(true, Ordering::Relaxed) {
+            region.expect_reads(true);
+        }
+        region.will_need(range);
+    }
+
+    /// A reader is about to jump to `position`. Where jumps have met the disk before, what it looks at on its
+    /// way (the batch that the index names, and the one behind it) is read in one go.
+    pub(super) fn jump_to(&self, position: u64) {
+        if self.scattered.load(Ordering::Relaxed) {
+            self.map.region().will_need(position..position + JUMP);
+        }
+    }
+
+    /// A reader goes through the segment in order: the system reads ahead again.
+    #[inline]
+    pub(crate) fn reads_in_order(&self) {
+        if self.scattered.load(Ordering::Relaxed) && self.scattered.swap(false, Ordering::Relaxed) {
+            self.map.region().expect_reads(false);
+        }
     }
 
     /// The batch that starts at `position` below `end`, checked for plausibility, not yet for its CRC; `None`
@@ -154,7 +186,8 @@ impl Segment {
         let (map, writer) = SegmentMap::new(region, end, end.position.into());
         let ticket = self.home.enter(1);
         self.touch();
-        Ok((Arc::new(OpenSegment { base: self.base, file, map, ticket }), writer))
+        let scattered = AtomicBool::new(false);
+        Ok((Arc::new(OpenSegment { base: self.base, file, map, scattered, ticket }), writer))
     }
 
     /// The end of what is published in the active segment.

@@ -31,6 +31,9 @@ impl Segment {
     /// compacted.
     pub(crate) fn seek(&self, offset: u64, gaps: bool) -> Result<u64> {
         let hint = self.offset_hint(offset)?;
+        if let (Some(entry), Some(open)) = (hint, self.opened()) {
+            open.jump_to(entry.position.into());
+        }
         if let Some(batch) = hint.and_then(|entry| self.entry_batch(entry)) {
             return self.walk(batch.position, batch.header.base_offset as u64, offset, gaps);
         }
