@@ -11,6 +11,7 @@
 //!
 //! Needs valgrind; without it the comparison is skipped, loudly. What the background thread does meanwhile (it
 //! prepares pages) is counted too: the margin allows for it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints what it has found")]
 
 mod common;
 

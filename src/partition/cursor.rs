@@ -340,7 +340,7 @@ impl Cursor {
         }
         place.expect_reads(&batch);
         gathered.checked |= place.check(&batch, limits.crc, &self.log)?;
-        gathered.jumped |= place.found;
+        let jumped = place.found;
         let from = self.next;
         place.position = batch.end();
         place.found = false;
@@ -348,6 +348,7 @@ impl Cursor {
         if skipped {
             return Ok(Step::More);
         }
+        gathered.jumped |= jumped;
         let run = ChunkRun::of_batch(&batch);
         if uncompressed {
             gathered.push(&place.open, run, header.records_count as u64);
