@@ -89,7 +89,10 @@ impl Log {
             self.seal_and_write()?;
             return self.acked(end).unwrap_or(Ok(()));
         }
-        self.flush_to(end, deadline)
+        let began = self.monotonic();
+        let reached = self.flush_to(end, deadline);
+        self.counts.waited(self.monotonic().saturating_sub(began));
+        reached
     }
 
     /// Leads or follows flushes until everything below `end` is on the device.
@@ -139,9 +142,12 @@ impl Log {
             appender.flush_begins();
             oldest
         };
+        let began = self.monotonic();
         let flushed = self.flush_once();
         if flushed.is_err() {
             self.append.lock().flush_postponed(oldest);
+        } else {
+            self.counts.flushed(self.monotonic().saturating_sub(began));
         }
         flushed
     }

@@ -240,6 +240,8 @@ impl Log {
             let mut segments = self.segments.write();
             if segments.last().is_some_and(|last| last.base() == base) {
                 segments.pop();
+            } else if let Some(last) = segments.last() {
+                self.counts.carry(last.published().position.into());
             }
             segments.push(segment.clone());
         }

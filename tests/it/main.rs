@@ -32,4 +32,6 @@ mod shape;
 #[cfg(test)]
 mod topics;
 #[cfg(test)]
+mod watching;
+#[cfg(test)]
 mod welcome;

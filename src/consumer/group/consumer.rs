@@ -376,7 +376,11 @@ impl<K, V> Consumer<K, V> {
         for tp in partitions {
             match directory.find(tp) {
                 Ok(found) => {
-                    self.places.push(Place::new(found));
+                    let place = Place::new(found);
+                    if let Some(count) = place.cursor.count() {
+                        self.mailbox.reads(tp, count);
+                    }
+                    self.places.push(place);
                     taken.push(tp.clone());
                 }
                 // The topic is gone already, which is told next.
@@ -439,6 +443,7 @@ impl<K, V> Consumer<K, V> {
 
     fn drop_places(&mut self, partitions: &[TopicPartition]) {
         let groups = self.membership.groups.clone();
+        self.mailbox.reads_no_more(partitions);
         self.places.retain_mut(|place| {
             let goes = partitions.contains(place.topic_partition());
             if goes {
