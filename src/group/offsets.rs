@@ -205,7 +205,7 @@ impl OffsetStore {
     }
 }
 
-fn seen_of(commit: &OffsetCommit) -> Committed {
+pub(super) fn seen_of(commit: &OffsetCommit) -> Committed {
     let Some(offset) = u64::try_from(commit.offset).ok().and_then(Offset::new) else {
         return Committed::Corrupt(format!("offset {}", commit.offset));
     };

@@ -7,6 +7,7 @@ use millpond::config::{Background, BrokerConfig};
 use millpond::group::GroupState;
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
+use millpond::{ErrorKind, Observer, TopicName, TopicPartition};
 
 fn simulated(sim: &SimEnvironment) -> Broker {
     let manual = BrokerConfig::new().background(Background::Manual);
@@ -162,4 +163,123 @@ fn records_that_are_looked_at_pin_what_was_deleted() {
     assert!(partition(&broker.metrics(), "t", 0).pinned_bytes > 0);
     drop(records);
     assert_eq!(partition(&broker.metrics(), "t", 0).pinned_bytes, 0);
+}
+
+fn tp(topic: &str, partition: u32) -> TopicPartition {
+    TopicPartition::new(TopicName::new(topic).unwrap(), partition)
+}
+
+fn observer(sim: &SimEnvironment) -> Observer {
+    Observer::open_in(sim.environment(), "/data").unwrap()
+}
+
+/// From outside a group is seen as from inside, but for positions and for members that are not static.
+fn assert_same(broker: &Broker, observer: &Observer, group: &str) {
+    let inside = broker.group(group).unwrap().lag().unwrap();
+    let outside = observer.group(group).unwrap();
+    let row = |lag: &millpond::broker::PartitionLag| {
+        let committed = lag.committed().map(|committed| (committed.offset(), committed.committed_at()));
+        (lag.partition().clone(), committed, lag.end(), lag.records(), lag.time(), lag.oldest_unread())
+    };
+    let committed = inside.iter().filter(|lag| lag.committed().is_some());
+    assert_eq!(outside.lag().iter().map(row).collect::<Vec<_>>(), committed.map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_observer_sees_the_lag_of_groups() {
+    for durability in [Durability::Memory, Durability::Sync] {
+        let sim = SimEnvironment::new(5);
+        let broker = simulated(&sim);
+        let topic = broker.create_topic("t", memory(2).durability(durability)).unwrap();
+        assert!(observer(&sim).groups().unwrap().is_empty());
+        assert_eq!(observer(&sim).group("g").unwrap_err().kind(), ErrorKind::GroupNotFound);
+        assert_eq!(observer(&sim).group("").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let mut watch = observer(&sim).watch();
+        assert!(watch.look().unwrap().groups.is_empty());
+
+        let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+        for round in 0..5_u64 {
+            send(&topic, 0, 40);
+            send(&topic, 1, 10 * round);
+            sim.clock().advance(Duration::from_secs(7));
+            let records = consumer.poll().wait().unwrap();
+            consumer.commit(&records).wait().unwrap();
+            send(&topic, 0, 2);
+            sim.clock().advance(Duration::from_secs(1));
+            assert_same(&broker, &observer(&sim), "g");
+            let sight = watch.look().unwrap();
+            let seen = &sight.groups[0];
+            assert_eq!((seen.id().as_str(), seen.has_members(), sight.live), ("g", true, true));
+            assert_eq!(seen.lag_records(), broker.metrics().groups[0].lag_records, "{durability} {round}");
+            assert_eq!(seen.lag()[0].time(), Some(Duration::from_secs(1)));
+            let ends = |topics: &[millpond::broker::TopicDescription]| -> Vec<u64> {
+                topics[0].partitions().iter().map(|found| found.log_end_offset().get()).collect()
+            };
+            assert_eq!(ends(&sight.topics), ends(&[topic.describe()]));
+            drop(records);
+        }
+        // Back, and beyond what was looked at: what is read on from is given up.
+        consumer
+            .commit_offset(&tp("t", 0), millpond::group::OffsetAndMetadata::new(Offset::ZERO))
+            .wait()
+            .unwrap();
+        let first = watch.look().unwrap().groups[0].lag()[0].clone();
+        assert_eq!((first.records(), first.time()), (210, Some(Duration::from_secs(40))));
+        assert_same(&broker, &observer(&sim), "g");
+        drop(consumer);
+        let empty = &watch.look().unwrap().groups[0];
+        assert!(!empty.has_members() && empty.empty_since().is_some());
+    }
+}
+
+#[test]
+fn an_observer_follows_topics_that_come_go_and_are_cut() {
+    let sim = SimEnvironment::new(6);
+    let broker = simulated(&sim);
+    let small = || memory(1).segment_size(ByteSize::kib(4));
+    let topic = broker.create_topic("t", small()).unwrap();
+    send(&topic, 0, 500);
+    broker.group("g").unwrap().reset("t", Offset::new(10).unwrap()).unwrap();
+    let mut watch = observer(&sim).watch();
+    let lag = |watch: &mut millpond::broker::Watch| watch.look().unwrap().groups[0].lag_records();
+    assert_eq!(lag(&mut watch), 490);
+    topic.partition(0).unwrap().delete_records(Offset::new(400).unwrap()).unwrap();
+    assert_eq!(lag(&mut watch), 100, "what is gone is not waited for");
+    send(&topic, 0, 1000);
+    assert_eq!(lag(&mut watch), 1100, "over rolls");
+
+    broker.delete_topic("t").unwrap();
+    let sight = watch.look().unwrap();
+    assert!(sight.topics.is_empty() && sight.groups.is_empty(), "{sight:?}");
+    let topic = broker.create_topic("t", small()).unwrap();
+    send(&topic, 0, 3);
+    let sight = watch.look().unwrap();
+    assert_eq!(sight.topics[0].partitions()[0].log_end_offset().get(), 3);
+    broker.close().wait().unwrap();
+    drop((topic, broker));
+    let sight = watch.look().unwrap();
+    assert!(!sight.live);
+    assert_eq!(sight.topics[0].partitions()[0].log_end_offset().get(), 3);
+}
+
+#[test]
+fn an_observer_sees_static_members() {
+    let sim = SimEnvironment::new(7);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", memory(3)).unwrap();
+    send(&topic, 1, 4);
+    let group = || broker.group("g").unwrap().client_id("reader").unwrap();
+    let mut consumer = group().instance_id("one").unwrap().join("t").unwrap();
+    drop(consumer.poll().wait().unwrap());
+    // What is written of members goes with the next commit.
+    consumer.commit_all().wait().unwrap();
+    let seen = observer(&sim).group("g").unwrap();
+    let [member] = seen.static_members() else { panic!("{seen:?}") };
+    assert_eq!((member.instance_id().to_string(), member.client_id()), ("one".to_owned(), "reader"));
+    assert_eq!(member.assigned(), [tp("t", 0), tp("t", 1), tp("t", 2)]);
+    assert_eq!(member.away_until(), None);
+    assert_eq!(seen.lag()[1].owner(), Some(member.id()));
+    consumer.close().unwrap();
+    let seen = observer(&sim).group("g").unwrap();
+    assert!(seen.static_members()[0].away_until().is_some());
 }
