@@ -21,6 +21,8 @@ mod cells;
 mod close;
 mod delete;
 mod description;
+#[cfg(feature = "metrics")]
+mod facade;
 mod folders;
 mod group_builder;
 mod groups;

@@ -24,6 +24,7 @@ use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::Segment;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// Who leads the flush, and what the last one covered.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl Log {
             self.poison.check(&self.tp).map(|()| false)
         };
         let lead = || {
-            self.lead().map_err(|e| self.fail(e))?;
+            self.lead().map_err(|e| self.fail(e)).inspect_err(|e| telemetry::flush_failed(&self.tp, e))?;
             self.check_reached(end)
         };
         let now = || self.monotonic();

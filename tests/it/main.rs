@@ -30,6 +30,8 @@ mod scale;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod watching;
