@@ -102,7 +102,10 @@ impl Watch {
         let mut topics = Vec::new();
         for manifest in manifests.iter().filter(|manifest| !is_internal(&manifest.name)) {
             let described = (0..manifest.ready).map(|number| self.describe(manifest, number));
-            topics.push(TopicDescription::new(manifest, described.collect::<Result<_>>()?));
+            match described.collect::<Result<_>>() {
+                Ok(partitions) => topics.push(TopicDescription::new(manifest, partitions)),
+                Err(error) => self.unless_gone(manifest.id, error)?,
+            }
         }
         let groups = self.look_at_groups(&known, |_| true)?;
         Ok(Sight { at, live, topics, groups })
@@ -112,6 +115,12 @@ impl Watch {
     pub(super) fn groups(&mut self, wanted: impl Fn(&GroupId) -> bool) -> Result<Vec<ObservedGroup>> {
         let manifests = self.observer.manifests()?;
         self.look_at_groups(&Topics { manifests: &manifests }, wanted)
+    }
+
+    /// What a topic answers that is being deleted just now is no error.
+    fn unless_gone(&self, topic: TopicId, error: Error) -> Result<()> {
+        let there = self.observer.manifests()?.iter().any(|manifest| manifest.id == topic);
+        if there { Err(error) } else { Ok(()) }
     }
 
     fn forget_gone(&mut self, known: &Topics<'_>) {
@@ -200,8 +209,13 @@ impl Watch {
             if sources.contains_key(tp) {
                 continue;
             }
-            if let Some(lag) = self.lag(id, group, tp, known)? {
-                sources.insert(tp.clone(), lag);
+            match self.lag(id, group, tp, known) {
+                Ok(Some(lag)) => drop(sources.insert(tp.clone(), lag)),
+                Ok(None) => {}
+                Err(error) => match known.get(tp) {
+                    Some(topic) => self.unless_gone(topic.id, error)?,
+                    None => return Err(error),
+                },
             }
         }
         for member in &members {

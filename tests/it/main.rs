@@ -32,6 +32,8 @@ mod shape;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod watching;
