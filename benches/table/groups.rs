@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
         Row {
             name: "commits that nobody waits for, coalesced (bound: send 100 B, Sync, wait for the last)",
             unit: "k commits/s",
-            target: Target::Ratio(0.2),
+            target: Target::AtLeast(100.0),
             run: |bench| {
                 bench.both(|dir| commits(dir, 100_000, Waiting::AtTheEnd), |dir| sends(dir, 100_000))
             },
