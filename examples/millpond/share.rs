@@ -116,10 +116,10 @@ impl Worker<'_> {
     /// Prints what there is and commits it.
     fn process(&self, consumer: &Consumer, records: &Records) -> Outcome<()> {
         let printed = self.print(records)?;
-        for (partition, next) in printed {
-            self.committed(consumer.commit_offset(&partition, OffsetAndMetadata::new(next)).wait())?;
-        }
-        Ok(())
+        let commit = |(partition, next)| consumer.commit_offset(&partition, OffsetAndMetadata::new(next));
+        // All are under way before the first is waited for: one flush serves them.
+        let commits: Vec<_> = printed.into_iter().map(commit).collect();
+        commits.into_iter().try_for_each(|commit| self.committed(commit.wait()))
     }
 
     fn committed(&self, committed: millpond::Result<()>) -> Outcome<()> {
