@@ -107,6 +107,8 @@ impl Log {
                 .collect()
         };
         for segment in closed {
+            // Its flush may have come before the end of a roll that met a full disk.
+            segment.finish_close()?;
             segment.sync_side_files()?;
         }
         let (indexes, written) = flush.segment.write_index()?;

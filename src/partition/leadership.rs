@@ -6,7 +6,7 @@
 //!             | no
 //!           leader? -- nobody --> done? no: lead; give it up: turn ended, one call wakes all followers --> done?
 //!             | somebody
-//!           sleep until the turn has ended ---------------------------------------------------------> done?
+//!           look for a moment, then sleep, until the turn has ended --------------------------------> done?
 //! ```
 //!
 //! Invariants
@@ -18,6 +18,8 @@
 //!
 //! The followers sleep on one condition variable, not on a waker each: to wake many one after the other took
 //! the leader as long as a flush, and the device was idle. (To wake one who wakes the others is slower still.)
+//! Before it sleeps a follower yields for about as long as a fast device takes: nothing has to be woken then,
+//! and the processor is there for whoever has work (8 threads 28 to 45 k appends/s, 64 threads 100 to 160 k/s).
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -30,6 +32,8 @@ use crate::sync::monitor::{Condvar, Mutex, MutexGuard};
 #[derive(Debug)]
 pub(super) struct Leadership {
     turn: Mutex<Turn>,
+    /// Turns that are over, whether they went well or badly; changes in the hands of the lock.
+    over: AtomicUsize,
     ended: Condvar,
     /// How many follow, for a look without the lock.
     following: AtomicUsize,
@@ -37,13 +41,11 @@ pub(super) struct Leadership {
     group: AtomicUsize,
 }
 
-/// The turn that runs, or the last one.
+/// Whether a turn runs.
 #[derive(Debug)]
 struct Turn {
     /// Somebody leads.
     runs: bool,
-    /// How many have ended, whether well or badly.
-    ended: u64,
 }
 
 /// Until when a follower waits: a time of the clock, and that clock.
@@ -53,7 +55,8 @@ impl Leadership {
     /// Nobody leads.
     pub(super) fn new() -> Leadership {
         Leadership {
-            turn: Mutex::new(Turn { runs: false, ended: 0 }),
+            turn: Mutex::new(Turn { runs: false }),
+            over: AtomicUsize::new(0),
             ended: Condvar::new(),
             following: AtomicUsize::new(0),
             group: AtomicUsize::new(0),
@@ -90,24 +93,37 @@ impl Leadership {
         }
     }
 
-    /// Becomes the leader or, if somebody is, sleeps until that turn has ended.
+    /// Becomes the leader or, if somebody is, waits until that turn has ended.
     fn lead_or_follow(&self, deadline: Deadline<'_>) -> Part<'_> {
         let mut turn = self.lock();
         if !turn.runs {
             turn.runs = true;
             return Part::Leads(Leader { leadership: self });
         }
-        let seen = turn.ended;
+        let seen = self.over.load(Ordering::Relaxed);
         self.following.fetch_add(1, Ordering::Relaxed);
-        while turn.ended == seen {
+        drop(turn);
+        if self.look_for_the_end(seen) {
+            return Part::Followed;
+        }
+        turn = self.lock();
+        while self.over.load(Ordering::Relaxed) == seen {
             let (again, in_time) = self.sleep(turn, deadline);
             turn = again;
-            if !in_time && turn.ended == seen {
+            if !in_time && self.over.load(Ordering::Relaxed) == seen {
                 self.following.fetch_sub(1, Ordering::Relaxed);
                 return Part::TimeIsUp;
             }
         }
         Part::Followed
+    }
+
+    /// Yields for a moment; whether the turn has ended meanwhile.
+    fn look_for_the_end(&self, seen: usize) -> bool {
+        (0..LOOKS).any(|_| {
+            crate::sync::thread::yield_now();
+            self.over.load(Ordering::Acquire) != seen
+        })
     }
 
     /// Sleeps once; false when the time is up. A sleep that lasted as long as was left is the end of it also by
@@ -137,6 +153,9 @@ impl Leadership {
 /// to be worse: both processors fall asleep during the flush, and to wake them takes longer than what is won.
 const PATIENCE: u32 = if cfg!(loom) { 4 } else { 64 };
 
+/// How often a follower looks before it sleeps: some 50 to 100 us, a flush of a fast device.
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
+
 /// What somebody did who found the work not done.
 enum Part<'a> {
     Leads(Leader<'a>),
@@ -151,10 +170,10 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        let Leadership { ended, following, group, .. } = self.leadership;
+        let Leadership { over, ended, following, group, .. } = self.leadership;
         let mut turn = self.leadership.lock();
         turn.runs = false;
-        turn.ended += 1;
+        over.fetch_add(1, Ordering::Release);
         group.store(following.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         drop(turn);
         ended.notify_all();
@@ -196,7 +215,7 @@ impl Leadership {
         lead()?;
         self.ended.notify_all();
         self.lock().runs = false;
-        self.lock().ended += 1;
+        self.over.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }

@@ -244,11 +244,16 @@ impl Opening<'_> {
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
                 SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
+                SegmentFileName::Entering(base) => {
+                    home.entered(base)?;
+                    bases.push(base);
+                }
                 SegmentFileName::Leftover => home.unlink(&[home.dir.join(&entry.name)])?,
                 _ => {}
             }
         }
         bases.sort_unstable();
+        bases.dedup();
         Ok(bases)
     }
 

@@ -148,6 +148,9 @@ impl Recovery<'_> {
         };
         let mut last = None;
         let first = bases.partition_point(|&base| base < start.segment);
+        for &base in bases[first..].iter().filter(|&&base| self.point.is_none() || base > start.segment) {
+            self.home.enter_anew(base)?;
+        }
         let mut at = first;
         while let Some(&base) = bases.get(at) {
             if at > first && !self.follows(base, check.next_offset) {

@@ -123,6 +123,24 @@ impl SegmentFiles {
             .map_err(|e| Error::io("sync a partition's folder", &self.dir, e))
     }
 
+    /// Enters a segment's log into the folder anew: where a sync of the folder has failed, the entry may be
+    /// only in the cache, and another sync would say that all is well. A crash between the two renames
+    /// leaves `NAME.entering`, which [`entered`](Self::entered) ends.
+    pub(crate) fn enter_anew(&self, base: u64) -> Result<()> {
+        let path = self.path(FileKind::Log, base);
+        let aside = crate::env::with_suffix(&path, "entering");
+        self.files.rename(&path, &aside).map_err(|e| Error::io("rename a segment's file", &path, e))?;
+        self.entered(base)
+    }
+
+    /// The second half of [`enter_anew`](Self::enter_anew).
+    pub(crate) fn entered(&self, base: u64) -> Result<()> {
+        let path = self.path(FileKind::Log, base);
+        let aside = crate::env::with_suffix(&path, "entering");
+        self.changed();
+        self.files.rename(&aside, &path).map_err(|e| Error::io("rename a segment's file", &aside, e))
+    }
+
     /// Renames every file of a segment to `NAME.deleted`, the log last, so that an interrupted removal
     /// leaves a segment that is whole or a log without indexes.
     pub(crate) fn mark_deleted(&self, base: u64) -> Result<Vec<PathBuf>> {

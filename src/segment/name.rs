@@ -57,6 +57,8 @@ impl FileKind {
 pub(crate) enum SegmentFileName {
     /// A file of the segment with this base offset.
     Live(u64, FileKind),
+    /// The log of the segment with this base offset, while a recovery enters it anew.
+    Entering(u64),
     /// A file that waits to be unlinked, or that an interrupted operation left behind.
     Leftover,
     /// Not a segment's.
@@ -68,6 +70,12 @@ impl SegmentFileName {
     pub(crate) fn parse(name: &str) -> SegmentFileName {
         if name.ends_with(".deleted") || name.ends_with(".cleaned") || name.ends_with(".tmp") {
             return SegmentFileName::Leftover;
+        }
+        if let Some(log) = name.strip_suffix(".entering") {
+            return match SegmentFileName::parse(log) {
+                SegmentFileName::Live(base, FileKind::Log) => SegmentFileName::Entering(base),
+                _ => SegmentFileName::Other,
+            };
         }
         let Some((digits, suffix)) = name.split_once('.') else { return SegmentFileName::Other };
         let kind = FileKind::ALL.into_iter().find(|kind| kind.suffix() == suffix);
@@ -92,6 +100,8 @@ mod tests {
         check("00000000000000001234.log", SegmentFileName::Live(1234, FileKind::Log));
         check("00000000000000000000.timeindex", SegmentFileName::Live(0, FileKind::TimeIndex));
         check("00000000000000001234.log.deleted", SegmentFileName::Leftover);
+        check("00000000000000001234.log.entering", SegmentFileName::Entering(1234));
+        check("00000000000000001234.index.entering", SegmentFileName::Other);
         check("99999999999999999999.log", SegmentFileName::Other);
         check("1234.log", SegmentFileName::Other);
         check("leader-epoch-checkpoint", SegmentFileName::Other);
