@@ -25,6 +25,7 @@ pub(crate) mod format;
 pub(crate) mod partition;
 pub(crate) mod segment;
 pub(crate) mod sync;
+pub(crate) mod telemetry;
 
 pub use broker::{
     Broker, BrokerBuilder, Group, LogFile, LoggedBatch, LoggedRecord, Observer, Partition, Topic,

@@ -34,6 +34,18 @@ pub(crate) fn rows() -> Vec<Row> {
             target,
             run: |bench| compare(bench, Way::Parked),
         },
+        Row {
+            name: "publish to consume through a group, member polling (bound: reader polling)",
+            unit,
+            target: Target::AtMostRatio(1.5),
+            run: |bench| compare_group(bench, Way::Polling),
+        },
+        Row {
+            name: "publish to consume through a group, member parked (bound: reader parked)",
+            unit,
+            target: Target::AtMostRatio(1.5),
+            run: |bench| compare_group(bench, Way::Parked),
+        },
     ]
 }
 
@@ -56,6 +68,24 @@ fn compare(bench: &Bench<'_>, way: Way) -> Result<Figures> {
     Ok(Figures { ours: us(&ours, 0.5), bound: Some(us(&bound, 0.5)), notes: Vec::new() }
         .note("p99", us(&ours, 0.99))
         .note("bound p99", us(&bound, 0.99)))
+}
+
+/// A member of a group beside a reader without one.
+fn compare_group(bench: &Bench<'_>, way: Way) -> Result<Figures> {
+    let tail = std::cell::Cell::new((0.0, 0.0));
+    let figures = bench.both(
+        |dir| {
+            let latencies = through_group(dir, way)?;
+            tail.set((percentile(&latencies, 0.99) as f64 / 1e3, tail.get().1));
+            Ok(percentile(&latencies, 0.5) as f64 / 1e3)
+        },
+        |dir| {
+            let latencies = through_log(dir, way)?;
+            tail.set((tail.get().0, percentile(&latencies, 0.99) as f64 / 1e3));
+            Ok(percentile(&latencies, 0.5) as f64 / 1e3)
+        },
+    )?;
+    Ok(figures.note("p99", tail.get().0).note("bound p99", tail.get().1))
 }
 
 /// Calls `send` for each record at its time, with the nanoseconds of that time since `start`.
@@ -83,8 +113,29 @@ fn sorted(latencies: &[u64]) -> Vec<u64> {
 
 fn through_log(dir: &Path, way: Way) -> Result<Vec<u64>> {
     let (_broker, topic) = open(dir, Durability::Memory, 1)?;
-    let producer = topic.producer()?;
     let mut reader = topic.partition(0)?.read(..)?;
+    through(&topic, || match way {
+        Way::Polling => Ok(reader.next()?),
+        Way::Parked => Ok(Some(reader.poll().wait_timeout(Duration::from_secs(5))?)),
+    })
+}
+
+fn through_group(dir: &Path, way: Way) -> Result<Vec<u64>> {
+    let (broker, topic) = open(dir, Durability::Memory, 1)?;
+    let mut consumer = broker.group("bench")?.join("bench")?;
+    drop(consumer.poll().wait_timeout(Duration::ZERO)?);
+    through(&topic, || match way {
+        Way::Polling => {
+            let records = consumer.poll().wait_timeout(Duration::ZERO)?;
+            Ok((!records.is_empty()).then_some(records))
+        }
+        Way::Parked => Ok(Some(consumer.poll().wait_timeout(Duration::from_secs(5))?)),
+    })
+}
+
+/// Sends at the pace, and takes what comes.
+fn through(topic: &Topic, mut next: impl FnMut() -> Result<Option<Records>>) -> Result<Vec<u64>> {
+    let producer = topic.producer()?;
     let start = now();
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || {
@@ -98,15 +149,11 @@ fn through_log(dir: &Path, way: Way) -> Result<Vec<u64>> {
         pin(1);
         let mut latencies = Vec::with_capacity(COUNT as usize);
         while latencies.len() < COUNT as usize {
-            let records = match way {
-                Way::Polling => reader.next()?,
-                Way::Parked => Some(reader.poll().wait_timeout(Duration::from_secs(5))?),
-            };
-            let Some(records) = records else {
+            let Some(records) = next()? else {
                 std::hint::spin_loop();
                 continue;
             };
-            if way == Way::Parked && records.is_empty() {
+            if records.is_empty() {
                 return Err(Failure::from("nothing came for five seconds"));
             }
             for record in &records {

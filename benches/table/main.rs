@@ -19,6 +19,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod durable;
+mod groups;
 mod harness;
 mod latency;
 mod memory;
@@ -82,6 +83,7 @@ fn rows() -> Vec<Row> {
     rows.extend(durable::rows());
     rows.extend(reading::rows());
     rows.extend(together::rows());
+    rows.extend(groups::rows());
     rows.extend(latency::rows());
     rows.extend(opening::rows());
     rows

@@ -3,6 +3,7 @@
 //! ```text
 //!   nobody has the directory open --> Broker      the log as an opening leaves it
 //!   somebody has, or --follow     --> Observer    what is published, by looking again and again
+//!   --group                       --> Broker      see share.rs
 //! ```
 //!
 //! Invariants: only what is published is printed, in order within each partition; a closed pipe ends it
@@ -12,13 +13,16 @@ use std::io::{self, BufWriter, StdoutLock, Write, stdout};
 use std::path::PathBuf;
 
 use millpond::ErrorKind;
+use millpond::config::OffsetReset;
 use millpond::consumer::OwnedRecord;
 use millpond::prelude::*;
 
 use crate::data::{check_topic, must_exist, observe};
 use crate::failure::{DONE, Failure, Outcome};
+use crate::groups::check_group;
 use crate::live::LiveView;
 use crate::output::{self, Format};
+use crate::share::Share;
 
 /// Print the records of a topic.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,14 @@ pub(crate) struct Consume {
     /// Wait for more records at the end.
     #[arg(long)]
     follow: bool,
+    /// Read as a member of this group, go on where it has committed, and commit what is printed; --from says where
+    /// a new group begins (earliest or latest).
+    #[arg(long, conflicts_with = "partition")]
+    group: Option<String>,
+    /// So many members, a thread each, share the topic.
+    #[arg(long, value_name = "N", requires = "group", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
     /// How records are printed.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -50,6 +62,9 @@ impl Consume {
     /// Prints the records.
     pub(crate) fn run(self) -> Outcome {
         check_topic(&self.topic)?;
+        if let Some(group) = &self.group {
+            return self.share(group.clone());
+        }
         must_exist(&self.data)?;
         if self.follow {
             return self.print_live();
@@ -59,6 +74,28 @@ impl Consume {
             Err(error) if error.kind() == ErrorKind::Locked => self.print_live(),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// With others of a group; the directory is this process's for as long as that takes.
+    fn share(&self, group: String) -> Outcome {
+        check_group(&group)?;
+        let from = match self.from {
+            Start::Earliest => OffsetReset::Earliest,
+            Start::Latest => OffsetReset::Latest,
+            _ => {
+                let message = "a group begins at earliest or latest: see reset-offsets for anything else";
+                return Err(Failure::Usage(message.into()));
+            }
+        };
+        let (topic, max, follow) = (self.topic.clone(), self.max, self.follow);
+        let share = Share { topic, group, workers: self.workers, from, max, follow, format: self.output };
+        must_exist(&self.data)?;
+        let broker = Broker::open(&self.data)?;
+        let shared = share.run(&broker);
+        let closed = broker.close().wait();
+        let code = shared?;
+        closed?;
+        Ok(code)
     }
 
     fn print_stored(&self, broker: &Broker) -> Outcome {
@@ -150,7 +187,8 @@ impl Printer {
     }
 }
 
-fn start(text: &str) -> Result<Start, String> {
+/// Reads where to begin.
+pub(crate) fn start(text: &str) -> Result<Start, String> {
     let wrong = |_| format!("{text} is none of earliest, latest, an offset, @UNIX_MILLISECONDS and last:N");
     match text {
         "earliest" => return Ok(Start::Earliest),

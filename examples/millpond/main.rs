@@ -4,6 +4,8 @@
 //!   produce  consume         records in and out
 //!   topics  describe         what is there (also beside a running program)
 //!   create  delete           topics
+//!   groups  lag  top         consumer groups, how far they are, and what happens now (also beside a running program)
+//!   reset-offsets  delete-group  delete-offsets
 //!   dump  verify  repair     the files themselves
 //!   bench                    how fast this machine is
 //! ```
@@ -20,6 +22,7 @@ mod consume;
 mod data;
 mod dump;
 mod failure;
+mod groups;
 mod key;
 mod lines;
 mod live;
@@ -27,6 +30,10 @@ mod output;
 mod pace;
 mod produce;
 mod progress;
+mod reset;
+mod share;
+mod stop;
+mod top;
 mod topics;
 mod verify;
 
@@ -55,6 +62,12 @@ enum Command {
     Dump(dump::Dump),
     Verify(verify::Verify),
     Repair(verify::Repair),
+    Groups(groups::Groups),
+    Lag(groups::Lag),
+    ResetOffsets(reset::ResetOffsets),
+    DeleteGroup(groups::DeleteGroup),
+    DeleteOffsets(groups::DeleteOffsets),
+    Top(top::Top),
     Bench(bench::Bench),
 }
 
@@ -74,6 +87,12 @@ fn run(cli: Cli) -> Outcome {
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Repair(command) => command.run(),
+        Command::Groups(command) => command.run(),
+        Command::Lag(command) => command.run(),
+        Command::ResetOffsets(command) => command.run(),
+        Command::DeleteGroup(command) => command.run(),
+        Command::DeleteOffsets(command) => command.run(),
+        Command::Top(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

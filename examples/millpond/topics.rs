@@ -77,7 +77,8 @@ fn describe(topic: &TopicDescription, lines: &mut Vec<String>) {
     }
 }
 
-fn print(lines: impl Iterator<Item = impl Display>) -> Outcome {
+/// Prints lines.
+pub(crate) fn print(lines: impl Iterator<Item = impl Display>) -> Outcome {
     let mut out = BufWriter::new(stdout().lock());
     for line in lines {
         writeln!(out, "{line}").map_err(|e| Failure::output(&e))?;

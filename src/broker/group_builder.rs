@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::broker::Broker;
-use super::groups::{self, PartitionLag};
+use super::groups;
+use super::lag::PartitionLag;
 use super::subscribe::Subscribe;
 use crate::config::{GroupConfig, Start};
 use crate::consumer::{Codecs, Consumer, Directory, FoundPartition, Membership, RebalanceListener, resolve};
@@ -158,14 +159,7 @@ impl Group {
     /// # Errors
     /// `GroupNotFound`.
     pub fn lag(&self) -> Result<Vec<PartitionLag>> {
-        let shared = &self.broker.shared;
-        let sources = shared.groups.lag_sources(&self.id)?.into_iter();
-        Ok(sources
-            .filter_map(|source| {
-                let found = shared.find(&source.tp).ok()?;
-                Some(PartitionLag::new(source, &found.log))
-            })
-            .collect())
+        self.broker.shared.lag_of(&self.id)
     }
 
     /// What it has committed in a partition; `None` if nothing.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::broker::{Broker, Shared};
 use super::group_builder::Group;
 use crate::config::{Durability, TopicConfig};
-use crate::consumer::{Directory, FoundPartition, LagSource};
+use crate::consumer::{Directory, FoundPartition};
 use crate::error::{Error, Result};
-use crate::group::{GroupId, MemberId, OffsetAndMetadata};
-use crate::partition::{Cursor, Log, ReadLimits};
-use crate::types::{ByteSize, Offset, Timestamp, TopicName, TopicPartition};
+use crate::group::GroupId;
+use crate::partition::Log;
+use crate::types::{ByteSize, TopicName, TopicPartition};
 
 /// The internal topic that holds what groups have committed.
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -57,78 +57,6 @@ impl Directory for Shared {
     fn wake_at(&self, when: Duration) {
         self.service.groups_due_at(when);
     }
-}
-
-/// How far a group is behind in a partition.
-#[derive(Clone, Debug)]
-pub struct PartitionLag {
-    partition: TopicPartition,
-    committed: Option<OffsetAndMetadata>,
-    log_start: Offset,
-    end: Offset,
-    owner: Option<MemberId>,
-    oldest_unread: Option<Timestamp>,
-}
-
-impl PartitionLag {
-    /// Of a partition with this log.
-    pub(super) fn new(source: LagSource, log: &Arc<Log>) -> PartitionLag {
-        let from = source.committed.as_ref().map_or(0, |committed| committed.offset().get());
-        PartitionLag {
-            oldest_unread: first_timestamp(log, from.max(log.log_start())),
-            partition: source.tp,
-            committed: source.committed,
-            log_start: Offset::of(log.log_start()),
-            end: Offset::of(log.high_watermark()),
-            owner: source.owner,
-        }
-    }
-
-    /// The partition.
-    #[must_use]
-    pub fn partition(&self) -> &TopicPartition {
-        &self.partition
-    }
-
-    /// What the group has committed, if anything.
-    #[must_use]
-    pub fn committed(&self) -> Option<&OffsetAndMetadata> {
-        self.committed.as_ref()
-    }
-
-    /// The end of what can be read: its high watermark.
-    #[must_use]
-    pub fn end(&self) -> Offset {
-        self.end
-    }
-
-    /// How many records lie between what is committed (or kept, if that is less) and the end.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        let committed = self.committed.as_ref().map_or(self.log_start, OffsetAndMetadata::offset);
-        self.end.distance_from(committed.max(self.log_start)).unwrap_or(0)
-    }
-
-    /// The timestamp of the first record that is not committed; `None` if there is none, or it cannot be read.
-    /// How long ago that was is the lag in time.
-    #[must_use]
-    pub fn oldest_unread(&self) -> Option<Timestamp> {
-        self.oldest_unread
-    }
-
-    /// Who reads the partition now.
-    #[must_use]
-    pub fn owner(&self) -> Option<&MemberId> {
-        self.owner.as_ref()
-    }
-}
-
-/// The timestamp of the first record at `offset` or behind it.
-fn first_timestamp(log: &Arc<Log>, offset: u64) -> Option<Timestamp> {
-    let limits = ReadLimits { max_bytes: 1, max_records: 1, crc: log.crc_check() };
-    let chunk = Cursor::new(log.clone(), offset).read(u64::MAX, &limits).ok()??;
-    let first = chunk.iter().next()?.ok()?;
-    Some(Timestamp::from_millis(first.timestamp))
 }
 
 impl Shared {

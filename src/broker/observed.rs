@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cells;
-use super::walk::Walk;
+use super::walk::{Walk, WalkStop};
 use crate::consumer::OwnedRecord;
 use crate::env::{FileSystem, read_exact_at};
 use crate::error::{Error, Result};
@@ -99,6 +99,35 @@ impl ObservedRecords {
         }
     }
 
+    /// Where what has been written ends now, the open batch included; nothing of it is handed out.
+    pub(super) fn end(&mut self) -> Result<u64> {
+        self.gathered.clear();
+        loop {
+            match self.walk.next()? {
+                Ok(batch) => self.next = batch.header.last_offset() as u64 + 1,
+                Err(stop) if stop.last => {
+                    self.next = stop.offset;
+                    self.take_open_batch(stop.position, stop.offset)?;
+                    let end = self.gathered.back().map_or(stop.offset, |last| last.offset().get() + 1);
+                    self.gathered.clear();
+                    return Ok(end);
+                }
+                Err(stop) => return Err(self.damaged(&stop)),
+            }
+        }
+    }
+
+    /// The timestamp of the first record at `offset` or behind it. Asked again, it reads on from
+    /// there: never for an earlier offset.
+    pub(super) fn first_from(&mut self, offset: Offset) -> Result<Option<Timestamp>> {
+        self.gathered.retain(|record| record.offset() >= offset);
+        if self.gathered.is_empty() {
+            self.next = offset.get();
+            self.gather()?;
+        }
+        Ok(self.gathered.front().map(OwnedRecord::timestamp))
+    }
+
     /// Takes up the next batch with records of the range; answers whether there was one.
     fn gather(&mut self) -> Result<bool> {
         loop {
@@ -115,12 +144,16 @@ impl ObservedRecords {
                     if stop.last {
                         return self.take_open_batch(stop.position, stop.offset);
                     }
-                    let path = self.walk.path(FileKind::Log, stop.segment);
-                    let why = stop.why.unwrap_or_default();
-                    return Err(Error::corrupted(&path, stop.position, why).in_partition(&self.tp));
+                    return Err(self.damaged(&stop));
                 }
             }
         }
+    }
+
+    fn damaged(&self, stop: &WalkStop) -> Error {
+        let path = self.walk.path(FileKind::Log, stop.segment);
+        let why = stop.why.clone().unwrap_or_default();
+        Error::corrupted(&path, stop.position, why).in_partition(&self.tp)
     }
 
     fn take_batch(&mut self, batch: &ScannedBatch) -> Result<()> {

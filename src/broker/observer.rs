@@ -11,15 +11,18 @@ use super::description::{PartitionDescription, TopicDescription};
 use super::folders;
 use super::manifest::BrokerManifest;
 use super::observed::ObservedRecords;
+use super::observed_group::ObservedGroup;
 use super::points::{Points, load_clean_mark};
 use super::progress::Progress;
 use super::small_file::{BROKER, LOCK};
 use super::verify::Verification;
 use super::verify_report::VerifyReport;
 use super::walk::Walk;
-use crate::env::{Environment, FileSystem, OpenMode, read_whole};
+use super::watch::Watch;
+use crate::env::{Clock, Environment, FileSystem, OpenMode, read_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::leader_epochs::LeaderEpochs;
+use crate::group::GroupId;
 use crate::topic::{TopicLife, TopicManifest};
 use crate::types::{Offset, TopicName, TopicPartition};
 
@@ -143,6 +146,56 @@ impl Observer {
         range: impl RangeBounds<Offset>,
     ) -> Result<ObservedRecords> {
         let manifest = self.manifest(topic.as_ref())?;
+        self.records(&manifest, partition, range)
+    }
+
+    /// The names of all consumer groups that something is written down of, sorted.
+    ///
+    /// # Errors
+    /// `Corrupted` for a damaged offsets topic; those of [`topics`](Observer::topics).
+    pub fn groups(&self) -> Result<Vec<GroupId>> {
+        let groups = self.watch().groups(|_| true)?;
+        Ok(groups.into_iter().map(|group| group.id().clone()).collect())
+    }
+
+    /// A consumer group: what is written down of it, and how far it is behind in each partition.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    /// use millpond::Observer;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let orders = broker.create_topic("orders", TopicConfig::new())?;
+    /// orders.producer()?.send_batch(["tea", "jam", "rye"].map(Record::new))?.wait()?;
+    /// broker.group("billing")?.reset("orders", Start::Last(2))?;
+    ///
+    /// let billing = Observer::open(dir.path())?.group("billing")?;       // beside the running broker
+    /// assert_eq!((billing.lag_records(), billing.has_members()), (2, false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io`.
+    pub fn group(&self, name: impl AsRef<str>) -> Result<ObservedGroup> {
+        let wanted = GroupId::new(name.as_ref())?;
+        let found = self.watch().groups(|id| *id == wanted)?.into_iter().next();
+        found.ok_or_else(|| Error::new(ErrorKind::GroupNotFound, format!("there is no group {wanted}")))
+    }
+
+    /// Looks again and again, each time only at what is new.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.clone())
+    }
+
+    /// Reads records of a partition of this topic.
+    pub(super) fn records(
+        &self,
+        manifest: &TopicManifest,
+        partition: u32,
+        range: impl RangeBounds<Offset>,
+    ) -> Result<ObservedRecords> {
         let tp = TopicPartition::new(manifest.name.clone(), partition);
         if partition >= manifest.ready {
             let message =
@@ -182,7 +235,17 @@ impl Observer {
         self.environment.files()
     }
 
-    fn manifests(&self) -> Result<Vec<TopicManifest>> {
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        self.environment.clock()
+    }
+
+    /// The folder of a partition, and the files it is among.
+    pub(super) fn folder(&self, topic: &TopicManifest, number: u32) -> (PathBuf, Arc<dyn FileSystem>) {
+        let tp = TopicPartition::new(topic.name.clone(), number);
+        (folders::folder(&self.dir, &tp), self.files().clone())
+    }
+
+    pub(super) fn manifests(&self) -> Result<Vec<TopicManifest>> {
         let files = &**self.files();
         let mut manifests = Vec::new();
         for path in TopicManifest::list(files, &self.dir)? {
@@ -204,7 +267,7 @@ impl Observer {
         found.ok_or_else(|| Error::new(ErrorKind::TopicNotFound, format!("there is no topic {name}")))
     }
 
-    fn walk(&self, tp: &TopicPartition) -> Result<Walk> {
+    pub(super) fn walk(&self, tp: &TopicPartition) -> Result<Walk> {
         let folder = folders::folder(&self.dir, tp);
         Walk::new(self.files(), &folder)?
             .ok_or_else(|| Error::corrupted(&folder, 0, "the partition has no manifest").in_partition(tp))
@@ -246,7 +309,7 @@ pub(super) fn load_epochs(files: &dyn FileSystem, folder: &Path) -> Result<Optio
 /// File of the leader epochs, as Kafka names it.
 pub(super) const EPOCHS: &str = "leader-epoch-checkpoint";
 
-fn latest_epoch(files: &dyn FileSystem, folder: &Path) -> Result<i32> {
+pub(super) fn latest_epoch(files: &dyn FileSystem, folder: &Path) -> Result<i32> {
     Ok(load_epochs(files, folder)?.and_then(|epochs| epochs.latest()).map_or(-1, |(epoch, _)| epoch))
 }
 

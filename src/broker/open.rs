@@ -39,11 +39,29 @@ use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
 use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
+use crate::telemetry;
 use crate::topic::{Registry, TopicLife, TopicManifest};
 use crate::types::TopicPartition;
 
 /// Opens the directory that the builder names.
 pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
+    let dir = builder.dir.clone();
+    telemetry::opening(&dir, || {
+        let broker = open_directory(builder)?;
+        tell(&broker.shared.recovery);
+        Ok(broker)
+    })
+}
+
+/// What has been found, for who listens.
+fn tell(report: &RecoveryReport) {
+    for (tp, found) in report.partitions.iter().filter(|(_, found)| found.was_unclean()) {
+        telemetry::recovered(tp, found.records_sealed(), found.bytes_rewritten(), found.bytes_cut());
+    }
+    telemetry::opened(report.partitions.len(), report.clean);
+}
+
+fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
     let BrokerBuilder { dir, config, environment, on_recovery } = builder;
     config.validate()?;
     if dir.as_os_str().is_empty() {

@@ -27,6 +27,7 @@ use parking_lot::{Condvar, Mutex};
 use super::attended::{Attended, NEVER};
 use crate::env::Clock;
 use crate::error::Result;
+use crate::telemetry;
 
 /// What a flusher does.
 #[derive(Debug)]
@@ -202,14 +203,18 @@ impl Service {
     /// A flusher's life.
     pub(super) fn flush_until_stopped(&self) {
         while let Some(job) = self.jobs.wait_for_next() {
-            let _ = self.run(job);
+            if let Err(error) = self.run(job) {
+                telemetry::background_failed(&error);
+            }
         }
     }
 
     /// The preparer's life.
     pub(super) fn prepare_until_stopped(&self) {
         while let Some(whose) = self.prepare.wait_for_next() {
-            let _ = whose.prepare();
+            if let Err(error) = whose.prepare() {
+                telemetry::background_failed(&error);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::config::Retention;
 use crate::error::Result;
 use crate::partition::{ClosedSegment, Log};
+use crate::telemetry;
 
 /// Deletes what the topic's retention lets go of. Answers when the next segment will be too old, counted
 /// from now, if age is limited and there is one.
@@ -30,7 +31,8 @@ pub(crate) fn retain(log: &Log) -> Result<Option<Duration>> {
     let gone = count_to_delete(&segments, retention, now, total);
     if let Some(last) = gone.checked_sub(1).and_then(|i| segments.get(i)) {
         if last.end_offset > log.log_start() && last.end_offset <= log.high_watermark() {
-            log.delete_records(last.end_offset)?;
+            let log_start = log.delete_records(last.end_offset)?;
+            telemetry::retained(log.topic_partition(), gone, log_start);
         }
     }
     let next = retention.max_age().and_then(|age| segments.get(gone).map(|oldest| left(oldest, age, now)));

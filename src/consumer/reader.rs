@@ -71,7 +71,7 @@ impl<K, V> Reader<K, V> {
     ) -> Reader<K, V> {
         let limits = limits(config, &log);
         let until = until.map_or(u64::MAX, Offset::get);
-        let (cursor, codecs) = (Cursor::new(log, start), Arc::new(codecs));
+        let (cursor, codecs) = (Cursor::counted(log, start), Arc::new(codecs));
         Reader { cursor, until, limits, codecs, waiting: None, kept_open: None }
     }
 

@@ -77,7 +77,7 @@ struct Place {
 
 impl Place {
     fn new(log: &Arc<Log>, offset: u64) -> Place {
-        Place { cursor: Cursor::new(Arc::clone(log), offset), waiting: None }
+        Place { cursor: Cursor::counted(Arc::clone(log), offset), waiting: None }
     }
 
     fn log(&self) -> &Arc<Log> {

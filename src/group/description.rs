@@ -19,6 +19,7 @@ use crate::types::{TopicName, TopicPartition};
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 pub enum GroupState {
     /// It has no members.
     Empty,
@@ -49,6 +50,7 @@ pub struct GroupDescription {
     pub(crate) rebalances: u64,
     pub(crate) moved: u64,
     pub(crate) last_rebalance: Option<Duration>,
+    pub(crate) rebalancing: Duration,
     pub(crate) complaint: Option<String>,
 }
 
@@ -99,6 +101,12 @@ impl GroupDescription {
     #[must_use]
     pub fn last_rebalance(&self) -> Option<Duration> {
         self.last_rebalance
+    }
+
+    /// How long all hand-overs took together since the broker was opened.
+    #[must_use]
+    pub fn rebalance_time(&self) -> Duration {
+        self.rebalancing
     }
 
     /// What was wrong with the last answer of an assignor of the host's own: what could not be taken of it was
@@ -214,6 +222,7 @@ impl Coordinator {
             rebalances: group.history.rebalances,
             moved: group.history.moved,
             last_rebalance: group.history.last_rebalance,
+            rebalancing: group.history.rebalancing,
             complaint: group.history.complaint.clone(),
         })
     }

@@ -57,6 +57,8 @@ pub(crate) struct History {
     pub(crate) moved: u64,
     pub(crate) reconciling_since: Option<Duration>,
     pub(crate) last_rebalance: Option<Duration>,
+    /// The time of all hand-overs that have ended.
+    pub(crate) rebalancing: Duration,
     /// What was wrong with the assignor's last answer.
     pub(crate) complaint: Option<String>,
 }
@@ -170,7 +172,9 @@ impl Group {
         }
         if self.is_stable() {
             if let Some(since) = self.history.reconciling_since.take() {
-                self.history.last_rebalance = Some(now.monotonic.saturating_sub(since));
+                let took = now.monotonic.saturating_sub(since);
+                self.history.last_rebalance = Some(took);
+                self.history.rebalancing = self.history.rebalancing.saturating_add(took);
             }
         }
     }

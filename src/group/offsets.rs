@@ -10,8 +10,8 @@
 //! - Absent, damaged and zero are three different things.
 //! - Pending values are in the order of their writes, and become seen in that order.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::effect::WriteId;
 use crate::format::offsets_topic::OffsetCommit;
@@ -105,7 +105,7 @@ struct Slot {
     topic_id: Option<TopicId>,
     seen: Committed,
     /// Appended, but not yet as durable as promised; `None` is a deletion.
-    pending: Vec<(WriteId, TopicId, Option<OffsetAndMetadata>)>,
+    pending: VecDeque<(WriteId, TopicId, Option<OffsetAndMetadata>)>,
 }
 
 /// The offsets of a group, by partition.
@@ -127,13 +127,13 @@ impl OffsetStore {
 
     /// The last write that is under way for a partition.
     pub(crate) fn pending(&self, tp: &TopicPartition) -> Option<WriteId> {
-        self.slots.get(tp)?.pending.last().map(|(id, _, _)| *id)
+        self.slots.get(tp)?.pending.back().map(|(id, _, _)| *id)
     }
 
     /// What will be seen when all that is under way has succeeded.
     pub(crate) fn latest(&self, tp: &TopicPartition) -> Committed {
         let Some(slot) = self.slots.get(tp) else { return Committed::Absent };
-        match slot.pending.last() {
+        match slot.pending.back() {
             Some((_, _, Some(offset))) => Committed::At(offset.clone()),
             Some((_, _, None)) => Committed::Absent,
             None => slot.seen.clone(),
@@ -142,7 +142,7 @@ impl OffsetStore {
 
     /// All partitions with an offset that is seen or under way, and the topics they were committed for.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Option<TopicId>)> {
-        self.slots.iter().map(|(tp, slot)| (tp, slot.pending.last().map(|p| p.1).or(slot.topic_id)))
+        self.slots.iter().map(|(tp, slot)| (tp, slot.pending.back().map(|p| p.1).or(slot.topic_id)))
     }
 
     /// All that is seen.
@@ -163,8 +163,8 @@ impl OffsetStore {
         topic_id: TopicId,
         offset: Option<OffsetAndMetadata>,
     ) {
-        let empty = || Slot { topic_id: None, seen: Committed::Absent, pending: Vec::new() };
-        self.slots.entry(tp.clone()).or_insert_with(empty).pending.push((id, topic_id, offset));
+        let empty = || Slot { topic_id: None, seen: Committed::Absent, pending: VecDeque::new() };
+        self.slots.entry(tp.clone()).or_insert_with(empty).pending.push_back((id, topic_id, offset));
     }
 
     /// A write holds now, as do all before it.
@@ -201,11 +201,11 @@ impl OffsetStore {
             Some(Err(why)) => (None, Committed::Corrupt(why)),
             Some(Ok(commit)) => (commit.topic_id, seen_of(&commit)),
         };
-        self.slots.insert(tp, Slot { topic_id, seen, pending: Vec::new() });
+        self.slots.insert(tp, Slot { topic_id, seen, pending: VecDeque::new() });
     }
 }
 
-fn seen_of(commit: &OffsetCommit) -> Committed {
+pub(super) fn seen_of(commit: &OffsetCommit) -> Committed {
     let Some(offset) = u64::try_from(commit.offset).ok().and_then(Offset::new) else {
         return Committed::Corrupt(format!("offset {}", commit.offset));
     };

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chunk::{Chunk, ChunkRun, Source};
+use super::counts::ReadCount;
 use super::log::Log;
 use crate::config::CrcCheck;
 use crate::env::map::SegmentMap;
@@ -48,6 +49,8 @@ pub(crate) struct Cursor {
     pause: u32,
     /// How often in a row nothing has been found.
     idle: u32,
+    /// What it has handed out, where that is counted.
+    count: Option<Arc<ReadCount>>,
 }
 
 /// After finding nothing so often in a row a cursor lets its segment's files go.
@@ -87,7 +90,20 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None, pause: 0, idle: 0 }
+        Cursor { log, next, place: None, pause: 0, idle: 0, count: None }
+    }
+
+    /// At offset `next`; what it hands out counts as read.
+    pub(crate) fn counted(log: Arc<Log>, next: u64) -> Cursor {
+        let count = log.begin_count();
+        let mut cursor = Cursor::new(log, next);
+        cursor.count = Some(count);
+        cursor
+    }
+
+    /// What it has handed out, where that is counted.
+    pub(crate) fn count(&self) -> Option<&Arc<ReadCount>> {
+        self.count.as_ref()
     }
 
     /// The log.
@@ -106,6 +122,9 @@ impl Cursor {
         if offset != self.next {
             self.next = offset;
             self.place = None;
+        }
+        if let Some(count) = &self.count {
+            count.moved(offset);
         }
     }
 
@@ -140,13 +159,13 @@ impl Cursor {
             return Err(self.log.out_of_range(self.next));
         }
         if let Some(chunk) = self.read_on(until) {
-            self.note_size(chunk.records);
+            self.note_chunk(&chunk);
             return Ok(Some(chunk));
         }
         let bound = Bound { visible, until };
         let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
         match &chunk {
-            Ok(Some(chunk)) => self.note_size(chunk.records),
+            Ok(Some(chunk)) => self.note_chunk(chunk),
             Ok(None) => self.pause = 0,
             Err(_) => self.place = None,
         }
@@ -188,9 +207,12 @@ impl Cursor {
     }
 
     #[inline]
-    fn note_size(&mut self, records: u64) {
-        self.pause =
-            if records < FEW_RECORDS { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
+    fn note_chunk(&mut self, chunk: &Chunk) {
+        let few = chunk.records < FEW_RECORDS;
+        self.pause = if few { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
+        if let Some(count) = &self.count {
+            count.add(chunk.records, chunk.bytes, self.next);
+        }
     }
 
     /// The high watermark.
@@ -602,5 +624,13 @@ impl Log {
         let why =
             format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch);
         Err(segment.corrupted(batch.position, why))
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if let Some(count) = &self.count {
+            self.log.end_count(count);
+        }
     }
 }

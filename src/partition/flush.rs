@@ -24,6 +24,7 @@ use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::Segment;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// Who leads the flush, and what the last one covered.
 #[derive(Debug)]
@@ -89,7 +90,10 @@ impl Log {
             self.seal_and_write()?;
             return self.acked(end).unwrap_or(Ok(()));
         }
-        self.flush_to(end, deadline)
+        let began = self.monotonic();
+        let reached = self.flush_to(end, deadline);
+        self.counts.waited(self.monotonic().saturating_sub(began));
+        reached
     }
 
     /// Leads or follows flushes until everything below `end` is on the device.
@@ -102,7 +106,7 @@ impl Log {
             self.poison.check(&self.tp).map(|()| false)
         };
         let lead = || {
-            self.lead().map_err(|e| self.fail(e))?;
+            self.lead().map_err(|e| self.fail(e)).inspect_err(|e| telemetry::flush_failed(&self.tp, e))?;
             self.check_reached(end)
         };
         let now = || self.monotonic();
@@ -139,9 +143,12 @@ impl Log {
             appender.flush_begins();
             oldest
         };
+        let began = self.monotonic();
         let flushed = self.flush_once();
         if flushed.is_err() {
             self.append.lock().flush_postponed(oldest);
+        } else {
+            self.counts.flushed(self.monotonic().saturating_sub(began));
         }
         flushed
     }

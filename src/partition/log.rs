@@ -9,6 +9,7 @@ use super::append::Appender;
 use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::Checkpointed;
+use super::counts::Counts;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
 use super::poison::Poison;
@@ -51,6 +52,7 @@ pub(crate) struct Log {
     pub(super) acks: WaitList,
     pub(super) budget: Arc<Budget>,
     pub(super) attendant: Arc<dyn Attendant>,
+    pub(super) counts: Counts,
 }
 
 /// What retention must know of a segment.
@@ -95,6 +97,7 @@ impl Log {
             marks.uncap();
         }
         let segment = parts.end.segment().clone();
+        let counts = Counts::new(end, parts.end.end());
         let flushed = FlushPoint { segment, position: parts.end.end(), offset: end };
         let (appender, writer) = Appender::over(parts.end, &parts.settings, epoch);
         Log {
@@ -119,6 +122,7 @@ impl Log {
             acks: WaitList::new(),
             budget: parts.budget,
             attendant: parts.attendant,
+            counts,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::env::OpenMode;
 use crate::env::map::Mark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::{ActiveSettings, FileKind, LiveIndex, Reach, RestingTail, Segment, Tail, TailRoom, Way};
+use crate::telemetry;
 
 /// What the write lock guards: the tail, while batches are staged.
 #[derive(Debug)]
@@ -157,7 +158,9 @@ impl Log {
                 let closed = old.segment().clone();
                 drop(old);
                 closed.grows_no_more();
+                let base = tail.next_offset();
                 self.append.lock().install(tail, in_place, writer);
+                telemetry::rolled(&self.tp, base);
                 match closed.close() {
                     // The flush that passes it tries again.
                     Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
@@ -240,6 +243,8 @@ impl Log {
             let mut segments = self.segments.write();
             if segments.last().is_some_and(|last| last.base() == base) {
                 segments.pop();
+            } else if let Some(last) = segments.last() {
+                self.counts.carry(last.published().position.into());
             }
             segments.push(segment.clone());
         }

@@ -63,6 +63,9 @@ impl Log {
     fn delete_segment(&self, segment: &Arc<Segment>) -> Result<()> {
         let marked = self.home.mark_deleted(segment.base())?;
         self.home.sync_dir()?;
+        if let Some(open) = segment.opened() {
+            self.counts.deleted(&open, segment.published().position.into());
+        }
         self.home.unlink(&marked)
     }
 
@@ -119,6 +122,7 @@ impl Log {
 
     fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
+        let (end, bytes_in) = (self.log_end(), self.passed_in().bytes);
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
             segment.set_end(0);
@@ -135,6 +139,7 @@ impl Log {
         }
         let settings = self.settings();
         let tail = self.tail_over(to, &settings, OpenMode::CreateIfMissing)?;
+        self.counts.truncated(end.saturating_sub(to), bytes_in);
         self.home.sync_dir()?;
         self.commit.set_last(FlushPoint { segment: tail.segment().clone(), position: 0, offset: to });
         {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod files;
+mod groups;
 mod kill;
 mod quickstart;
 mod records;

@@ -3,7 +3,9 @@
 
 use std::io::Write;
 
+use millpond::TopicPartition;
 use millpond::config::{Compression, TimestampType};
+use millpond::group::OffsetAndMetadata;
 use millpond::prelude::*;
 use serde_json::{Value, json};
 
@@ -101,4 +103,85 @@ fn logs_of_every_kind() {
     }
     out.flush().unwrap();
     broker.close().wait().unwrap();
+}
+
+/// What the groups have committed, as the broker answers it.
+fn committed(broker: &Broker, group: &str, topics: &[Topic]) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for topic in topics {
+        for partition in topic.partitions().unwrap() {
+            let tp: &TopicPartition = partition.topic_partition();
+            let Some(found) = broker.group(group).unwrap().committed(tp).unwrap() else { continue };
+            rows.push(json!({
+                "group": group,
+                "topic": topic.name().as_str(),
+                "partition": tp.partition(),
+                "topic_id": hex(Some(topic.id().as_bytes())),
+                "offset": found.offset().get(),
+                "leader_epoch": found.epoch().get(),
+                "metadata": found.metadata_text(),
+                "timestamp": found.committed_at().millis(),
+            }));
+        }
+    }
+    rows
+}
+
+/// Every kind of record of the offsets topic: commits of dynamic and static members, with and without a text,
+/// resets, deletions of offsets, of groups and of a topic, a member that has left and one that is there.
+#[test]
+#[ignore = "writes where MILLPOND_KAFKA_DIR says, with .groups behind; run by .ci/kafka_codec"]
+fn commits_of_groups() {
+    let dir = std::env::var_os("MILLPOND_KAFKA_DIR").expect("MILLPOND_KAFKA_DIR says where to");
+    let dir = std::path::PathBuf::from(dir).with_extension("groups");
+    let broker = Broker::open(&dir).unwrap();
+    let config = || TopicConfig::new().partitions(3).durability(Durability::Memory);
+    let names = ["clicks", "orders.eu"];
+    let topics = names.map(|name| broker.create_topic(name, config()).unwrap());
+    topics.iter().for_each(|topic| send_everything(topic).unwrap());
+    let gone = broker.create_topic("gone", config()).unwrap();
+    gone.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+
+    let mut billing = broker.group("billing").unwrap().join(names).unwrap();
+    for _ in 0..20 {
+        let records = billing.poll().wait_timeout(std::time::Duration::from_millis(5)).unwrap();
+        billing.commit(&records).wait().unwrap();
+    }
+    let first = topics[0].partition(0).unwrap().topic_partition().clone();
+    let text =
+        OffsetAndMetadata::new(Offset::new(7).unwrap()).metadata(&"by hand: \u{e9}\u{4e2d} ".repeat(20));
+    billing.commit_offset(&first, text).wait().unwrap();
+
+    let group = || broker.group("audit \u{e9}").unwrap().client_id("auditor").unwrap();
+    let mut audit = group().instance_id("one").unwrap().join("clicks").unwrap();
+    drop(audit.poll().wait().unwrap());
+    audit.commit_all().wait().unwrap();
+    broker.group("shelved").unwrap().reset("orders.eu", Start::Earliest).unwrap();
+    broker.group("shelved").unwrap().reset("clicks", Start::Latest).unwrap();
+    broker.group("shelved").unwrap().delete_offsets("orders.eu").unwrap();
+    broker.group("dropped").unwrap().reset("clicks", Start::Latest).unwrap();
+    broker.group("dropped").unwrap().delete().unwrap();
+    broker.group("shelved").unwrap().reset("gone", Start::Latest).unwrap();
+    broker.delete_topic("gone").unwrap();
+
+    let groups = ["billing", "audit \u{e9}", "shelved"];
+    let offsets: Vec<Value> = groups.iter().flat_map(|group| committed(&broker, group, &topics)).collect();
+    let expected = json!({
+        "offsets": offsets,
+        "groups": groups,
+        "deleted": [["dropped", "clicks"], ["shelved", "orders.eu"], ["shelved", "gone"]],
+        "with_members": ["billing", "audit \u{e9}"],
+        "member": {
+            "group": "audit \u{e9}",
+            "id": audit.member_id().to_string(),
+            "instance": "one",
+            "client": "auditor",
+            "topics": ["clicks"],
+            "assigned": { "topic_id": hex(Some(topics[0].id().as_bytes())), "partitions": [0, 1, 2] },
+        },
+    });
+    std::fs::write(dir.join("expected.json"), expected.to_string()).unwrap();
+    // Closed under its members, as a program that just ends: they are there in what is written.
+    broker.close().wait().unwrap();
+    drop((billing, audit));
 }

@@ -4,6 +4,8 @@
 mod assertions;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod commit_crashes;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
 #[cfg(test)]
@@ -30,6 +32,12 @@ mod scale;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
+mod top;
+#[cfg(test)]
 mod topics;
+#[cfg(test)]
+mod watching;
 #[cfg(test)]
 mod welcome;

@@ -36,6 +36,7 @@ use crate::group::{
 use crate::partition::ReadLimits;
 use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
+use crate::telemetry;
 use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
 /// Reads, together with the other members of its group, one topic, several, or all whose names match a pattern.
@@ -95,6 +96,7 @@ impl<K, V> Consumer<K, V> {
         let last_commit = membership.groups.now().monotonic;
         let mailbox = Arc::new(Mailbox::new(last_commit));
         let member = membership.groups.join(&membership.group, membership.request.clone(), &mailbox)?;
+        telemetry::rebalance("joined", &membership.group, &member, &[]);
         Ok(Consumer {
             membership,
             member,
@@ -324,6 +326,7 @@ impl<K, V> Consumer<K, V> {
             self.left = true;
             self.stop();
             self.membership.groups.leave(&self.membership.group, &self.member, how, room);
+            self.tell("left", &[]);
         }
     }
 
@@ -376,7 +379,11 @@ impl<K, V> Consumer<K, V> {
         for tp in partitions {
             match directory.find(tp) {
                 Ok(found) => {
-                    self.places.push(Place::new(found));
+                    let place = Place::new(found);
+                    if let Some(count) = place.cursor.count() {
+                        self.mailbox.reads(tp, count);
+                    }
+                    self.places.push(place);
                     taken.push(tp.clone());
                 }
                 // The topic is gone already, which is told next.
@@ -385,6 +392,7 @@ impl<K, V> Consumer<K, V> {
                 Err(error) => return Err(error),
             }
         }
+        self.tell("assigned", &taken);
         if let Some(listener) = self.membership.listener.as_mut().filter(|_| !taken.is_empty()) {
             listener.assigned(&taken);
         }
@@ -392,6 +400,7 @@ impl<K, V> Consumer<K, V> {
     }
 
     fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
+        self.tell("revoked", partitions);
         let mine = |place: &&Place| partitions.contains(place.topic_partition());
         if self.membership.config.auto_commit_interval_duration().is_some() {
             let entries = self.places.iter().filter(mine).filter_map(Place::position_entry).collect();
@@ -420,6 +429,7 @@ impl<K, V> Consumer<K, V> {
     }
 
     fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.tell("lost", partitions);
         self.drop_places(partitions);
         if let Some(listener) = &mut self.membership.listener {
             listener.lost(partitions);
@@ -428,6 +438,7 @@ impl<K, V> Consumer<K, V> {
 
     fn fenced(&mut self) -> Result<()> {
         let partitions = self.assignment();
+        self.tell("fenced", &partitions);
         self.lost(&partitions);
         self.stop();
         let Membership { groups, group, request, .. } = &self.membership;
@@ -437,8 +448,13 @@ impl<K, V> Consumer<K, V> {
         Ok(())
     }
 
+    fn tell(&self, what: &'static str, partitions: &[TopicPartition]) {
+        telemetry::rebalance(what, self.group(), &self.member, partitions);
+    }
+
     fn drop_places(&mut self, partitions: &[TopicPartition]) {
         let groups = self.membership.groups.clone();
+        self.mailbox.reads_no_more(partitions);
         self.places.retain_mut(|place| {
             let goes = partitions.contains(place.topic_partition());
             if goes {

@@ -4,12 +4,15 @@
 //! - Mail is put in under the coordinator's lock, so that its order is the coordinator's.
 //! - Looking whether there is any costs one load.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::group::Change;
+use crate::partition::ReadCount;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, WaitList};
+use crate::types::{Offset, TopicPartition};
 
 /// A member's mailbox.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Mailbox {
     waiting: AtomicBool,
     /// Who waits for mail.
     arrived: WaitList,
+    /// How far it has read each partition that it has, for those who ask.
+    reads: Mutex<BTreeMap<TopicPartition, Arc<ReadCount>>>,
 }
 
 impl Mailbox {
@@ -34,6 +39,7 @@ impl Mailbox {
             last_poll: AtomicU64::new(nanos(now)),
             waiting: AtomicBool::new(false),
             arrived: WaitList::new(),
+            reads: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -86,6 +92,24 @@ impl Mailbox {
             return now;
         }
         Duration::from_nanos(self.last_poll.load(Ordering::Relaxed))
+    }
+
+    /// It reads this partition, and counts here.
+    pub(super) fn reads(&self, tp: &TopicPartition, count: &Arc<ReadCount>) {
+        self.reads.lock().insert(tp.clone(), count.clone());
+    }
+
+    /// It reads these partitions no more.
+    pub(super) fn reads_no_more(&self, partitions: &[TopicPartition]) {
+        let mut reads = self.reads.lock();
+        for tp in partitions {
+            reads.remove(tp);
+        }
+    }
+
+    /// The offset that it reads next in a partition, if that is known.
+    pub(super) fn position(&self, tp: &TopicPartition) -> Option<Offset> {
+        self.reads.lock().get(tp).and_then(|count| count.position()).map(Offset::of)
     }
 
     pub(super) fn arrived(&self) -> &WaitList {

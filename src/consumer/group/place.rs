@@ -51,7 +51,7 @@ impl Place {
     pub(super) fn new(found: FoundPartition) -> Place {
         Place {
             topic_id: found.topic_id,
-            cursor: Cursor::new(found.log, 0),
+            cursor: Cursor::counted(found.log, 0),
             started: false,
             paused: false,
             sought: false,

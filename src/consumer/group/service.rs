@@ -50,6 +50,8 @@ pub(crate) struct LagSource {
     pub(crate) tp: TopicPartition,
     pub(crate) committed: Option<OffsetAndMetadata>,
     pub(crate) owner: Option<MemberId>,
+    /// What the owner reads next, if it is known.
+    pub(crate) position: Option<Offset>,
 }
 
 /// The groups of a broker.
@@ -460,24 +462,31 @@ impl GroupService {
     /// Where a group stands in a partition: what is committed, and who has it.
     pub(crate) fn lag_sources(&self, group: &GroupId) -> Result<Vec<LagSource>> {
         self.check_open()?;
-        self.look(|coordinator| {
+        let mut sources: Vec<LagSource> = self.look(|coordinator| -> Result<_> {
             let description = coordinator.describe(group)?;
             let mut found: std::collections::BTreeMap<TopicPartition, LagSource> = coordinator
                 .offsets(group)?
                 .into_iter()
                 .map(|(tp, committed)| {
                     let owner = coordinator.owner(group, &tp);
-                    (tp.clone(), LagSource { tp, committed, owner })
+                    (tp.clone(), LagSource { tp, committed, owner, position: None })
                 })
                 .collect();
             for member in description.members() {
                 for tp in member.assigned() {
                     let owner = Some(member.id().clone());
-                    found.entry(tp.clone()).or_insert(LagSource { tp: tp.clone(), committed: None, owner });
+                    let fresh = LagSource { tp: tp.clone(), committed: None, owner, position: None };
+                    found.entry(tp.clone()).or_insert(fresh);
                 }
             }
             Ok(found.into_values().collect())
-        })
+        })?;
+        let state = self.state.lock();
+        for source in &mut sources {
+            let mailbox = source.owner.as_ref().and_then(|owner| state.mailboxes.get(owner));
+            source.position = mailbox.and_then(|(_, mailbox)| mailbox.position(&source.tp));
+        }
+        Ok(sources)
     }
 
     /// The names of the groups.

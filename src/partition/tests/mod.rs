@@ -1,6 +1,7 @@
 //! White-box tests of a partition on the simulated disk.
 
 mod basics;
+mod counts;
 mod crash;
 mod damage;
 mod ending;

@@ -13,7 +13,8 @@ fn help_and_version_are_no_errors() {
     let help = run(&["--help"]).ok();
     let commands =
         ["produce", "consume", "topics", "describe", "create", "delete", "dump", "verify", "repair"];
-    for command in commands.into_iter().chain(["bench"]) {
+    let groups = ["groups", "lag", "reset-offsets", "delete-group", "delete-offsets", "top"];
+    for command in commands.into_iter().chain(groups).chain(["bench"]) {
         assert!(help.text().contains(command), "{command}");
         assert!(run(&[command, "--help"]).ok().text().contains("Usage: millpond"), "{command}");
     }

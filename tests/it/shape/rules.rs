@@ -4,10 +4,11 @@ use super::Source;
 use super::lexer::{Token, closing};
 
 /// A module names only modules of lower layers. Two of one layer do not name each other, except that
-/// `error` stands upon `types`, and `sync` upon `env`: they have a place of their own between two layers.
-const LAYERS: [(&str, f32); 24] = [
+/// `error` stands upon `types`, `telemetry` upon both, and `sync` upon `env`: they have a place of their own between two layers.
+const LAYERS: [(&str, f32); 25] = [
     ("types", 0.0),
     ("error", 0.5),
+    ("telemetry", 0.7),
     ("env", 1.0),
     ("sync", 1.5),
     ("config", 2.0),

@@ -1,0 +1,138 @@
+//! How far a group is behind.
+//!
+//! ```text
+//!   log start ...... committed ........ position ........ end
+//!                    |<------------- lag ------------------>|
+//! ```
+//!
+//! Invariant: lag counts from what is committed, because from there the group goes on after a crash; where the
+//! log does not hold that any more, from the log start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::consumer::LagSource;
+use crate::group::{MemberId, OffsetAndMetadata};
+use crate::partition::{Cursor, Log, ReadLimits};
+use crate::types::{Offset, Timestamp, TopicPartition};
+
+/// How far a group is behind in a partition.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use millpond::prelude::*;
+///
+/// let broker = Broker::open(dir.path())?;
+/// let orders = broker.create_topic("orders", TopicConfig::new())?;
+/// orders.producer()?.send_batch(["tea", "jam", "rye"].map(Record::new))?.wait()?;
+/// let mut consumer = broker.group("billing")?.join("orders")?;
+/// let records = consumer.poll().wait()?;
+/// drop(records); // polled, not committed
+///
+/// let lag = &broker.group("billing")?.lag()?[0];
+/// assert_eq!((lag.records(), lag.position().map(Offset::get)), (3, Some(3)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PartitionLag {
+    pub(super) partition: TopicPartition,
+    pub(super) committed: Option<OffsetAndMetadata>,
+    pub(super) position: Option<Offset>,
+    pub(super) log_start: Offset,
+    pub(super) end: Offset,
+    pub(super) owner: Option<MemberId>,
+    pub(super) oldest_unread: Option<Timestamp>,
+    pub(super) now: Timestamp,
+}
+
+impl PartitionLag {
+    /// Of a partition with this log.
+    pub(super) fn new(source: LagSource, log: &Arc<Log>) -> PartitionLag {
+        let mut lag = PartitionLag {
+            partition: source.tp,
+            committed: source.committed,
+            position: source.position,
+            log_start: Offset::of(log.log_start()),
+            end: Offset::of(log.high_watermark()),
+            owner: source.owner,
+            oldest_unread: None,
+            now: log.clock().now(),
+        };
+        if lag.records() > 0 {
+            lag.oldest_unread = first_timestamp(log, lag.from().get());
+        }
+        lag
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// What the group has committed, if anything.
+    #[must_use]
+    pub fn committed(&self) -> Option<&OffsetAndMetadata> {
+        self.committed.as_ref()
+    }
+
+    /// The offset that the owner reads next; `None` without an owner, before its first `poll`, and from outside
+    /// the process.
+    #[must_use]
+    pub fn position(&self) -> Option<Offset> {
+        self.position
+    }
+
+    /// The first offset that the log holds.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.log_start
+    }
+
+    /// The end of what can be read: its high watermark.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// How many records lie between what is committed (or kept, if that is less) and the end.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.end.distance_from(self.from()).unwrap_or(0)
+    }
+
+    /// How long ago the first record that is not committed was sent, by its timestamp and the clock; zero where
+    /// everything is committed. `None` if its timestamp cannot be read.
+    #[must_use]
+    pub fn time(&self) -> Option<Duration> {
+        if self.records() == 0 {
+            return Some(Duration::ZERO);
+        }
+        self.oldest_unread.map(|oldest| self.now.since(oldest).unwrap_or_default())
+    }
+
+    /// The timestamp of the first record that is not committed; `None` if there is none, or it cannot be read.
+    #[must_use]
+    pub fn oldest_unread(&self) -> Option<Timestamp> {
+        self.oldest_unread
+    }
+
+    /// Who reads the partition now.
+    #[must_use]
+    pub fn owner(&self) -> Option<&MemberId> {
+        self.owner.as_ref()
+    }
+
+    /// The first offset that is not committed and that the log holds.
+    pub(super) fn from(&self) -> Offset {
+        self.committed.as_ref().map_or(self.log_start, OffsetAndMetadata::offset).max(self.log_start)
+    }
+}
+
+/// The timestamp of the first record at `offset` or behind it.
+fn first_timestamp(log: &Arc<Log>, offset: u64) -> Option<Timestamp> {
+    let limits = ReadLimits { max_bytes: 1, max_records: 1, crc: log.crc_check() };
+    let chunk = Cursor::new(log.clone(), offset).read(u64::MAX, &limits).ok()??;
+    let first = chunk.iter().next()?.ok()?;
+    Some(Timestamp::from_millis(first.timestamp))
+}

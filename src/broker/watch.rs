@@ -1,0 +1,335 @@
+//! Looking at a data directory again and again: each look reads only what is new.
+//!
+//! ```text
+//!   look -> topic manifests -> per partition: on from the last batch seen -> log end
+//!        -> offsets topic:     on from the last record seen               -> groups
+//!        -> per group's partition: on to what is committed                -> time of the oldest unread record
+//! ```
+//!
+//! Invariants
+//! - Takes no lock and writes nothing; the first look at a partition reads its newest segment once.
+//! - Whatever a broker changes meanwhile (topics deleted and made again, segments that retention takes) ends in a
+//!   second try from the start, then in the error.
+
+use std::collections::BTreeMap;
+
+use super::description::{PartitionDescription, TopicDescription};
+use super::groups::OFFSETS_TOPIC;
+use super::lag::PartitionLag;
+use super::observed::ObservedRecords;
+use super::observed_group::{ObservedGroup, ObservedMember};
+use super::observer::{Observer, latest_epoch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Committed, GroupId, InstanceId, MemberId, RecordedGroup, RecordedGroups};
+use crate::topic::TopicManifest;
+use crate::types::{Offset, Timestamp, TopicId, TopicName, TopicPartition};
+
+/// Looks at a data directory again and again, beside a running broker or not; from
+/// [`Observer::watch`](crate::Observer::watch).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use millpond::prelude::*;
+/// use millpond::Observer;
+///
+/// let broker = Broker::open(dir.path())?;
+/// let clicks = broker.create_topic("clicks", TopicConfig::new())?;
+/// let mut watch = Observer::open(dir.path())?.watch();
+/// for count in 1..=3 {
+///     clicks.producer()?.send(Record::new("/home"))?.wait()?;
+///     let sight = watch.look()?;
+///     assert_eq!(sight.topics[0].partitions()[0].log_end_offset().get(), count);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Watch {
+    observer: Observer,
+    ends: BTreeMap<(TopicId, u32), ObservedRecords>,
+    offsets: Option<(TopicId, ObservedRecords)>,
+    groups: RecordedGroups,
+    /// Each stands at the offset that it was asked for last.
+    unread: BTreeMap<(GroupId, TopicPartition), (TopicId, Offset, ObservedRecords)>,
+}
+
+/// What one look has seen.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// When, by the environment's wall clock.
+    pub at: Timestamp,
+    /// Whether a broker has the directory open.
+    pub live: bool,
+    /// The topics, by name; internal ones, whose names begin with `__`, are left out.
+    pub topics: Vec<TopicDescription>,
+    /// The groups, by name.
+    pub groups: Vec<ObservedGroup>,
+}
+
+/// A partition's log as it was found.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    log_start: u64,
+    end: u64,
+}
+
+/// All topics there are.
+struct Topics<'a> {
+    manifests: &'a [TopicManifest],
+}
+
+impl Watch {
+    pub(super) fn new(observer: Observer) -> Watch {
+        Watch {
+            observer,
+            ends: BTreeMap::new(),
+            offsets: None,
+            groups: RecordedGroups::default(),
+            unread: BTreeMap::new(),
+        }
+    }
+
+    /// The directory as it is now.
+    ///
+    /// # Errors
+    /// `Corrupted` for damage that is no torn tail, `UnsupportedFormat` for a newer version; `Io`.
+    pub fn look(&mut self) -> Result<Sight> {
+        let manifests = self.observer.manifests()?;
+        let at = self.observer.clock().now();
+        let live = self.observer.is_live()?;
+        let known = Topics { manifests: &manifests };
+        self.forget_gone(&known);
+        let mut topics = Vec::new();
+        for manifest in manifests.iter().filter(|manifest| !is_internal(&manifest.name)) {
+            let described = (0..manifest.ready).map(|number| self.describe(manifest, number));
+            match described.collect::<Result<_>>() {
+                Ok(partitions) => topics.push(TopicDescription::new(manifest, partitions)),
+                Err(error) => self.unless_gone(manifest.id, error)?,
+            }
+        }
+        let groups = self.look_at_groups(&known, |_| true)?;
+        Ok(Sight { at, live, topics, groups })
+    }
+
+    /// The groups as they are now.
+    pub(super) fn groups(&mut self, wanted: impl Fn(&GroupId) -> bool) -> Result<Vec<ObservedGroup>> {
+        let manifests = self.observer.manifests()?;
+        self.look_at_groups(&Topics { manifests: &manifests }, wanted)
+    }
+
+    /// What a topic answers that is being deleted just now is no error.
+    fn unless_gone(&self, topic: TopicId, error: Error) -> Result<()> {
+        let there = self.observer.manifests()?.iter().any(|manifest| manifest.id == topic);
+        if there { Err(error) } else { Ok(()) }
+    }
+
+    fn forget_gone(&mut self, known: &Topics<'_>) {
+        self.ends.retain(|(id, _), _| known.name_of(*id).is_some());
+        self.unread.retain(|_, (id, _, _)| known.name_of(*id).is_some());
+    }
+
+    fn describe(&mut self, topic: &TopicManifest, number: u32) -> Result<PartitionDescription> {
+        let extent = self.extent(topic, number)?;
+        let (folder, files) = self.observer.folder(topic, number);
+        let walk = self.observer.walk(&topic_partition(topic, number))?;
+        Ok(PartitionDescription {
+            number,
+            log_start: extent.log_start,
+            high_watermark: extent.end,
+            log_end: extent.end,
+            leader_epoch: latest_epoch(&*files, &folder)?,
+            size: walk.size()?,
+            segments: walk.bases().len(),
+            poisoned: false,
+        })
+    }
+
+    /// Where a partition's log begins and ends.
+    fn extent(&mut self, topic: &TopicManifest, number: u32) -> Result<Extent> {
+        let key = (topic.id, number);
+        let known = self.ends.get_mut(&key).map(ObservedRecords::end);
+        let end = match known {
+            Some(Ok(end)) => end,
+            // What it stood in may be gone.
+            Some(Err(_)) | None => {
+                let from = Offset::new(u64::MAX >> 1).unwrap_or(Offset::ZERO);
+                let mut records = self.observer.records(topic, number, from..)?;
+                let end = records.end()?;
+                self.ends.insert(key, records);
+                end
+            }
+        };
+        let log_start = self.observer.walk(&topic_partition(topic, number))?.manifest().log_start;
+        Ok(Extent { log_start, end: end.max(log_start) })
+    }
+
+    fn look_at_groups(
+        &mut self,
+        known: &Topics<'_>,
+        wanted: impl Fn(&GroupId) -> bool,
+    ) -> Result<Vec<ObservedGroup>> {
+        self.read_offsets(known)?;
+        let groups = std::mem::take(&mut self.groups);
+        let seen = groups.iter().filter(|(id, _)| wanted(id)).map(|(id, group)| self.group(id, group, known));
+        let seen = seen.collect::<Result<_>>();
+        self.groups = groups;
+        seen
+    }
+
+    /// Reads on in the offsets topic.
+    fn read_offsets(&mut self, known: &Topics<'_>) -> Result<()> {
+        let Some(manifest) = known.manifests.iter().find(|manifest| manifest.name.as_str() == OFFSETS_TOPIC)
+        else {
+            (self.offsets, self.groups) = (None, RecordedGroups::default());
+            return Ok(());
+        };
+        if self.offsets.as_ref().is_none_or(|(id, _)| *id != manifest.id) {
+            self.groups = RecordedGroups::default();
+            self.offsets = Some((manifest.id, self.observer.records(manifest, 0, ..)?));
+        }
+        let Some((_, records)) = &mut self.offsets else { return Ok(()) };
+        loop {
+            match records.next() {
+                Ok(Some(record)) => self.groups.take(record.key().unwrap_or_default(), record.value()),
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    // The next look begins anew.
+                    self.offsets = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn group(&mut self, id: &GroupId, group: &RecordedGroup, known: &Topics<'_>) -> Result<ObservedGroup> {
+        let members = observed_members(group, known);
+        let mut sources: BTreeMap<TopicPartition, PartitionLag> = BTreeMap::new();
+        let owned = members.iter().flat_map(|member| member.assigned.iter());
+        for tp in group.offsets.keys().chain(owned) {
+            if sources.contains_key(tp) {
+                continue;
+            }
+            match self.lag(id, group, tp, known) {
+                Ok(Some(lag)) => drop(sources.insert(tp.clone(), lag)),
+                Ok(None) => {}
+                Err(error) => match known.get(tp) {
+                    Some(topic) => self.unless_gone(topic.id, error)?,
+                    None => return Err(error),
+                },
+            }
+        }
+        for member in &members {
+            for tp in &member.assigned {
+                if let Some(lag) = sources.get_mut(tp) {
+                    lag.owner = Some(member.id.clone());
+                }
+            }
+        }
+        let empty_since = group.metadata.as_ref().map_or(-1, |metadata| metadata.empty_since);
+        Ok(ObservedGroup {
+            id: id.clone(),
+            epoch: group.metadata.as_ref().map(|metadata| metadata.epoch),
+            empty_since: (empty_since >= 0).then_some(Timestamp::from_millis(empty_since)),
+            members,
+            lag: sources.into_values().collect(),
+        })
+    }
+
+    /// Nothing of a partition that is no more, and of an offset of an earlier topic of this name.
+    fn lag(
+        &mut self,
+        id: &GroupId,
+        group: &RecordedGroup,
+        tp: &TopicPartition,
+        known: &Topics<'_>,
+    ) -> Result<Option<PartitionLag>> {
+        let Some(topic) = known.get(tp) else { return Ok(None) };
+        let committed = match group.offsets.get(tp) {
+            Some((of, _)) if of.is_some_and(|of| of != topic.id) => return Ok(None),
+            Some((_, Committed::At(offset))) => Some(offset.clone()),
+            Some((_, Committed::Corrupt(why))) => {
+                let message = format!("the committed offset of group {id} cannot be read: {why}");
+                return Err(Error::new(ErrorKind::Corrupted, message).in_partition(tp));
+            }
+            Some((_, Committed::Absent)) | None => None,
+        };
+        let extent = self.extent(topic, tp.partition())?;
+        let mut lag = PartitionLag {
+            partition: tp.clone(),
+            committed,
+            position: None,
+            log_start: Offset::of(extent.log_start),
+            end: Offset::of(extent.end),
+            owner: None,
+            oldest_unread: None,
+            now: self.observer.clock().now(),
+        };
+        if lag.records() > 0 {
+            lag.oldest_unread = self.first_timestamp(id, topic, tp, lag.from())?;
+        }
+        Ok(Some(lag))
+    }
+
+    /// The timestamp of the first record at `offset` or behind it.
+    fn first_timestamp(
+        &mut self,
+        group: &GroupId,
+        topic: &TopicManifest,
+        tp: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Timestamp>> {
+        let key = (group.clone(), tp.clone());
+        let known = self.unread.get_mut(&key).filter(|(id, asked, _)| *id == topic.id && *asked <= offset);
+        if let Some((_, asked, records)) = known {
+            *asked = offset;
+            if let Ok(Some(first)) = records.first_from(offset) {
+                return Ok(Some(first));
+            }
+        }
+        let mut records = self.observer.records(topic, tp.partition(), offset..)?;
+        let first = records.first_from(offset);
+        self.unread.insert(key, (topic.id, offset, records));
+        first
+    }
+}
+
+impl Topics<'_> {
+    fn get(&self, tp: &TopicPartition) -> Option<&TopicManifest> {
+        let there = |topic: &&TopicManifest| topic.name == *tp.topic() && tp.partition() < topic.ready;
+        self.manifests.iter().find(there)
+    }
+
+    fn name_of(&self, id: TopicId) -> Option<&TopicName> {
+        self.manifests.iter().find(|topic| topic.id == id).map(|topic| &topic.name)
+    }
+}
+
+fn observed_members(group: &RecordedGroup, known: &Topics<'_>) -> Vec<ObservedMember> {
+    let member = |(id, member): (&String, &crate::group::RecordedMember)| {
+        let metadata = member.metadata.as_ref()?;
+        let instance_id = InstanceId::new(metadata.instance_id.as_deref()?).ok()?;
+        let mut assigned = Vec::new();
+        for of in member.assigned() {
+            if let Some(name) = known.name_of(of.topic) {
+                assigned.extend(of.partitions.iter().map(|n| TopicPartition::new(name.clone(), *n)));
+            }
+        }
+        assigned.sort();
+        Some(ObservedMember {
+            id: MemberId::new(id),
+            instance_id,
+            client_id: metadata.client_id.clone(),
+            away_until: (metadata.expires_at >= 0).then_some(Timestamp::from_millis(metadata.expires_at)),
+            assigned,
+        })
+    };
+    group.members.iter().filter_map(member).collect()
+}
+
+fn topic_partition(topic: &TopicManifest, number: u32) -> TopicPartition {
+    TopicPartition::new(topic.name.clone(), number)
+}
+
+fn is_internal(name: &TopicName) -> bool {
+    name.as_str().starts_with("__")
+}
