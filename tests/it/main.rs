@@ -4,6 +4,8 @@
 mod assertions;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod concurrent;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
 #[cfg(test)]

@@ -65,11 +65,11 @@ use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 /// ```
 #[doc(alias = "KafkaConsumer")]
 pub struct Consumer<K = Raw, V = Raw> {
-    membership: Membership,
+    pub(super) membership: Membership,
     member: MemberId,
-    mailbox: Arc<Mailbox>,
-    epoch: i32,
-    places: Vec<Place>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) epoch: i32,
+    pub(super) places: Vec<Place>,
     /// The partition that is asked first.
     turn: usize,
     codecs: Arc<Codecs<K, V>>,
@@ -327,7 +327,7 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    fn place(&self, partition: &TopicPartition) -> Option<&Place> {
+    pub(super) fn place(&self, partition: &TopicPartition) -> Option<&Place> {
         self.places.iter().find(|place| place.topic_partition() == partition)
     }
 
@@ -346,7 +346,7 @@ impl<K, V> Consumer<K, V> {
         Commit::of(&self.membership.groups, result.map(|()| None))
     }
 
-    fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
+    pub(super) fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
         let committer = Committer { member: self.member.clone(), epoch };
         let group = self.group();
         let committed = self
@@ -359,14 +359,25 @@ impl<K, V> Consumer<K, V> {
     /// Hears what has changed.
     fn read_mail(&mut self) -> Result<()> {
         while let Some(change) = self.mailbox.take() {
-            match change {
-                Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
-                Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
-                Change::Lost { partitions } => self.lost(&partitions),
-                Change::Fenced => self.fenced()?,
-            }
+            self.hear(change)?;
         }
         Ok(())
+    }
+
+    pub(super) fn hear(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
+            Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
+            Change::Lost { partitions } => self.lost(&partitions),
+            Change::Fenced => self.fenced()?,
+        }
+        Ok(())
+    }
+
+    /// Nothing more of these partitions is handed out: they are about to be let go.
+    pub(super) fn set_leaving(&mut self, partitions: &[TopicPartition]) {
+        let leaving = |place: &&mut Place| partitions.contains(place.topic_partition());
+        self.places.iter_mut().filter(leaving).for_each(|place| place.leaving = true);
     }
 
     fn assigned(&mut self, epoch: i32, partitions: &[TopicPartition]) -> Result<()> {
@@ -391,7 +402,7 @@ impl<K, V> Consumer<K, V> {
         Ok(())
     }
 
-    fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
+    pub(super) fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
         let mine = |place: &&Place| partitions.contains(place.topic_partition());
         if self.membership.config.auto_commit_interval_duration().is_some() {
             let entries = self.places.iter().filter(mine).filter_map(Place::position_entry).collect();
@@ -459,7 +470,7 @@ impl<K, V> Consumer<K, V> {
     }
 
     /// The next records there are, or `None`.
-    fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
+    pub(super) fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
         let count = self.places.len();
         let mut gathered = Records::none(&self.codecs);
         let mut bytes = self.membership.config.max_byte_count();
@@ -490,7 +501,7 @@ impl<K, V> Consumer<K, V> {
     fn fetch_from(&mut self, at: usize, max_bytes: u64, max_records: u32) -> Result<Option<Part>> {
         let Membership { groups, group, config, listener, .. } = &mut self.membership;
         let place = &mut self.places[at];
-        if place.paused {
+        if place.paused || place.leaving {
             return Ok(None);
         }
         match place.begin(groups, group, config.offset_reset_kind())? {
@@ -523,9 +534,23 @@ impl<K, V> Consumer<K, V> {
         Ok(Some(part))
     }
 
-    /// Asks to be woken by mail, by records, and by commits that are waited for.
-    fn register(&mut self, context: &mut Context<'_>) {
+    /// Asks to be woken by mail.
+    pub(super) fn register_for_mail(&mut self, context: &mut Context<'_>) {
         self.mailbox.arrived().register(&mut self.waiting, context.waker());
+    }
+
+    /// Whether records can come, and that somebody waits for them.
+    pub(super) fn check_places(&self) -> Result<()> {
+        for place in self.places.iter().filter(|place| !place.paused) {
+            place.log().check_open()?;
+            place.log().want_records();
+        }
+        Ok(())
+    }
+
+    /// Asks to be woken by mail, by records, and by commits that are waited for.
+    pub(super) fn register(&mut self, context: &mut Context<'_>) {
+        self.register_for_mail(context);
         for place in self.places.iter_mut().filter(|place| !place.paused) {
             if let (Some(end), Some(log)) = (place.pending, self.membership.groups.offsets_log()) {
                 if log.poll_acked(end, context, &mut place.pending_key).is_ready() {
@@ -537,7 +562,7 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.mailbox.set_waiting(false);
         if let Some(key) = self.waiting.take() {
             self.mailbox.arrived().cancel(key);
@@ -593,10 +618,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
         // Partitions may have come with the last mail.
         self.register(context);
         self.membership.groups.check_open()?;
-        for place in self.places.iter().filter(|place| !place.paused) {
-            place.log().check_open()?;
-            place.log().want_records();
-        }
+        self.check_places()?;
         self.mailbox.set_waiting(true);
         Poll::Pending
     }

@@ -13,10 +13,13 @@
 //! - A member hears of changes in their order, in the thread that polls.
 
 mod commit;
+mod concurrent;
 mod consumer;
+mod lanes;
 mod listener;
 mod mailbox;
 mod place;
+mod pool;
 mod service;
 mod writing;
 

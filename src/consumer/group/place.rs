@@ -25,6 +25,8 @@ pub(super) struct Place {
     pub(super) cursor: Cursor,
     pub(super) started: bool,
     pub(super) paused: bool,
+    /// It is about to be let go: nothing more of it is handed out.
+    pub(super) leaving: bool,
     /// The position went back on purpose: what is committed may, too.
     pub(super) sought: bool,
     /// Of the last record handed out.
@@ -54,6 +56,7 @@ impl Place {
             cursor: Cursor::new(found.log, 0),
             started: false,
             paused: false,
+            leaving: false,
             sought: false,
             leader_epoch: -1,
             waiting: None,
