@@ -47,7 +47,8 @@ where
     ///
     /// Offsets are committed from time to time (at the interval of
     /// [`auto_commit_interval`](crate::config::GroupConfig::auto_commit_interval), or every 100 ms) and at the
-    /// end, never above a record that is not done: at least once. From the lowest one that is not done, no more
+    /// end, never above a record that is not done: at least once. What was done above such a record when it ended,
+    /// or when the partition went to another member, is processed again. From the lowest one that is not done, no more
     /// than about [`max_records`](crate::config::GroupConfig::max_records) are read ahead; where that is reached,
     /// and nothing gets done for `max_poll_interval`, the member is put out of the group.
     ///
