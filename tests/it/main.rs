@@ -34,4 +34,6 @@ mod shape;
 #[cfg(test)]
 mod topics;
 #[cfg(test)]
+mod undecodable;
+#[cfg(test)]
 mod welcome;

@@ -55,6 +55,9 @@ where
     /// A partition that is revoked is let go when what is being processed of it is done, and that is committed.
     /// Of one that is lost nothing is committed.
     ///
+    /// Where the closure answers the error of [`RecordView::value`] or [`RecordView::key`], the record counts as done
+    /// if [`Group::undecodable`](crate::broker::Group::undecodable) says that it is passed over.
+    ///
     /// [`Interrupter::interrupt`](crate::consumer::Interrupter::interrupt) ends it: what is being processed is
     /// waited for, what is not yet begun is left. Called again, or polled, the consumer goes on at the lowest
     /// record that was not done.
@@ -100,6 +103,11 @@ where
             return Err(Error::invalid_argument(message));
         }
         let pool = Pool::new();
+        let undecodable = self.membership.undecodable.clone();
+        let process = |record: RecordView<'_, K, V>| match process(record) {
+            Err(error) => undecodable.excuse(&record, error),
+            Ok(()) => Ok(()),
+        };
         let process: &(dyn Fn(RecordView<'_, K, V>) -> Processed + Sync) = &process;
         std::thread::scope(|scope| {
             let _stops = StopsAtEnd(&pool);

@@ -27,6 +27,7 @@ use crate::consumer::codecs::Codecs;
 use crate::consumer::poll::{PollRecords, PollSource};
 use crate::consumer::records::{Lease, Part, Records};
 use crate::consumer::start::resolve;
+use crate::consumer::undecodable::BadRecords;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
@@ -85,6 +86,8 @@ pub(crate) struct Membership {
     pub(crate) request: JoinRequest,
     pub(crate) config: GroupConfig,
     pub(crate) listener: Option<Box<dyn RebalanceListener>>,
+    /// What becomes of records that cannot be decoded.
+    pub(crate) undecodable: Arc<BadRecords>,
     /// What stays open for as long as the consumer lives.
     pub(crate) kept_open: KeptOpen,
 }
@@ -94,7 +97,12 @@ impl<K, V> Consumer<K, V> {
     pub(crate) fn join(membership: Membership, codecs: Codecs<K, V>) -> Result<Consumer<K, V>> {
         let last_commit = membership.groups.now().monotonic;
         let mailbox = Arc::new(Mailbox::new(last_commit));
-        let member = membership.groups.join(&membership.group, membership.request.clone(), &mailbox)?;
+        let member = membership.groups.join(
+            &membership.group,
+            membership.request.clone(),
+            membership.config.offset_reset_kind(),
+            &mailbox,
+        )?;
         Ok(Consumer {
             membership,
             member,
@@ -441,10 +449,10 @@ impl<K, V> Consumer<K, V> {
         let partitions = self.assignment();
         self.lost(&partitions);
         self.stop();
-        let Membership { groups, group, request, .. } = &self.membership;
+        let Membership { groups, group, request, config, .. } = &self.membership;
         groups.leave(group, &self.member, Leave::ForGood, Room::Wait);
         self.epoch = 0;
-        self.member = groups.join(group, request.clone(), &self.mailbox)?;
+        self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
         Ok(())
     }
 

@@ -15,10 +15,12 @@
 mod commit;
 mod concurrent;
 mod consumer;
+mod decoding;
 mod lanes;
 mod listener;
 mod mailbox;
 mod place;
+mod polls;
 mod pool;
 mod service;
 mod writing;
@@ -27,4 +29,5 @@ pub use commit::Commit;
 pub(crate) use consumer::Membership;
 pub use consumer::{Consumer, Interrupter};
 pub use listener::{Handover, RebalanceListener};
+pub use polls::Polls;
 pub(crate) use service::{Directory, FoundPartition, GroupService, LagSource};

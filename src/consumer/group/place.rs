@@ -109,6 +109,9 @@ impl Place {
                 let message = format!("the committed offset of group {group} cannot be read: {why}");
                 return Err(Error::new(ErrorKind::Corrupted, message).in_partition(self.topic_partition()));
             }
+            // A group that begins at the latest records has committed them when it first joined: this partition
+            // has come since.
+            Committed::Absent if reset == OffsetReset::Latest => (self.log().log_start(), Begun::Reading),
             Committed::Absent => (self.reset_to(group, None, reset)?, Begun::Reading),
             Committed::At(at) => self.go_on_from(&at, group, reset)?,
         };
