@@ -3,6 +3,7 @@
 mod bench;
 mod files;
 mod kill;
+mod pipelines;
 mod quickstart;
 mod records;
 mod tool;
