@@ -10,6 +10,8 @@
 //!   Log --Cursor--> Chunk --codecs--> Records -- for record in &records --> RecordView --> OwnedRecord
 //!   next(): what there is, None at the end       poll(): waits for more       Stream: poll, again and again
 //! ```
+//!
+#![doc = include_str!("../../docs/event-bus.md")]
 
 mod codecs;
 mod group;

@@ -589,20 +589,24 @@ fn a_thousand_rebalances_leave_nothing_behind() {
 }
 
 #[test]
-fn sixty_four_members_share_256_partitions() {
+fn members_share_256_partitions_one_4_or_64_of_them() {
+    [1, 4, 64].into_iter().for_each(share_256_partitions);
+}
+
+fn share_256_partitions(members: usize) {
     let sim = SimEnvironment::new(9);
     let broker = simulated(&sim);
     let topic = broker.create_topic("t", memory(256).segment_size(ByteSize::kib(64))).unwrap();
-    let mut consumers: Vec<_> = (0..64).map(|_| broker.group("g").unwrap().join("t").unwrap()).collect();
+    let mut consumers: Vec<_> = (0..members).map(|_| broker.group("g").unwrap().join("t").unwrap()).collect();
     let mut seen = Vec::new();
     for _ in 0..3 {
         settle(&mut consumers, 256, &mut seen);
         consumers.iter_mut().for_each(|c| drop(c.poll().wait_timeout(Duration::ZERO).unwrap()));
     }
-    assert!(consumers.iter().all(|consumer| consumer.assignment().len() == 4));
+    assert!(consumers.iter().all(|consumer| consumer.assignment().len() == 256 / members));
     send(&topic, 0..512);
     for consumer in &mut consumers {
-        seen.extend(numbers(&consumer.poll().wait_timeout(Duration::ZERO).unwrap()));
+        seen.extend(drain(consumer));
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..512).collect::<Vec<_>>());

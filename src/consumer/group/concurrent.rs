@@ -150,7 +150,7 @@ struct Held {
 }
 
 enum Step<K, V> {
-    Records(Records<K, V>),
+    Records(Box<Records<K, V>>),
     Interrupted,
 }
 
@@ -201,7 +201,7 @@ where
     fn dispatch(&mut self) -> Result<()> {
         loop {
             match self.next_step()? {
-                Some(Step::Records(records)) => self.give_out(records)?,
+                Some(Step::Records(records)) => self.give_out(*records)?,
                 Some(Step::Interrupted) => return Ok(()),
                 None => {}
             }
@@ -263,7 +263,9 @@ where
             match self.consumer.fetch() {
                 // A partition that has just been lost answers with an error that nobody need see.
                 Err(_) if self.consumer.mailbox.has_mail() => {}
-                fetched => return fetched.map(|records| records.map(Step::Records)),
+                fetched => {
+                    return fetched.map(|records| records.map(|records| Step::Records(Box::new(records))));
+                }
             }
         }
     }
