@@ -7,6 +7,7 @@ use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use millpond::config::{Background, BrokerConfig, GroupConfig};
+use millpond::group::{Assignor, GroupAssignment, GroupSubscription};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
 use millpond::{ErrorKind, TopicName, TopicPartition};
@@ -274,4 +275,61 @@ fn who_is_stuck_is_put_out_and_commits_nothing_of_what_it_lost() {
         let _ = slow.join().unwrap();
         assert_eq!(committed(&broker), Some(0));
     });
+}
+
+#[test]
+fn a_revoked_partition_is_let_go_when_nothing_of_it_is_under_way() {
+    let (_dir, broker, topic) = open(1);
+    send(&topic, ["a", "b", "c"]);
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    // Whose name comes first gets the only partition.
+    let join =
+        |name: &str| broker.group("g").unwrap().assignor(ByName).client_id(name).unwrap().join("t").unwrap();
+    std::thread::scope(|scope| {
+        let mut old: Consumer = join("b");
+        let interrupter = old.interrupter();
+        let old = scope.spawn(move || {
+            old.for_each_concurrent(1, |record| {
+                begun.send(record.offset().get())?;
+                released.lock().unwrap().recv()?;
+                Ok(())
+            })
+        });
+        assert_eq!(has_begun.recv().unwrap(), 0);
+        let mut new: Consumer = join("a");
+        for _ in 0..5 {
+            assert!(new.poll().wait_timeout(SOON).unwrap().is_empty(), "the first record is under way");
+        }
+        release.send(()).unwrap();
+        let records = new.poll().wait().unwrap();
+        let offsets: Vec<u64> = records.iter().map(|record| record.offset().get()).collect();
+        assert_eq!(offsets, [1, 2], "the first one is done and committed, the others were left");
+        interrupter.interrupt();
+        old.join().unwrap().unwrap();
+        assert!(has_begun.try_recv().is_err());
+        new.commit(&records).wait().unwrap();
+        assert_eq!(committed(&broker), Some(3));
+    });
+}
+
+/// Gives everything to the member whose name comes first.
+#[derive(Debug)]
+struct ByName;
+
+impl Assignor for ByName {
+    fn name(&self) -> &str {
+        "by-name"
+    }
+
+    fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
+        let mut assignment = GroupAssignment::new(group);
+        for partition in group.partitions() {
+            if let Some(first) = group.subscribers(partition.topic()).first() {
+                assignment.give(*first, partition);
+            }
+        }
+        assignment
+    }
 }
