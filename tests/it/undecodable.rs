@@ -197,7 +197,6 @@ fn who_waits_does_not_stall_whichever_way_it_polls() {
     let config = GroupConfig::new().max_poll_interval(Duration::from_secs(10));
     let mut consumer: Consumer = broker.group("g").unwrap().config(config).join("t").unwrap();
     let mut context = Context::from_waker(Waker::noop());
-    let id = consumer.member_id().clone();
     let stall = || {
         sim.clock().advance(Duration::from_secs(60));
         broker.tick().unwrap();
@@ -218,11 +217,15 @@ fn who_waits_does_not_stall_whichever_way_it_polls() {
             panic!("there is a record");
         };
         assert_eq!(records.iter().count(), 1);
+        assert!(futures_util::Stream::poll_next(stream.as_mut(), &mut context).is_pending());
+        assert_eq!(stall(), 1, "it waits again");
+        topic.producer().unwrap().send(Record::new("v")).unwrap().wait().unwrap();
+        assert_eq!(stall(), 0, "it was woken, and nobody polls");
+        assert!(futures_util::Stream::poll_next(stream.as_mut(), &mut context).is_ready(), "it came back");
     }
     drop(topic);
-    assert_eq!(consumer.member_id(), &id);
+    let id = consumer.member_id().clone();
     assert_eq!(stall(), 0, "one that is busy elsewhere");
     let _ = Pin::new(&mut consumer.poll()).poll(&mut context);
-    let _: Poll<()> = Poll::Pending;
     assert_ne!(consumer.member_id(), &id);
 }

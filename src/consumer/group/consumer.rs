@@ -645,17 +645,6 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
     }
 }
 
-#[cfg(feature = "stream")]
-impl<K: Send + Sync, V: Send + Sync> futures_core::Stream for Consumer<K, V> {
-    type Item = Result<Records<K, V>>;
-
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let records = std::task::ready!(self.poll_records(context));
-        self.stop_waiting();
-        Poll::Ready(Some(records))
-    }
-}
-
 impl<K, V> Drop for Consumer<K, V> {
     fn drop(&mut self) {
         self.leave(Leave::ForNow, Room::Later);

@@ -23,6 +23,8 @@ mod place;
 mod polls;
 mod pool;
 mod service;
+#[cfg(feature = "stream")]
+mod stream;
 mod writing;
 
 pub use commit::Commit;
