@@ -98,6 +98,9 @@ pub enum ErrorKind {
     Codec,
     /// A typed value was asked of a record without one (a tombstone).
     NullValue,
+    /// What you gave to process records has failed or panicked; the error says on which record, and its source
+    /// is what it answered.
+    Processing,
 }
 
 impl Error {

@@ -1,4 +1,4 @@
-//! The broker's threads: the only place of the library where any are started.
+//! The broker's threads. (A consumer starts workers, too, but they end with its call.)
 //!
 //! ```text
 //!   millpond-flush  x flush_threads   jobs of the service

@@ -8,12 +8,16 @@ use super::groups;
 use super::lag::PartitionLag;
 use super::subscribe::Subscribe;
 use crate::config::{GroupConfig, Start};
-use crate::consumer::{Codecs, Consumer, Directory, FoundPartition, Membership, RebalanceListener, resolve};
+use crate::consumer::{
+    BadRecords, Codecs, Consumer, Directory, FoundPartition, Membership, Policy, RebalanceListener,
+    Undecodable, resolve,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
     Assignor, GroupDescription, GroupId, InstanceId, JoinRequest, OffsetAndMetadata, Sticky, Subscription,
+    TopicPattern,
 };
-use crate::types::{LeaderEpoch, Offset, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
 /// A consumer group, by its name; from [`Broker::group`].
 ///
@@ -44,6 +48,7 @@ pub struct Group {
     instance_id: Option<InstanceId>,
     client_id: String,
     listener: Option<Box<dyn RebalanceListener>>,
+    undecodable: Undecodable,
 }
 
 impl Group {
@@ -56,6 +61,7 @@ impl Group {
             instance_id: None,
             client_id: "consumer".to_owned(),
             listener: None,
+            undecodable: Undecodable::Stop,
         }
     }
 
@@ -102,15 +108,24 @@ impl Group {
         self
     }
 
+    /// What becomes of records that [`decode`](Consumer::decode) and
+    /// [`for_each_concurrent`](Consumer::for_each_concurrent) cannot decode; they stop by default.
+    pub fn undecodable(mut self, undecodable: Undecodable) -> Group {
+        self.undecodable = undecodable;
+        self
+    }
+
     /// Joins the group, for these topics.
     ///
     /// # Errors
     /// `TopicNotFound`; `InvalidConfig` names the setting; `InvalidArgument` for no topics, a codec that is not
-    /// the topic's, or another assignor than the group's; `GroupInUse` if its instance id is in use; those of
+    /// the topic's, or another assignor than the group's, and for dead letters
+    /// that go to what it reads; `GroupInUse` if its instance id is in use; those of
     /// making topics; `Closed`.
     pub fn join<S: Subscribe>(self, topics: S) -> Result<Consumer<S::Key, S::Value>> {
         self.config.validate()?;
         let (names, pattern) = topics.wanted_in(&self.broker)?;
+        let undecodable = Arc::new(self.bad_records(&names, pattern.as_ref())?);
         let groups = self.broker.shared.groups.clone();
         groups.ensure_offsets_topic(|| groups::offsets_log(&self.broker))?;
         let request = JoinRequest {
@@ -127,9 +142,25 @@ impl Group {
             request,
             config: self.config,
             listener: self.listener,
+            undecodable,
             kept_open: self.broker.shared.clone(),
         };
         Consumer::join(membership, Codecs { key: S::Key::default(), value: S::Value::default() })
+    }
+
+    fn bad_records(&self, names: &[TopicName], pattern: Option<&TopicPattern>) -> Result<BadRecords> {
+        let policy = match &self.undecodable {
+            Undecodable::Stop => Policy::Stop,
+            Undecodable::Skip => Policy::Skip,
+            Undecodable::Divert(topic) => {
+                if names.contains(topic) || pattern.is_some_and(|pattern| pattern.matches(topic.as_str())) {
+                    let message = format!("dead letters cannot go to topic {topic}, which is read");
+                    return Err(Error::invalid_argument(message));
+                }
+                Policy::Divert(self.broker.topic(topic)?.producer()?)
+            }
+        };
+        Ok(BadRecords::new(self.id.as_str(), policy))
     }
 
     /// The group and its members.

@@ -2,7 +2,8 @@
 //! and does the upkeep.
 //!
 //! Invariants
-//! - Threads are started here and nowhere else (`background.rs`), and not at all with `Background::Manual`.
+//! - Threads that outlive a call are started here and nowhere else (`background.rs`), and not at all with
+//!   `Background::Manual`.
 //! - What an unclean end left is settled while the broker opens, and reported.
 //!
 //! ```text

@@ -21,7 +21,9 @@ pub enum OffsetReset {
     /// At the first record that is kept.
     #[default]
     Earliest,
-    /// Behind the last record there is.
+    /// Behind the last record there is when the group first joins a topic; that is committed at once. Partitions
+    /// that the topic gets later, and topics that come to match a pattern, are read from their start: nothing
+    /// that was written before they were noticed is missed.
     Latest,
     /// Nowhere: `poll` answers `NoOffset`, or `OffsetOutOfRange`.
     Fail,

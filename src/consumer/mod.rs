@@ -10,6 +10,8 @@
 //!   Log --Cursor--> Chunk --codecs--> Records -- for record in &records --> RecordView --> OwnedRecord
 //!   next(): what there is, None at the end       poll(): waits for more       Stream: poll, again and again
 //! ```
+//!
+#![doc = include_str!("../../docs/event-bus.md")]
 
 mod codecs;
 mod group;
@@ -22,12 +24,13 @@ mod start;
 #[cfg(feature = "stream")]
 mod stream;
 mod topic_reader;
+mod undecodable;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use codecs::Codecs;
-pub use group::{Commit, Consumer, Handover, Interrupter, RebalanceListener};
+pub use group::{Commit, Consumer, Handover, Interrupter, Polls, RebalanceListener};
 pub(crate) use group::{Directory, FoundPartition, GroupService, LagSource, Membership};
 pub use owned::OwnedRecord;
 pub use poll::PollRecords;
@@ -36,3 +39,5 @@ pub use record_view::RecordView;
 pub use records::{Records, RecordsIter};
 pub(crate) use start::resolve;
 pub use topic_reader::TopicReader;
+pub use undecodable::Undecodable;
+pub(crate) use undecodable::{BadRecords, Policy};

@@ -61,6 +61,11 @@ impl<'a, K, V> RecordView<'a, K, V> {
         RecordView { records, part, record: unreadable(offset), damage: Some(damage) }
     }
 
+    /// What it was handed out with.
+    pub(super) fn origin(&self) -> (&'a Records<K, V>, &'a Part) {
+        (self.records, self.part)
+    }
+
     /// Topic and partition.
     #[must_use]
     #[inline]

@@ -17,7 +17,7 @@ use super::owned::OwnedRecord;
 use super::record_view::RecordView;
 use crate::codec::Raw;
 use crate::error::{Error, Result};
-use crate::partition::{Chunk, ChunkRecords};
+use crate::partition::{Chunk, ChunkMark, ChunkRecords};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Records read at once, in order within each partition. They pin what they lend: the bytes stay where
@@ -70,6 +70,13 @@ pub(super) struct Lease {
     pub(super) topic_id: TopicId,
 }
 
+/// Where a record lies in [`Records`], to find it again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Located {
+    part: usize,
+    mark: ChunkMark,
+}
+
 impl Part {
     /// A chunk of a partition, read at offset `from`; the reader goes on at `next_offset`.
     #[inline]
@@ -87,6 +94,11 @@ impl Part {
     /// By what right it was read.
     pub(super) fn lease(&self) -> Option<Lease> {
         self.lease
+    }
+
+    /// No record before it.
+    pub(super) fn from(&self) -> u64 {
+        self.from
     }
 
     /// No record from here on.
@@ -149,6 +161,41 @@ impl<K, V> Records<K, V> {
 
     pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.first.iter().chain(&self.rest)
+    }
+
+    /// Calls with every record of a part and its place.
+    ///
+    /// # Errors
+    /// `Corrupted` where a record is damaged; those before it have been told.
+    pub(super) fn locate<'a>(
+        &'a self,
+        number: usize,
+        part: &'a Part,
+        mut tell: impl FnMut(Located, RecordView<'a, K, V>),
+    ) -> Result<()> {
+        let mut records = part.chunk.iter();
+        loop {
+            let mark = records.mark();
+            let Some(record) = records.next_record() else { break };
+            tell(Located { part: number, mark }, RecordView::new(self, part, record));
+        }
+        match records.take_damage() {
+            None => Ok(()),
+            Some(damage) => {
+                let offset = records.last_offset().map_or(part.from, |last| last + 1);
+                Err(damage.in_partition(&part.topic_partition).at_offset(Offset::of(offset)))
+            }
+        }
+    }
+
+    /// The record that was told to lie here.
+    pub(super) fn find(&self, at: Located) -> Option<RecordView<'_, K, V>> {
+        let part = match at.part.checked_sub(1) {
+            None => self.first.as_ref()?,
+            Some(at) => self.rest.get(at)?,
+        };
+        let record = part.chunk.iter_from(at.mark).next_record()?;
+        Some(RecordView::new(self, part, record))
     }
 
     /// Whether there are none: nothing came while a `poll` waited.

@@ -11,14 +11,18 @@
 //! Invariants: a request is refused as a whole or taken as a whole; nothing is changed under the hands of
 //! live members.
 
+use std::collections::BTreeSet;
+
 use super::coordinator::Coordinator;
 use super::effect::{Effect, Now, WriteId};
 use super::group::Group;
 use super::ids::{GroupId, MemberId};
 use super::offsets::{Committed, MAX_METADATA_LEN, OffsetAndMetadata};
 use super::saving::offset_record;
+use super::subscription::Subscription;
+use super::topics::KnownTopic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{Offset, TopicId, TopicName, TopicPartition};
 
 /// An offset that is to be committed.
 #[derive(Clone, Debug)]
@@ -92,6 +96,47 @@ impl Coordinator {
             }
         }
         Ok(self.write_offsets(id, changed, now, out).or(last))
+    }
+
+    /// All partitions there are of these topics.
+    pub(crate) fn partitions_of(&self, wanted: &Subscription) -> Vec<TopicPartition> {
+        let topics = self.topics.iter().filter(|(name, _)| wanted.wants(name));
+        let numbered = |(name, topic): (&TopicName, KnownTopic)| {
+            (0..topic.partitions).map(|number| TopicPartition::new(name.clone(), number)).collect::<Vec<_>>()
+        };
+        topics.flat_map(numbered).collect()
+    }
+
+    /// Of these offsets those of topics of which the group has committed nothing, and that none of its members
+    /// reads; nor of those that have come to match its pattern since it committed something under that.
+    pub(crate) fn not_yet_read(
+        &self,
+        id: &GroupId,
+        wanted: &Subscription,
+        mut ends: Vec<CommitEntry>,
+    ) -> Vec<CommitEntry> {
+        let Some(group) = self.groups.get(id) else { return ends };
+        let known: BTreeSet<&TopicName> = group.offsets.partitions().map(|(tp, _)| tp.topic()).collect();
+        let begun = known.iter().any(|topic| wanted.is_by_pattern(topic));
+        ends.retain(|entry| {
+            let topic = entry.tp.topic();
+            let came_later = begun && wanted.is_by_pattern(topic);
+            !came_later && !known.contains(topic) && !group.is_read(topic)
+        });
+        ends
+    }
+
+    /// A group that has just been joined begins at these offsets: partitions that are not among them come later,
+    /// and are read from their start.
+    pub(crate) fn begin_at(
+        &mut self,
+        id: &GroupId,
+        mut ends: Vec<CommitEntry>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        ends.retain(|entry| self.check_entry(entry).is_ok());
+        self.write_offsets(id, ends, now, out);
     }
 
     fn check_entry(&self, entry: &CommitEntry) -> Result<()> {

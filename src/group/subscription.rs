@@ -128,6 +128,11 @@ impl Subscription {
         Subscription { topics: BTreeSet::new(), pattern: Some(pattern) }
     }
 
+    /// Whether a topic is wanted for its pattern alone.
+    pub(crate) fn is_by_pattern(&self, topic: &TopicName) -> bool {
+        !self.topics.contains(topic) && self.wants(topic)
+    }
+
     /// Whether a topic is wanted.
     pub(crate) fn wants(&self, topic: &TopicName) -> bool {
         let matches = |pattern: &TopicPattern| pattern.matches(topic.as_str());

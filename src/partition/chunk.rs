@@ -107,6 +107,18 @@ impl Chunk {
         records
     }
 
+    /// Its records from a place on that [`ChunkRecords::mark`] told.
+    pub(crate) fn iter_from(&self, mark: ChunkMark) -> ChunkRecords<'_> {
+        let mut records = self.iter();
+        if let Some(run) = mark.run.checked_sub(1).and_then(|at| self.rest.get(at)) {
+            records.taken = mark.run;
+            records.enter(run);
+        }
+        let passed = records.bytes.len().saturating_sub(mark.left);
+        records.bytes = records.bytes.get(passed..).unwrap_or_default();
+        records
+    }
+
     /// About how many records it holds: never fewer than there are.
     pub(crate) fn count_hint(&self) -> usize {
         usize::try_from(self.records).unwrap_or(usize::MAX)
@@ -157,6 +169,15 @@ pub(crate) struct ChunkRecords<'a> {
     damage: Option<Error>,
 }
 
+/// A place in a chunk, to come back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChunkMark {
+    /// Runs of `rest` taken so far.
+    run: usize,
+    /// Bytes left of the run.
+    left: usize,
+}
+
 /// One record, with what its batch says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChunkRecord<'a> {
@@ -195,6 +216,11 @@ impl<'a> ChunkRecords<'a> {
             let timestamp = self.base_timestamp.wrapping_add(record.timestamp_delta & self.delta_mask);
             return Some(ChunkRecord { offset, timestamp, leader_epoch: self.leader_epoch, record });
         }
+    }
+
+    /// Where it stands: in front of the next record.
+    pub(crate) fn mark(&self) -> ChunkMark {
+        ChunkMark { run: self.taken, left: self.bytes.len() }
     }
 
     /// What is wrong with the record behind the last one, if there is one.

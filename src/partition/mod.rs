@@ -47,7 +47,7 @@ pub(crate) use attendant::Unattended;
 pub(crate) use batch_in::FinishedBatch;
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;
-pub(crate) use chunk::{Chunk, ChunkRecord, ChunkRecords};
+pub(crate) use chunk::{Chunk, ChunkMark, ChunkRecord, ChunkRecords};
 pub(crate) use counts::{Passed, ReadCount, Took};
 pub(crate) use cursor::{Cursor, ReadLimits};
 pub(crate) use idle::Idle;

@@ -4,6 +4,7 @@ mod bench;
 mod files;
 mod groups;
 mod kill;
+mod pipelines;
 mod quickstart;
 mod records;
 mod tool;

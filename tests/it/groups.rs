@@ -589,20 +589,24 @@ fn a_thousand_rebalances_leave_nothing_behind() {
 }
 
 #[test]
-fn sixty_four_members_share_256_partitions() {
+fn members_share_256_partitions_one_4_or_64_of_them() {
+    [1, 4, 64].into_iter().for_each(share_256_partitions);
+}
+
+fn share_256_partitions(members: usize) {
     let sim = SimEnvironment::new(9);
     let broker = simulated(&sim);
     let topic = broker.create_topic("t", memory(256).segment_size(ByteSize::kib(64))).unwrap();
-    let mut consumers: Vec<_> = (0..64).map(|_| broker.group("g").unwrap().join("t").unwrap()).collect();
+    let mut consumers: Vec<_> = (0..members).map(|_| broker.group("g").unwrap().join("t").unwrap()).collect();
     let mut seen = Vec::new();
     for _ in 0..3 {
         settle(&mut consumers, 256, &mut seen);
         consumers.iter_mut().for_each(|c| drop(c.poll().wait_timeout(Duration::ZERO).unwrap()));
     }
-    assert!(consumers.iter().all(|consumer| consumer.assignment().len() == 4));
+    assert!(consumers.iter().all(|consumer| consumer.assignment().len() == 256 / members));
     send(&topic, 0..512);
     for consumer in &mut consumers {
-        seen.extend(numbers(&consumer.poll().wait_timeout(Duration::ZERO).unwrap()));
+        seen.extend(drain(consumer));
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..512).collect::<Vec<_>>());
@@ -693,4 +697,42 @@ fn the_background_puts_out_who_stalls() {
     let mut waits = broker.group("g").unwrap().join("t").unwrap();
     assert_eq!(numbers(&waits.poll().wait().unwrap()).len(), 3, "woken when the partition is its own");
     assert_eq!(stalls.commit(&late).wait().unwrap_err().kind(), ErrorKind::Fenced);
+}
+
+#[test]
+fn who_begins_at_the_latest_records_misses_nothing_that_comes_later() {
+    let (dir, broker, topic) = open(2);
+    send(&topic, 0..10);
+    let join = |broker: &Broker| {
+        let config = GroupConfig::new().offset_reset(OffsetReset::Latest);
+        broker.group("g").unwrap().config(config).join(TopicPattern::new("*").unwrap()).unwrap()
+    };
+    let mut consumer = join(&broker);
+    // Before it has polled: it joined above these.
+    send(&topic, 10..12);
+    assert_eq!(drain(&mut consumer), [10, 11]);
+    // Written before the new partition is noticed.
+    broker.add_partitions("t", 3).unwrap();
+    send(&topic, 12..15);
+    let u = broker.create_topic("u", memory(1)).unwrap();
+    send(&u, 100..103);
+    let mut seen = drain(&mut consumer);
+    seen.sort_unstable();
+    assert_eq!(seen, [12, 13, 14, 100, 101, 102]);
+    // Nobody reads while these are written, and nothing was committed of what has been read above.
+    drop(consumer);
+    broker.add_partitions("t", 4).unwrap();
+    send(&topic, 15..19);
+    broker.close().wait().unwrap();
+    drop((topic, u, broker));
+    let broker = Broker::open(dir.path()).unwrap();
+    let mut seen = drain(&mut join(&broker));
+    seen.sort_unstable();
+    assert_eq!(seen, [10, 11, 12, 13, 14, 15, 16, 17, 18, 100, 101, 102]);
+    // Another member, of a group that has begun.
+    let mut both = [join(&broker), join(&broker)];
+    let mut seen = Vec::new();
+    settle(&mut both, 5, &mut seen);
+    seen.extend(both.iter_mut().flat_map(drain));
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 12, "{seen:?}");
 }

@@ -6,6 +6,8 @@ mod assertions;
 mod cli;
 #[cfg(test)]
 mod commit_crashes;
+#[cfg(test)]
+mod concurrent;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
 #[cfg(test)]
@@ -37,6 +39,8 @@ mod telemetry;
 mod top;
 #[cfg(test)]
 mod topics;
+#[cfg(test)]
+mod undecodable;
 #[cfg(test)]
 mod watching;
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::consumer::codecs::Codecs;
 use crate::consumer::poll::{PollRecords, PollSource};
 use crate::consumer::records::{Lease, Part, Records};
 use crate::consumer::start::resolve;
+use crate::consumer::undecodable::BadRecords;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
@@ -66,11 +67,11 @@ use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 /// ```
 #[doc(alias = "KafkaConsumer")]
 pub struct Consumer<K = Raw, V = Raw> {
-    membership: Membership,
+    pub(super) membership: Membership,
     member: MemberId,
-    mailbox: Arc<Mailbox>,
-    epoch: i32,
-    places: Vec<Place>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) epoch: i32,
+    pub(super) places: Vec<Place>,
     /// The partition that is asked first.
     turn: usize,
     codecs: Arc<Codecs<K, V>>,
@@ -86,6 +87,8 @@ pub(crate) struct Membership {
     pub(crate) request: JoinRequest,
     pub(crate) config: GroupConfig,
     pub(crate) listener: Option<Box<dyn RebalanceListener>>,
+    /// What becomes of records that cannot be decoded.
+    pub(crate) undecodable: Arc<BadRecords>,
     /// What stays open for as long as the consumer lives.
     pub(crate) kept_open: KeptOpen,
 }
@@ -95,7 +98,12 @@ impl<K, V> Consumer<K, V> {
     pub(crate) fn join(membership: Membership, codecs: Codecs<K, V>) -> Result<Consumer<K, V>> {
         let last_commit = membership.groups.now().monotonic;
         let mailbox = Arc::new(Mailbox::new(last_commit));
-        let member = membership.groups.join(&membership.group, membership.request.clone(), &mailbox)?;
+        let member = membership.groups.join(
+            &membership.group,
+            membership.request.clone(),
+            membership.config.offset_reset_kind(),
+            &mailbox,
+        )?;
         telemetry::rebalance("joined", &membership.group, &member, &[]);
         Ok(Consumer {
             membership,
@@ -330,7 +338,7 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    fn place(&self, partition: &TopicPartition) -> Option<&Place> {
+    pub(super) fn place(&self, partition: &TopicPartition) -> Option<&Place> {
         self.places.iter().find(|place| place.topic_partition() == partition)
     }
 
@@ -349,7 +357,7 @@ impl<K, V> Consumer<K, V> {
         Commit::of(&self.membership.groups, result.map(|()| None))
     }
 
-    fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
+    pub(super) fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
         let committer = Committer { member: self.member.clone(), epoch };
         let group = self.group();
         let committed = self
@@ -362,14 +370,25 @@ impl<K, V> Consumer<K, V> {
     /// Hears what has changed.
     fn read_mail(&mut self) -> Result<()> {
         while let Some(change) = self.mailbox.take() {
-            match change {
-                Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
-                Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
-                Change::Lost { partitions } => self.lost(&partitions),
-                Change::Fenced => self.fenced()?,
-            }
+            self.hear(change)?;
         }
         Ok(())
+    }
+
+    pub(super) fn hear(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
+            Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
+            Change::Lost { partitions } => self.lost(&partitions),
+            Change::Fenced => self.fenced()?,
+        }
+        Ok(())
+    }
+
+    /// Nothing more of these partitions is handed out: they are about to be let go.
+    pub(super) fn set_leaving(&mut self, partitions: &[TopicPartition]) {
+        let leaving = |place: &&mut Place| partitions.contains(place.topic_partition());
+        self.places.iter_mut().filter(leaving).for_each(|place| place.leaving = true);
     }
 
     fn assigned(&mut self, epoch: i32, partitions: &[TopicPartition]) -> Result<()> {
@@ -399,7 +418,7 @@ impl<K, V> Consumer<K, V> {
         Ok(())
     }
 
-    fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
+    pub(super) fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
         self.tell("revoked", partitions);
         let mine = |place: &&Place| partitions.contains(place.topic_partition());
         if self.membership.config.auto_commit_interval_duration().is_some() {
@@ -441,10 +460,10 @@ impl<K, V> Consumer<K, V> {
         self.tell("fenced", &partitions);
         self.lost(&partitions);
         self.stop();
-        let Membership { groups, group, request, .. } = &self.membership;
+        let Membership { groups, group, request, config, .. } = &self.membership;
         groups.leave(group, &self.member, Leave::ForGood, Room::Wait);
         self.epoch = 0;
-        self.member = groups.join(group, request.clone(), &self.mailbox)?;
+        self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
         Ok(())
     }
 
@@ -475,7 +494,7 @@ impl<K, V> Consumer<K, V> {
     }
 
     /// The next records there are, or `None`.
-    fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
+    pub(super) fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
         let count = self.places.len();
         let mut gathered = Records::none(&self.codecs);
         let mut bytes = self.membership.config.max_byte_count();
@@ -506,7 +525,7 @@ impl<K, V> Consumer<K, V> {
     fn fetch_from(&mut self, at: usize, max_bytes: u64, max_records: u32) -> Result<Option<Part>> {
         let Membership { groups, group, config, listener, .. } = &mut self.membership;
         let place = &mut self.places[at];
-        if place.paused {
+        if place.paused || place.leaving {
             return Ok(None);
         }
         match place.begin(groups, group, config.offset_reset_kind())? {
@@ -539,9 +558,23 @@ impl<K, V> Consumer<K, V> {
         Ok(Some(part))
     }
 
-    /// Asks to be woken by mail, by records, and by commits that are waited for.
-    fn register(&mut self, context: &mut Context<'_>) {
+    /// Asks to be woken by mail.
+    pub(super) fn register_for_mail(&mut self, context: &mut Context<'_>) {
         self.mailbox.arrived().register(&mut self.waiting, context.waker());
+    }
+
+    /// Whether records can come, and that somebody waits for them.
+    pub(super) fn check_places(&self) -> Result<()> {
+        for place in self.places.iter().filter(|place| !place.paused) {
+            place.log().check_open()?;
+            place.log().want_records();
+        }
+        Ok(())
+    }
+
+    /// Asks to be woken by mail, by records, and by commits that are waited for.
+    pub(super) fn register(&mut self, context: &mut Context<'_>) {
+        self.register_for_mail(context);
         for place in self.places.iter_mut().filter(|place| !place.paused) {
             if let (Some(end), Some(log)) = (place.pending, self.membership.groups.offsets_log()) {
                 if log.poll_acked(end, context, &mut place.pending_key).is_ready() {
@@ -553,7 +586,7 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.mailbox.set_waiting(false);
         if let Some(key) = self.waiting.take() {
             self.mailbox.arrived().cancel(key);
@@ -609,10 +642,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
         // Partitions may have come with the last mail.
         self.register(context);
         self.membership.groups.check_open()?;
-        for place in self.places.iter().filter(|place| !place.paused) {
-            place.log().check_open()?;
-            place.log().want_records();
-        }
+        self.check_places()?;
         self.mailbox.set_waiting(true);
         Poll::Pending
     }
@@ -628,17 +658,6 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
 
     fn clock(&self) -> Option<Arc<dyn Clock>> {
         Some(self.membership.groups.clock().clone())
-    }
-}
-
-#[cfg(feature = "stream")]
-impl<K: Send + Sync, V: Send + Sync> futures_core::Stream for Consumer<K, V> {
-    type Item = Result<Records<K, V>>;
-
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let records = std::task::ready!(self.poll_records(context));
-        self.stop_waiting();
-        Poll::Ready(Some(records))
     }
 }
 

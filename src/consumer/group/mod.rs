@@ -13,15 +13,23 @@
 //! - A member hears of changes in their order, in the thread that polls.
 
 mod commit;
+mod concurrent;
 mod consumer;
+mod decoding;
+mod lanes;
 mod listener;
 mod mailbox;
 mod place;
+mod polls;
+mod pool;
 mod service;
+#[cfg(feature = "stream")]
+mod stream;
 mod writing;
 
 pub use commit::Commit;
 pub(crate) use consumer::Membership;
 pub use consumer::{Consumer, Interrupter};
 pub use listener::{Handover, RebalanceListener};
+pub use polls::Polls;
 pub(crate) use service::{Directory, FoundPartition, GroupService, LagSource};

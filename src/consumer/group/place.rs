@@ -25,6 +25,8 @@ pub(super) struct Place {
     pub(super) cursor: Cursor,
     pub(super) started: bool,
     pub(super) paused: bool,
+    /// It is about to be let go: nothing more of it is handed out.
+    pub(super) leaving: bool,
     /// The position went back on purpose: what is committed may, too.
     pub(super) sought: bool,
     /// Of the last record handed out.
@@ -54,6 +56,7 @@ impl Place {
             cursor: Cursor::counted(found.log, 0),
             started: false,
             paused: false,
+            leaving: false,
             sought: false,
             leader_epoch: -1,
             waiting: None,
@@ -106,6 +109,9 @@ impl Place {
                 let message = format!("the committed offset of group {group} cannot be read: {why}");
                 return Err(Error::new(ErrorKind::Corrupted, message).in_partition(self.topic_partition()));
             }
+            // A group that begins at the latest records has committed them when it first joined: this partition
+            // has come since.
+            Committed::Absent if reset == OffsetReset::Latest => (self.log().log_start(), Begun::Reading),
             Committed::Absent => (self.reset_to(group, None, reset)?, Begun::Reading),
             Committed::At(at) => self.go_on_from(&at, group, reset)?,
         };

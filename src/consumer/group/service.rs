@@ -13,23 +13,37 @@ use std::time::Duration;
 
 use super::mailbox::Mailbox;
 use super::writing::{Outgoing, Ticket, append_all};
-use crate::config::CrcCheck;
+use crate::config::{CrcCheck, OffsetReset};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
     Backward, CommitEntry, Committed, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
-    KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, WriteId,
+    KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, Subscription, WriteId,
 };
 use crate::partition::{Cursor, Log, Patience, ReadLimits};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, RwLock};
-use crate::types::{Offset, TopicId, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
 
 /// A partition of the broker.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundPartition {
     pub(crate) topic_id: TopicId,
     pub(crate) log: Arc<Log>,
+}
+
+impl FoundPartition {
+    /// An offset of it that a group begins at.
+    fn entry_at(&self, offset: u64) -> CommitEntry {
+        let epoch = LeaderEpoch::new(self.log.epoch_before(offset));
+        CommitEntry {
+            tp: self.log.topic_partition().clone(),
+            topic_id: self.topic_id,
+            offset: OffsetAndMetadata::new(Offset::of(offset)).leader_epoch(epoch),
+            log_end: GroupService::log_end(&self.log),
+            backward: Backward::Ignore,
+        }
+    }
 }
 
 /// Where partitions are found: the broker.
@@ -362,9 +376,14 @@ impl GroupService {
         &self,
         group: &GroupId,
         request: JoinRequest,
+        reset: OffsetReset,
         mailbox: &Arc<Mailbox>,
     ) -> Result<MemberId> {
         self.check_open()?;
+        let ends = match reset {
+            OffsetReset::Latest => self.ends_of(&request.subscription)?,
+            OffsetReset::Earliest | OffsetReset::Fail => Vec::new(),
+        };
         let now = self.now();
         mailbox.polled(now.monotonic);
         let mut after = Aftermath::default();
@@ -372,8 +391,10 @@ impl GroupService {
             let mut state = self.state.lock();
             self.settle(&mut state, &mut after);
             let mut out = Vec::new();
+            let new = state.coordinator.not_yet_read(group, &request.subscription, ends);
             let joined = state.coordinator.join(group, request, now, &mut out);
             if let Ok(member) = &joined {
+                state.coordinator.begin_at(group, new, now, &mut out);
                 state.mailboxes.insert(member.clone(), (group.clone(), mailbox.clone()));
             }
             state.carry_out(out, &mut after);
@@ -382,6 +403,15 @@ impl GroupService {
         self.finish(after, Room::Wait);
         self.schedule();
         joined
+    }
+
+    /// Where the partitions of these topics end now.
+    fn ends_of(&self, wanted: &Subscription) -> Result<Vec<CommitEntry>> {
+        let directory = self.directory()?;
+        let partitions = self.look(|coordinator| coordinator.partitions_of(wanted));
+        // What is deleted meanwhile is not read.
+        let found = partitions.into_iter().filter_map(|tp| directory.find(&tp).ok());
+        Ok(found.map(|found| found.entry_at(found.log.high_watermark())).collect())
     }
 
     pub(super) fn leave(&self, group: &GroupId, member: &MemberId, how: Leave, room: Room) {

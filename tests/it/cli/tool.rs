@@ -119,7 +119,8 @@ pub(super) fn example(name: &str) -> PathBuf {
     let folder = BUILT.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         let folder = test.parent().and_then(Path::parent).unwrap().join("examples");
-        if !["millpond", "quickstart"].iter().all(|name| folder.join(file_name(name)).exists()) {
+        let needed = ["millpond", "quickstart", "flight_delays", "orders_threads", "orders_async"];
+        if !needed.iter().all(|name| folder.join(file_name(name)).exists()) {
             build();
         }
         folder
