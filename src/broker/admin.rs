@@ -214,8 +214,9 @@ impl Broker {
         let manifest = TopicManifest { config, ..(*old).clone() };
         manifest.store(self.shared.files(), &self.shared.dir)?;
         let lazy_flush = self.shared.config.memory_flush_interval_duration();
+        let expiration = self.shared.config.producer_expiration_duration();
         for log in topic.partitions().iter() {
-            let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush);
+            let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush, expiration);
             log.change_settings(settings)?;
         }
         topic.set_manifest(manifest);

@@ -41,7 +41,7 @@ pub use broker::BrokerConfig;
 pub use compression::Compression;
 pub use durability::{Acks, Durability};
 pub use group::{GroupConfig, OffsetReset};
-pub use modes::{Background, CrcCheck, Partitioning, ReadMode, TimestampType};
+pub use modes::{Background, CrcCheck, Isolation, Partitioning, ReadMode, TimestampType};
 pub use producer::ProducerConfig;
 pub use reader::ReaderConfig;
 pub use retention::Retention;

@@ -12,6 +12,7 @@ use super::checkpoint::Checkpointed;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
 use super::poison::Poison;
+use super::produced::Producers;
 use super::roll::Writer;
 use super::settings::LogSettings;
 use super::watermarks::Watermarks;
@@ -45,6 +46,8 @@ pub(crate) struct Log {
     pub(super) checkpointed: Mutex<Checkpointed>,
     pub(super) epochs: Mutex<LeaderEpochs>,
     pub(super) manifest: Mutex<PartitionManifest>,
+    /// Those that number their records, and their transactions.
+    pub(super) producers: Producers,
     /// Who waits at the high watermark.
     pub(super) readers: WaitList,
     /// Who waits for an acknowledgement.
@@ -115,6 +118,7 @@ impl Log {
             checkpointed: Mutex::new(parts.checkpointed),
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
+            producers: Producers::new(),
             readers: WaitList::new(),
             acks: WaitList::new(),
             budget: parts.budget,
@@ -170,11 +174,6 @@ impl Log {
     /// Where readers stop.
     pub(crate) fn high_watermark(&self) -> u64 {
         self.marks.high_watermark(self.log_end())
-    }
-
-    /// Where readers of committed records stop: the high watermark, as no transaction can be open yet.
-    pub(crate) fn last_stable(&self) -> u64 {
-        self.high_watermark()
     }
 
     /// Everything below is on the device.

@@ -227,7 +227,7 @@ impl<K, V> Consumer<K, V> {
     pub fn lag(&self, partition: &TopicPartition) -> Result<u64> {
         let place = self.place(partition).ok_or_else(|| self.not_mine(partition))?;
         let position = place.position().map_or(place.log().log_start(), Offset::get);
-        Ok(place.log().high_watermark().saturating_sub(position))
+        Ok(place.cursor.end().saturating_sub(position))
     }
 
     /// Goes on from somewhere else in a partition of its own: an [`Offset`], or any [`Start`]. Nothing is
@@ -239,7 +239,7 @@ impl<K, V> Consumer<K, V> {
     pub fn seek(&mut self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
         let Some(at) = self.place_index(partition) else { return Err(self.not_mine(partition)) };
         let place = &mut self.places[at];
-        let offset = resolve(place.log(), to.into())?;
+        let offset = resolve(place.log(), to.into(), place.cursor.isolation())?;
         place.cursor.seek(offset);
         (place.started, place.sought) = (true, true);
         Ok(())
@@ -376,7 +376,8 @@ impl<K, V> Consumer<K, V> {
         for tp in partitions {
             match directory.find(tp) {
                 Ok(found) => {
-                    self.places.push(Place::new(found));
+                    let isolation = self.membership.config.isolation_level();
+                    self.places.push(Place::new(found, isolation));
                     taken.push(tp.clone());
                 }
                 // The topic is gone already, which is told next.

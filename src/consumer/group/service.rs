@@ -135,7 +135,8 @@ impl GroupService {
     }
 
     fn replay(&self, log: &Arc<Log>) -> Result<()> {
-        let mut cursor = Cursor::new(log.clone(), log.log_start());
+        let mut cursor =
+            Cursor::new(log.clone(), log.log_start()).isolated(crate::config::Isolation::ReadCommitted);
         let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
         while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
             let mut state = self.state.lock();
