@@ -26,5 +26,5 @@ mod tests;
 pub(crate) use aborted::AbortedIndex;
 pub(super) use files::{Candidate, ProducerFiles};
 pub(crate) use producer::KnownProducer;
-pub(crate) use sequence::{sequence_after, sequences_between};
+pub(crate) use sequence::sequence_after;
 pub(crate) use table::{Admission, Marker, ProducerTable, Refusal};
