@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use super::broker::{Broker, Shared};
 use super::description::TopicDescription;
-use super::groups::OFFSETS_TOPIC;
 use super::open_partition::PartitionOpener;
 use super::topic::Topic;
 use super::topic_ref::TopicRef;
@@ -298,7 +297,7 @@ impl Broker {
         };
         let topic = Arc::new(TopicState::new(manifest, logs));
         shared.topics.write().insert(name.clone(), topic.clone())?;
-        if name.as_str() != OFFSETS_TOPIC {
+        if !name.as_str().starts_with("__") {
             shared.groups.topic_changed(&name, topic.known());
         }
         Ok(topic)
@@ -373,7 +372,7 @@ impl Shared {
 }
 
 fn refuse_internal(name: &TopicName) -> Result<()> {
-    if name.as_str() != OFFSETS_TOPIC {
+    if !name.as_str().starts_with("__") {
         return Ok(());
     }
     Err(Error::invalid_argument(format!("topic {name} belongs to the consumer groups")))

@@ -220,11 +220,6 @@ impl Log {
         self.marks.last_stable(self.log_end())
     }
 
-    /// Where the oldest open transaction begins.
-    pub(crate) fn first_unstable(&self) -> Option<u64> {
-        self.producers.state.lock().table.first_unstable()
-    }
-
     /// The epoch of a producer's open transaction.
     pub(crate) fn open_epoch(&self, producer_id: i64) -> Option<i16> {
         let state = self.producers.state.lock();

@@ -17,6 +17,7 @@ mod buffers;
 mod delivery;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod expecting;
 mod flush;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]

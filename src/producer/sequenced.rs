@@ -117,11 +117,6 @@ impl SequencedBatch {
         Ok(handed_over)
     }
 
-    /// Records that wait to be handed over.
-    pub(crate) fn waiting(&self) -> u32 {
-        self.builder.count() as u32
-    }
-
     /// Throws away what was not handed over.
     pub(crate) fn discard(&mut self) {
         self.builder.clear();

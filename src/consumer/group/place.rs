@@ -91,6 +91,10 @@ impl Place {
             let Some(write) = pending else { break committed };
             // Without a ticket the write has ended since: what is committed is another thing now.
             if let Some(ticket) = groups.ticket(write) {
+                if ticket.is_of_transaction() {
+                    self.pending = None;
+                    return Ok(Begun::NotYet);
+                }
                 if ticket.end().is_none() {
                     groups.append_outbox();
                 }
