@@ -17,6 +17,8 @@ mod for_kafka;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod idempotence;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;
@@ -31,5 +33,7 @@ mod scale;
 mod shape;
 #[cfg(test)]
 mod topics;
+#[cfg(test)]
+mod transactions;
 #[cfg(test)]
 mod welcome;
