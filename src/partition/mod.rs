@@ -56,5 +56,7 @@ pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub(crate) use produced::Produced;
 pub(crate) use producers::{KnownProducer, sequence_after};
+#[cfg(test)]
+pub(crate) use producers::{Marker, ProducerTable};
 pub use recover::PartitionRecovery;
 pub(crate) use settings::LogSettings;
