@@ -5,6 +5,8 @@
 //!   topics  describe         what is there (also beside a running program)
 //!   create  delete           topics
 //!   dump  verify  repair     the files themselves
+//!   txns  abort-txn          transactions that are open
+//!   producers                who has numbered its records
 //!   bench                    how fast this machine is
 //! ```
 //!
@@ -28,6 +30,7 @@ mod pace;
 mod produce;
 mod progress;
 mod topics;
+mod transactions;
 mod verify;
 
 use std::process::ExitCode;
@@ -55,6 +58,9 @@ enum Command {
     Dump(dump::Dump),
     Verify(verify::Verify),
     Repair(verify::Repair),
+    Txns(transactions::Txns),
+    Producers(transactions::Producers),
+    AbortTxn(transactions::AbortTxn),
     Bench(bench::Bench),
 }
 
@@ -74,6 +80,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Repair(command) => command.run(),
+        Command::Txns(command) => command.run(),
+        Command::Producers(command) => command.run(),
+        Command::AbortTxn(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

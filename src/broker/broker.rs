@@ -26,7 +26,7 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::points::PartitionKey;
 use super::points_file::PointsFile;
-use super::producer_ids::{ProducerIds, ProducerNames};
+use super::producer_ids::Producers;
 use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
@@ -91,8 +91,7 @@ pub(crate) struct Shared {
     pub(super) closing: Closing,
     pub(super) groups: Arc<GroupService>,
     pub(super) txns: Arc<TxnService>,
-    pub(super) producer_ids: Mutex<ProducerIds>,
-    pub(super) producer_names: Mutex<ProducerNames>,
+    pub(super) producers: Producers,
 }
 
 impl Broker {

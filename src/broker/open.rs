@@ -23,17 +23,17 @@ use super::builder::{BrokerBuilder, OnRecovery};
 use super::cells::{self, CellFile};
 use super::close::Closing;
 use super::groups::OFFSETS_TOPIC;
-use super::producer_ids::{ProducerIds, ProducerNames};
-use super::transactions::TRANSACTIONS_TOPIC;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
 use super::points_file::PointsFile;
+use super::producer_ids::Producers;
 use super::progress::Progress;
 use super::recovery_report::RecoveryReport;
 use super::service::Service;
 use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
+use super::transactions::TRANSACTIONS_TOPIC;
 use super::{delete, folders};
 use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::consumer::GroupService;
@@ -105,8 +105,7 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         dir,
         environment,
         config,
-        producer_ids: Mutex::new(ProducerIds::new(&manifest)),
-        producer_names: Mutex::new(ProducerNames::default()),
+        producers: Producers::new(&manifest),
         manifest,
         cells,
         budget,
@@ -142,7 +141,11 @@ fn open_coordinators(
     let (internal, topics): (Vec<_>, Vec<_>) =
         registry.all().into_iter().partition(|topic| topic.name().as_str().starts_with("__"));
     let log_of = |name: &str| {
-        internal.iter().find(|topic| topic.name().as_str() == name).map(|topic| topic.partition(0)).transpose()
+        internal
+            .iter()
+            .find(|topic| topic.name().as_str() == name)
+            .map(|topic| topic.partition(0))
+            .transpose()
     };
     let (offsets, transactions) = (log_of(OFFSETS_TOPIC)?, log_of(TRANSACTIONS_TOPIC)?);
     let txns = TxnService::new(environment.clock().clone(), groups.clone(), max_block);

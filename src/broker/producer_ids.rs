@@ -13,6 +13,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
+
 use super::broker::Shared;
 use super::manifest::BrokerManifest;
 use super::small_file::{self, KIND_PRODUCERS, PRODUCERS};
@@ -29,23 +31,31 @@ const BLOCK: u64 = 1000;
 const MAX_NAME: usize = 249;
 const VERSION: u16 = 1;
 
+/// Who gives ids, and names.
+#[derive(Debug)]
+pub(super) struct Producers {
+    ids: Mutex<Ids>,
+    names: Mutex<Names>,
+}
+
 /// The ids that are left of a block.
 #[derive(Debug)]
-pub(crate) struct ProducerIds {
+struct Ids {
     manifest: BrokerManifest,
     next: u64,
 }
 
-impl ProducerIds {
+impl Producers {
     /// Of a broker with this manifest.
-    pub(crate) fn new(manifest: &BrokerManifest) -> ProducerIds {
-        ProducerIds { manifest: manifest.clone(), next: manifest.next_producer_id }
+    pub(super) fn new(manifest: &BrokerManifest) -> Producers {
+        let ids = Ids { manifest: manifest.clone(), next: manifest.next_producer_id };
+        Producers { ids: Mutex::new(ids), names: Mutex::new(Names::default()) }
     }
 }
 
 /// Names and who holds them.
 #[derive(Debug, Default)]
-pub(crate) struct ProducerNames {
+struct Names {
     /// `None` before the file has been read.
     ids: Option<BTreeMap<String, i64>>,
     holders: HashMap<(String, TopicId), Weak<HolderOfName>>,
@@ -63,7 +73,7 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 impl Shared {
     /// An id that no producer has had.
     pub(super) fn fresh_producer_id(&self) -> Result<i64> {
-        let mut ids = self.producer_ids.lock();
+        let mut ids = self.producers.ids.lock();
         if ids.next >= ids.manifest.next_producer_id {
             let next_producer_id = ids.manifest.next_producer_id.saturating_add(BLOCK);
             let manifest = BrokerManifest { next_producer_id, ..ids.manifest.clone() };
@@ -78,7 +88,7 @@ impl Shared {
     /// Takes a name for a topic: who held it before is fenced.
     pub(super) fn take_name(&self, name: &str, topic: TopicId) -> Result<Arc<HolderOfName>> {
         check_name(name)?;
-        let mut names = self.producer_names.lock();
+        let mut names = self.producers.names.lock();
         let id = self.id_of_name(&mut names, name)?;
         let holder = Arc::new(HolderOfName::new(name, id));
         names.holders.retain(|_, holder| holder.strong_count() > 0);
@@ -89,7 +99,7 @@ impl Shared {
         Ok(holder)
     }
 
-    fn id_of_name(&self, names: &mut ProducerNames, name: &str) -> Result<i64> {
+    fn id_of_name(&self, names: &mut Names, name: &str) -> Result<i64> {
         let path = self.dir.join(PRODUCERS);
         let mut ids = match &names.ids {
             Some(ids) => ids.clone(),

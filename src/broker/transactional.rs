@@ -156,8 +156,7 @@ impl Transaction<'_> {
         let session = self.producer.session.clone();
         let producer = self.producer.producer(&topic)?;
         let max_block = producer.max_block();
-        let sent =
-            producer.lend(&record, |log, record| shared.txns.send(&session, log, record, max_block));
+        let sent = producer.lend(&record, |log, record| shared.txns.send(&session, log, record, max_block));
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
             // The topic was deleted; there may be another one of the name.
             self.producer.producers.remove(topic.text());

@@ -1,7 +1,7 @@
 //! Settings of a reader.
 
-use super::{CrcCheck, Isolation};
 use super::text::{check_count, check_size};
+use super::{CrcCheck, Isolation};
 use crate::error::Result;
 use crate::types::ByteSize;
 
@@ -27,7 +27,12 @@ pub struct ReaderConfig {
 
 impl Default for ReaderConfig {
     fn default() -> ReaderConfig {
-        ReaderConfig { crc_check: None, max_records: 10_000, max_bytes: ByteSize::mib(1), isolation: Isolation::ReadUncommitted }
+        ReaderConfig {
+            crc_check: None,
+            max_records: 10_000,
+            max_bytes: ByteSize::mib(1),
+            isolation: Isolation::ReadUncommitted,
+        }
     }
 }
 

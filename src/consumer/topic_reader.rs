@@ -101,7 +101,8 @@ impl<K, V> TopicReader<K, V> {
         config: &ReaderConfig,
         codecs: Codecs<K, V>,
     ) -> Result<TopicReader<K, V>> {
-        let place = |log: &Arc<Log>| Ok(Place::new(log, resolve(log, start, config.isolation_level())?, config));
+        let place =
+            |log: &Arc<Log>| Ok(Place::new(log, resolve(log, start, config.isolation_level())?, config));
         let places = partitions.iter().map(place).collect::<Result<Vec<Place>>>()?;
         Ok(TopicReader {
             topic,

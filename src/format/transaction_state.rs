@@ -158,7 +158,8 @@ fn topics(writer: Writer, topics: &[OfTopic]) -> Writer {
     }
     writer.array(topics, |writer, (topic, numbers)| {
         let named = writer.compact_string(topic);
-        let numbered = named.array(numbers, |writer, number| writer.i32(i32::try_from(*number).unwrap_or(-1)));
+        let numbered =
+            named.array(numbers, |writer, number| writer.i32(i32::try_from(*number).unwrap_or(-1)));
         numbered.tagged(&[])
     })
 }

@@ -255,9 +255,8 @@ impl Log {
     /// The aborted transactions: producer, first offset, offset of the marker.
     pub(crate) fn aborted_transactions(&self) -> Vec<(i64, u64, u64)> {
         let aborted = self.producers.aborted.read();
-        let entry = |e: &crate::format::index::TxnEntry| {
-            (e.producer_id, e.first_offset as u64, e.last_offset as u64)
-        };
+        let entry =
+            |e: &crate::format::index::TxnEntry| (e.producer_id, e.first_offset as u64, e.last_offset as u64);
         aborted.entries().iter().map(entry).collect()
     }
 

@@ -56,8 +56,7 @@ impl<K, V> Producer<K, V> {
         let patience = Patience::Until(log.clock().monotonic().saturating_add(self.max_block()));
         let appended = log.append_expecting(&mut batch, expected.get(), patience)?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);
-        let outstanding =
-            if appended.settled { None } else { self.outstanding(log, metadata.end()) };
+        let outstanding = if appended.settled { None } else { self.outstanding(log, metadata.end()) };
         delivery.push(metadata, outstanding);
         Ok(delivery)
     }

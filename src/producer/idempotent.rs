@@ -153,7 +153,10 @@ impl<K, V> IdempotentProducer<K, V> {
     /// # Errors
     /// `Fenced` if another producer has taken over the name; else as
     /// [`Producer::send_batch`](super::Producer::send_batch).
-    pub fn send<'a, RV, RK>(&self, records: impl IntoIterator<Item = Record<'a, RV, RK>>) -> Result<BatchDelivery>
+    pub fn send<'a, RV, RK>(
+        &self,
+        records: impl IntoIterator<Item = Record<'a, RV, RK>>,
+    ) -> Result<BatchDelivery>
     where
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
@@ -286,8 +289,7 @@ impl<K, V> IdempotentProducer<K, V> {
     fn note(&self, batch: &SequencedBatch, handed_over: Option<HandedOver>, delivery: &mut BatchDelivery) {
         let Some(HandedOver { offset, count, settled }) = handed_over else { return };
         let log = batch.log();
-        let metadata =
-            BatchMetadata::new(log.topic_partition().partition(), Offset::of(offset), count);
+        let metadata = BatchMetadata::new(log.topic_partition().partition(), Offset::of(offset), count);
         let outstanding = if settled { None } else { self.producer.outstanding(log, metadata.end()) };
         delivery.push(metadata, outstanding);
     }

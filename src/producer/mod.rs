@@ -15,15 +15,15 @@ mod acknowledgement;
 mod batch_delivery;
 mod buffers;
 mod delivery;
+mod expecting;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod expecting;
 mod flush;
+mod idempotent;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod producer;
 pub(crate) mod schema;
-mod idempotent;
 mod send_batch;
 mod sequenced;
 #[cfg(feature = "stream")]

@@ -88,12 +88,7 @@ impl CommitTask {
     }
 
     /// Takes it as far as it goes without waiting.
-    fn advance(
-        &self,
-        service: &TxnService,
-        context: &mut Context<'_>,
-        keys: &mut Keys,
-    ) -> Poll<Result<()>> {
+    fn advance(&self, service: &TxnService, context: &mut Context<'_>, keys: &mut Keys) -> Poll<Result<()>> {
         let Some(mut step) = self.step.try_lock() else { return Poll::Pending };
         loop {
             if let Some(result) = self.result() {
@@ -230,7 +225,8 @@ impl TransactionCommit {
         match crate::sync::block_on_for(self, timeout, &now) {
             Some(result) => result,
             None => {
-                let message = format!("not finished after {timeout:?}; it goes on and can be waited for again");
+                let message =
+                    format!("not finished after {timeout:?}; it goes on and can be waited for again");
                 Err(Error::new(ErrorKind::TimedOut, message))
             }
         }

@@ -346,9 +346,10 @@ impl Transactional {
     /// The record that tells where the id stands.
     fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
         // Those that this transaction has touched were flushed with it, and their older markers, too.
-        let committed = self.unmarked.iter().filter(|((tp, _), outcome)| {
-            **outcome == TxnOutcome::Commit && !self.partitions.contains(tp)
-        });
+        let committed = self
+            .unmarked
+            .iter()
+            .filter(|((tp, _), outcome)| **outcome == TxnOutcome::Commit && !self.partitions.contains(tp));
         let mut earlier: BTreeMap<Holder, BTreeSet<TopicPartition>> = BTreeMap::new();
         for ((tp, holder), _) in committed {
             earlier.entry(*holder).or_default().insert(tp.clone());

@@ -42,9 +42,7 @@ impl TransactionDescription {
             Phase::Idle(None) => (TransactionState::Empty, None),
             Phase::Idle(Some(TxnOutcome::Commit)) => (TransactionState::Committed, None),
             Phase::Idle(Some(TxnOutcome::Abort)) => (TransactionState::Aborted, None),
-            Phase::Open { since } => {
-                (TransactionState::Open, Some(now.monotonic.saturating_sub(since)))
-            }
+            Phase::Open { since } => (TransactionState::Open, Some(now.monotonic.saturating_sub(since))),
             Phase::Deciding => (TransactionState::Committing, None),
             Phase::Unknown => (TransactionState::Unknown, None),
         };

@@ -271,9 +271,8 @@ impl TxnService {
     ) -> Result<()> {
         let mut inner = session.state.lock();
         inner.check_open(&session.id)?;
-        let touch = |holder, tp: &TopicPartition| {
-            self.state.lock().coordinator.touch(&session.id, holder, tp)
-        };
+        let touch =
+            |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
         let added = inner.batch(log, max_block, touch)?.add(record);
         if added.as_ref().is_err_and(|error| !matches!(error.kind(), ErrorKind::RecordTooLarge { .. })) {
             // Records that were to be handed over are lost: what is left of the transaction must not hold.
@@ -294,9 +293,8 @@ impl TxnService {
         let mut begun = false;
         let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
             begun = true;
-            let touch = |holder, tp: &TopicPartition| {
-                self.state.lock().coordinator.touch(&session.id, holder, tp)
-            };
+            let touch =
+                |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
             let batch = inner.batch(log, self.max_block, touch)?;
             let timestamp = self.clock.now().millis();
             batch.add(&NewRecord { timestamp, key: Some(key), value, headers: &[] })?;

@@ -45,12 +45,8 @@ pub(super) enum SessionPhase {
 
 impl Session {
     pub(super) fn new(id: &str, holder: Holder) -> Session {
-        let state = SessionState {
-            holder,
-            phase: SessionPhase::Idle,
-            batches: HashMap::new(),
-            offsets: Vec::new(),
-        };
+        let state =
+            SessionState { holder, phase: SessionPhase::Idle, batches: HashMap::new(), offsets: Vec::new() };
         Session { id: id.to_owned(), state: Mutex::new(state) }
     }
 
@@ -74,7 +70,8 @@ impl SessionState {
                 Err(Error::new(ErrorKind::Fenced, format!("another producer has taken over {id}")))
             }
             SessionPhase::Idle | SessionPhase::Committing(_) => {
-                let message = format!("the transaction of {id} has ended: it was open for too long, or failed");
+                let message =
+                    format!("the transaction of {id} has ended: it was open for too long, or failed");
                 Err(Error::new(ErrorKind::TransactionAborted, message))
             }
         }

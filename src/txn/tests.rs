@@ -78,9 +78,10 @@ impl Pond {
     /// Appends a marker, if its transaction is open here; answers whether it did.
     fn mark(&mut self, ended: Ended) -> bool {
         let Holder { producer_id, epoch } = ended.holder;
-        let open = self.table.get(producer_id).is_some_and(|known| {
-            known.open_transaction().is_some() && known.epoch() == epoch
-        });
+        let open = self
+            .table
+            .get(producer_id)
+            .is_some_and(|known| known.open_transaction().is_some() && known.epoch() == epoch);
         if !open {
             return false;
         }
@@ -359,9 +360,10 @@ impl World {
     fn tick(&mut self) {
         let now = self.clock();
         for (id, holder) in self.coordinator.overdue(now) {
-            let busy = self.clients.iter().any(|client| {
-                IDS[client.id] == id && client.holder == holder && client.committing.is_some()
-            });
+            let busy = self
+                .clients
+                .iter()
+                .any(|client| IDS[client.id] == id && client.holder == holder && client.committing.is_some());
             if busy {
                 continue;
             }
@@ -549,7 +551,8 @@ fn epochs_that_are_used_up_go_on_with_another_producer_id() {
         assert!(ids.insert(holder), "{holder:?} was given twice");
         coordinator.touch("one", holder, &tp(0)).unwrap();
         holder = coordinator.abort("one", holder, now(), &mut out).unwrap();
-        let ended = Ended { holder: Holder { epoch: holder.epoch - 1, ..holder }, outcome: TxnOutcome::Abort };
+        let ended =
+            Ended { holder: Holder { epoch: holder.epoch - 1, ..holder }, outcome: TxnOutcome::Abort };
         coordinator.marked("one", &tp(0), ended);
         out.clear();
         assert!(n < 32_766 || holder.producer_id == 2);

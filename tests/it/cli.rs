@@ -7,4 +7,5 @@ mod quickstart;
 mod records;
 mod tool;
 mod topics;
+mod transactions;
 mod usage;

@@ -178,7 +178,10 @@ fn a_newer_holder_fences_the_older() {
     txn.send(&topic, Record::new("newer")).unwrap();
     txn.commit().wait().unwrap();
     assert_eq!(committed(&topic, 0), ["newer"]);
-    assert_eq!(topic.partition(0).unwrap().last_stable_offset(), topic.partition(0).unwrap().high_watermark());
+    assert_eq!(
+        topic.partition(0).unwrap().last_stable_offset(),
+        topic.partition(0).unwrap().high_watermark()
+    );
 }
 
 #[test]

@@ -384,7 +384,8 @@ impl GroupService {
         };
         let Some((id, records)) = begun else { return Ok(None) };
         let mut each = records.iter();
-        let appended = each.try_for_each(|record| append(&log, &record.key.encode(), record.value.as_deref()));
+        let appended =
+            each.try_for_each(|record| append(&log, &record.key.encode(), record.value.as_deref()));
         drop(appending);
         match appended {
             Ok(()) => Ok(Some(id)),

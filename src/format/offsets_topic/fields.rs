@@ -103,7 +103,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Tagged fields, in the order of their tags; `known` looks at each.
-    pub(in crate::format) fn tagged(&mut self, mut known: impl FnMut(u32, &mut Fields<'a>) -> Result<()>) -> Result<()> {
+    pub(in crate::format) fn tagged(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Fields<'a>) -> Result<()>,
+    ) -> Result<()> {
         let mut last = None;
         for _ in 0..self.unsigned()? {
             let tag = self.unsigned()?;

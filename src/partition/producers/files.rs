@@ -78,7 +78,11 @@ impl ProducerFiles {
     }
 
     /// The newest state on disk that can be believed, and the offset from which on the log must be replayed.
-    pub(crate) fn load(&mut self, home: &SegmentFiles, now: i64) -> Option<(u64, ProducerTable, AbortedIndex)> {
+    pub(crate) fn load(
+        &mut self,
+        home: &SegmentFiles,
+        now: i64,
+    ) -> Option<(u64, ProducerTable, AbortedIndex)> {
         let (covers, aborted) = load_aborted(home)?;
         for &offset in self.kept.iter().rev().filter(|&&offset| offset <= covers) {
             let Some(table) = load_snapshot(home, offset, now) else { continue };

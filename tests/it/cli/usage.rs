@@ -13,7 +13,7 @@ fn help_and_version_are_no_errors() {
     let help = run(&["--help"]).ok();
     let commands =
         ["produce", "consume", "topics", "describe", "create", "delete", "dump", "verify", "repair"];
-    for command in commands.into_iter().chain(["bench"]) {
+    for command in commands.into_iter().chain(["bench", "txns", "producers", "abort-txn"]) {
         assert!(help.text().contains(command), "{command}");
         assert!(run(&[command, "--help"]).ok().text().contains("Usage: millpond"), "{command}");
     }
