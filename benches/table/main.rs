@@ -26,6 +26,7 @@ mod opening;
 mod reading;
 mod row;
 mod together;
+mod transactions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,6 +85,7 @@ fn rows() -> Vec<Row> {
     rows.extend(together::rows());
     rows.extend(latency::rows());
     rows.extend(opening::rows());
+    rows.extend(transactions::rows());
     rows
 }
 

@@ -14,6 +14,8 @@
 //! - A committed one stays in its id's record, and in those after it, until each of its markers is durable.
 //! - The epoch rises with every transaction, and a marker ends only the transaction of its epoch.
 //! - A record of a transaction is appended only while its holder may: whoever ends it waits for that first.
+#![doc = ""]
+#![doc = include_str!("../../docs/transactions.md")]
 
 mod commit;
 mod coordinator;

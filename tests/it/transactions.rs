@@ -581,3 +581,136 @@ fn transactions_are_atomic_whichever_call_fails() {
     }
     assert!(failed > calls, "{failed} of {calls}");
 }
+
+/// Kafka's own transactional log: of two interleaved transactions the first is aborted, the second committed.
+#[test]
+fn a_transactional_log_of_kafkas_reads_as_kafka_reads_it() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../vectors/record_batches.json")).unwrap();
+    let vectors = vectors.get("vectors").unwrap_or(&vectors).as_array().unwrap().clone();
+    let log = vectors.iter().find(|vector| vector["name"] == "txn_log").unwrap();
+    let hex = log["hex"].as_str().unwrap();
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let batches = log["batches"].as_array().unwrap();
+    let mut ends = Vec::new();
+    let mut end = 0;
+    for batch in batches {
+        end += batch["size"].as_u64().unwrap() as usize;
+        ends.push(end);
+    }
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let partition = topic.partition(0).unwrap();
+    let mut from = 0;
+    // Before the markers, and behind each: where readers of committed records stop.
+    let stable = [0, 0, 0, 2, 6].map(|n| offset(n));
+    for (end, stable) in ends.iter().zip(stable) {
+        partition.append_batches(&bytes[from..*end]).unwrap();
+        from = *end;
+        assert_eq!(partition.last_stable_offset(), stable);
+    }
+    assert_eq!(everything(&topic, 0), ["1", "2", "3", "4"]);
+    assert_eq!(committed(&topic, 0), ["3"]);
+    let aborted = partition.aborted_transactions();
+    let entry = &aborted[0];
+    assert_eq!((aborted.len(), entry.producer_id().get()), (1, 1));
+    assert_eq!((entry.first_offset(), entry.marker_offset()), (offset(0), offset(4)));
+    let disk = sim.disk().after_kill();
+    let broker = simulated(&SimEnvironment::on(disk, 2));
+    assert_eq!(committed(&broker.topic("t").unwrap(), 0), ["3"]);
+    // Cut back to the middle of it, both are open again.
+    let topic = broker.topic("t").unwrap();
+    let partition = topic.partition(0).unwrap();
+    partition.truncate(offset(4)).unwrap();
+    assert_eq!(partition.last_stable_offset(), Offset::ZERO);
+    assert!(committed(&topic, 0).is_empty());
+}
+
+/// Whatever becomes of the files that hold the state of producers: it is that of the log.
+#[test]
+fn a_damaged_cache_of_producers_is_built_anew() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Sync)).unwrap();
+    let importer = topic.idempotent_producer("importer").unwrap();
+    let large = "x".repeat(600_000);
+    let mut producer = broker.transactional("one").unwrap();
+    for n in 0..4u64 {
+        importer.send_at(0, n, [Record::new(&n.to_string())]).unwrap().wait().unwrap();
+        let mut txn = producer.begin().unwrap();
+        for _ in 0..3 {
+            txn.send(&topic, Record::new(&large)).unwrap();
+        }
+        txn.abort();
+        topic.producer().unwrap().flush().wait().unwrap();
+        sim.clock().advance(Duration::from_millis(1_100));
+        broker.tick().unwrap();
+    }
+    let clean = {
+        let disk = sim.disk().clone();
+        broker.close().wait().unwrap();
+        disk.snapshot()
+    };
+    let cached = |disk: &SimDisk| {
+        let mut files = disk.files();
+        files.retain(|path| {
+            let name = path.to_string_lossy().into_owned();
+            let state = [".snapshot", ".txnindex", "millpond.aborted"];
+            name.contains("/t-0/") && state.iter().any(|kind| name.ends_with(kind))
+        });
+        files
+    };
+    let files = cached(&clean);
+    assert!(files.len() >= 4, "{files:?}");
+    let mut states = 0;
+    for (at, path) in files.iter().enumerate() {
+        let size = clean.read_file(path).unwrap().len() as u64;
+        let cuts = (0..size).step_by(7).map(|cut| (cut, None));
+        let flips = (0..size).step_by(3).map(|byte| (byte, Some((byte % 8) as u8)));
+        for (byte, bit) in cuts.chain(flips) {
+            let disk = if states % 2 == 0 { clean.snapshot() } else { clean.after_kill() };
+            match bit {
+                Some(bit) => disk.flip_bit(path, byte, bit).unwrap(),
+                None => disk.truncate_file(path, byte).unwrap(),
+            }
+            states += 1;
+            let broker = simulated(&SimEnvironment::on(disk, at as u64));
+            let topic = broker.topic("t").unwrap();
+            let what = format!("{} at {byte} {bit:?}", path.display());
+            assert_eq!(committed(&topic, 0), ["0", "1", "2", "3"], "{what}");
+            let importer = topic.idempotent_producer("importer").unwrap();
+            assert_eq!(importer.last_acknowledged(0).unwrap(), Some(3), "{what}");
+        }
+    }
+    assert!(states > 100, "{states}");
+}
+
+#[test]
+fn a_poisoned_partition_aborts_what_it_is_part_of_and_the_next_opening_settles_it() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(2, Durability::Sync)).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("kept").partition(0)).unwrap();
+    txn.send(&topic, Record::new("kept").partition(1)).unwrap();
+    txn.commit().wait().unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("lost").partition(0)).unwrap();
+    txn.send(&topic, Record::new("lost").partition(1)).unwrap();
+    sim.disk().inject(Failure::nth(1, Fault::Io).only(Op::Sync));
+    let failed = txn.commit().wait().unwrap_err();
+    assert!(matches!(failed.kind(), ErrorKind::Io | ErrorKind::Poisoned), "{failed}");
+    sim.disk().stop_failing();
+    for disk in [sim.disk().after_kill(), sim.disk().after_power_cut_keeping_everything()] {
+        let broker = simulated(&SimEnvironment::on(disk, 2));
+        let topic = broker.topic("t").unwrap();
+        for partition in 0..2 {
+            assert_eq!(committed(&topic, partition), ["kept"]);
+            let partition = topic.partition(partition).unwrap();
+            assert_eq!(partition.last_stable_offset(), partition.high_watermark());
+        }
+    }
+}
