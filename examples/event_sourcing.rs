@@ -69,7 +69,11 @@ fn withdraw(log: &Partition<Utf8, U64>, amount: u64) -> AnyResult<Met> {
                 met.withdrawn += amount;
             }
             Err(error) => match error.kind() {
-                ErrorKind::UnexpectedOffset { .. } => met.conflicts += 1,
+                ErrorKind::UnexpectedOffset { .. } => {
+                    met.conflicts += 1;
+                    // What the other one has appended is there to be read when it is durable.
+                    drop(log.read(account.version..)?.poll().wait()?);
+                }
                 _ => return Err(error.into()),
             },
         }

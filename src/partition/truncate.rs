@@ -41,6 +41,8 @@ impl Log {
             changed.store(&*self.home.files, &self.dir).map_err(|e| self.fail(e))?;
             *manifest = changed;
         }
+        // What the records to be deleted tell of producers, nothing will tell any more.
+        self.checkpoint_producers(self.flushed()).map_err(|e| self.fail(e))?;
         self.marks.raise_log_start(before, self.log_end());
         self.drop_segments_below(before).map_err(|e| self.fail(e))?;
         self.readers.notify_after_publish();
