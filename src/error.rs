@@ -62,6 +62,24 @@ pub enum ErrorKind {
         /// The end of what may be read.
         latest: Offset,
     },
+    /// The log goes on at another offset than the append expected: somebody else has appended meanwhile.
+    UnexpectedOffset {
+        /// The next offset of the log.
+        actual: Offset,
+    },
+    /// The log has these records of the producer, or some of them: nothing was appended. Go on with
+    /// `next_sequence`.
+    Duplicate {
+        /// Where the first of them is, if that is still remembered.
+        offset: Option<Offset>,
+        /// The sequence number that the partition expects next.
+        next_sequence: u64,
+    },
+    /// Records of the producer are missing before these: nothing was appended.
+    OutOfOrderSequence {
+        /// The sequence number that the partition expects next.
+        expected: u64,
+    },
     /// There is no group of this name.
     GroupNotFound,
     /// The group has members that would lose what is asked to be changed: end them first.
@@ -75,8 +93,11 @@ pub enum ErrorKind {
     Backpressure,
     /// The partition has been given to another member meanwhile: drop what is left of its records, and poll.
     Rebalanced,
+    /// The transaction has been aborted (by its timeout, or because a part of it failed): begin another one.
+    TransactionAborted,
     // -- stop this handle --
-    /// The member has been put out of its group, and its partitions belong to others: join again.
+    /// The member has been put out of its group, and its partitions belong to others: join again. Or another
+    /// producer has taken over the name: end this one.
     Fenced,
     /// The handle, its topic or its broker has been closed or deleted.
     Closed,

@@ -18,6 +18,7 @@ pub mod producer;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topic;
+pub mod txn;
 pub mod types;
 
 pub(crate) mod cleaner;

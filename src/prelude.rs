@@ -15,9 +15,9 @@ pub use crate::codec::Bincode;
 #[cfg(feature = "json")]
 pub use crate::codec::Json;
 pub use crate::{
-    broker::{Broker, Partition, Topic},
+    broker::{Broker, Partition, Topic, Transaction, TransactionalProducer},
     codec::{Raw, Record, Utf8},
-    config::{Acks, Durability, Retention, Start, TopicConfig},
+    config::{Acks, Durability, Isolation, Retention, Start, TopicConfig},
     consumer::{Consumer, Reader, Records, TopicReader},
     producer::Producer,
     topic::TopicDef,

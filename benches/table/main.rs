@@ -27,6 +27,7 @@ mod opening;
 mod reading;
 mod row;
 mod together;
+mod transactions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,6 +87,7 @@ fn rows() -> Vec<Row> {
     rows.extend(groups::rows());
     rows.extend(latency::rows());
     rows.extend(opening::rows());
+    rows.extend(transactions::rows());
     rows
 }
 

@@ -1,15 +1,16 @@
-//! `dump`: the batches and records of one `.log` file, as `kafka-dump-log` prints them.
+//! `dump`: the batches and records of one `.log` file, or the aborted transactions of a `.txnindex` file, as
+//! `kafka-dump-log` prints them.
 //!
 //! Invariant: the file may lie anywhere and be in use; it is only read.
 
 use std::io::{BufWriter, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use millpond::{LogFile, LoggedBatch, LoggedRecord};
 
 use crate::failure::{DONE, FAILED, Failure, Outcome, say};
 
-/// Print the batches and records of a .log file, as kafka-dump-log does.
+/// Print the batches and records of a .log file, or the aborted ranges of a .txnindex file, as kafka-dump-log does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dump {
     /// The files.
@@ -33,6 +34,9 @@ impl Dump {
     }
 
     fn dump(&self, path: PathBuf, out: &mut impl Write) -> Outcome {
+        if path.extension().is_some_and(|extension| extension == "txnindex") {
+            return dump_aborted(&path, out);
+        }
         let mut file = LogFile::open(&path)?;
         let output = |e| Failure::output(&e);
         writeln!(out, "Dumping {}", path.display()).map_err(output)?;
@@ -131,6 +135,9 @@ fn print_record(
         size(record.value()),
         names.join(",")
     )?;
+    if let (true, Some(marker)) = (batch.is_control(), marker(record)) {
+        return writeln!(out, " {marker}");
+    }
     for (name, bytes) in [("key", record.key()), ("payload", record.value())] {
         if let Some(bytes) = bytes {
             write!(out, " {name}: {}", bytes.escape_ascii())?;
@@ -148,4 +155,43 @@ fn sequences(batch: &LoggedBatch) -> impl Iterator<Item = i32> {
 
 fn timestamp_name(batch: &LoggedBatch) -> &'static str {
     if batch.is_log_append_time() { "LogAppendTime" } else { "CreateTime" }
+}
+
+/// What a control record says, if it ends a transaction.
+fn marker(record: &LoggedRecord<'_>) -> Option<String> {
+    let (key, value) = (record.key()?, record.value()?);
+    let outcome = match key.get(2..4)? {
+        [0, 0] => "ABORT",
+        [0, 1] => "COMMIT",
+        _ => return None,
+    };
+    let epoch = i32::from_be_bytes(value.get(2..6)?.try_into().ok()?);
+    Some(format!("endTxnMarker: {outcome} coordinatorEpoch: {epoch}"))
+}
+
+/// The aborted transactions of a segment: entries of 34 bytes.
+fn dump_aborted(path: &Path, out: &mut impl Write) -> Outcome {
+    let bytes = std::fs::read(path).map_err(|e| Failure::io("read", path, &e))?;
+    let output = |e| Failure::output(&e);
+    writeln!(out, "Dumping {}", path.display()).map_err(output)?;
+    let mut entries = bytes.chunks_exact(34);
+    for entry in &mut entries {
+        let word = |at: usize| entry[at..].first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes));
+        let version = i16::from_be_bytes([entry[0], entry[1]]);
+        writeln!(
+            out,
+            "version: {version} producerId: {} firstOffset: {} lastOffset: {} lastStableOffset: {}",
+            word(2),
+            word(10),
+            word(18),
+            word(26)
+        )
+        .map_err(output)?;
+    }
+    if entries.remainder().is_empty() {
+        return Ok(DONE);
+    }
+    out.flush().map_err(output)?;
+    say(format_args!("{}: the last entry is cut off", path.display()));
+    Ok(FAILED)
 }

@@ -7,6 +7,8 @@
 //!   groups  lag  top         consumer groups, how far they are, and what happens now (also beside a running program)
 //!   reset-offsets  delete-group  delete-offsets
 //!   dump  verify  repair     the files themselves
+//!   txns  abort-txn          transactions that are open
+//!   producers                who has numbered its records
 //!   bench                    how fast this machine is
 //! ```
 //!
@@ -35,6 +37,7 @@ mod share;
 mod stop;
 mod top;
 mod topics;
+mod transactions;
 mod verify;
 
 use std::process::ExitCode;
@@ -68,6 +71,9 @@ enum Command {
     DeleteGroup(groups::DeleteGroup),
     DeleteOffsets(groups::DeleteOffsets),
     Top(top::Top),
+    Txns(transactions::Txns),
+    Producers(transactions::Producers),
+    AbortTxn(transactions::AbortTxn),
     Bench(bench::Bench),
 }
 
@@ -93,6 +99,9 @@ fn run(cli: Cli) -> Outcome {
         Command::DeleteGroup(command) => command.run(),
         Command::DeleteOffsets(command) => command.run(),
         Command::Top(command) => command.run(),
+        Command::Txns(command) => command.run(),
+        Command::Producers(command) => command.run(),
+        Command::AbortTxn(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use super::broker::{Broker, Shared};
 use super::description::TopicDescription;
-use super::groups::OFFSETS_TOPIC;
 use super::open_partition::PartitionOpener;
 use super::topic::Topic;
 use super::topic_ref::TopicRef;
@@ -214,8 +213,9 @@ impl Broker {
         let manifest = TopicManifest { config, ..(*old).clone() };
         manifest.store(self.shared.files(), &self.shared.dir)?;
         let lazy_flush = self.shared.config.memory_flush_interval_duration();
+        let expiration = self.shared.config.producer_expiration_duration();
         for log in topic.partitions().iter() {
-            let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush);
+            let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush, expiration);
             log.change_settings(settings)?;
         }
         topic.set_manifest(manifest);
@@ -297,7 +297,7 @@ impl Broker {
         };
         let topic = Arc::new(TopicState::new(manifest, logs));
         shared.topics.write().insert(name.clone(), topic.clone())?;
-        if name.as_str() != OFFSETS_TOPIC {
+        if !name.as_str().starts_with("__") {
             shared.groups.topic_changed(&name, topic.known());
         }
         Ok(topic)
@@ -372,7 +372,7 @@ impl Shared {
 }
 
 fn refuse_internal(name: &TopicName) -> Result<()> {
-    if name.as_str() != OFFSETS_TOPIC {
+    if !name.as_str().starts_with("__") {
         return Ok(());
     }
     Err(Error::invalid_argument(format!("topic {name} belongs to the consumer groups")))

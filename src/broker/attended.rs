@@ -109,6 +109,7 @@ impl Attended {
         let Some(log) = self.log() else { return Ok(()) };
         let done = match log.settings().durability {
             Durability::Sync => log.flush(),
+            _ if log.take_flush_wanted() => log.flush(),
             _ => log.seal_and_write(),
         };
         self.retry_if_full(done)?;

@@ -26,6 +26,7 @@ use super::close::Closing;
 use super::manifest::BrokerManifest;
 use super::points::PartitionKey;
 use super::points_file::PointsFile;
+use super::producer_ids::Producers;
 use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
@@ -37,6 +38,7 @@ use crate::partition::{Budget, Log, RecoveryPoint};
 use crate::segment::OpenSegments;
 use crate::sync::Operation;
 use crate::topic::Registry;
+use crate::txn::TxnService;
 
 /// One data directory, open in this process: the way to everything in it.
 ///
@@ -88,6 +90,8 @@ pub(crate) struct Shared {
     pub(super) recovery: RecoveryReport,
     pub(super) closing: Closing,
     pub(super) groups: Arc<GroupService>,
+    pub(super) txns: Arc<TxnService>,
+    pub(super) producers: Producers,
 }
 
 impl Broker {
@@ -275,6 +279,7 @@ impl Upkeep for Shared {
     fn tick_groups(&self) {
         if self.closing.check_open().is_ok() {
             self.groups.tick();
+            self.txns.tick();
         }
     }
 }

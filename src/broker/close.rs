@@ -115,6 +115,7 @@ impl Drop for Watch {
 
 fn close_now(shared: &Shared) -> Result<()> {
     let _admin = shared.admin.lock();
+    shared.txns.close();
     shared.groups.close();
     shared.service.stop();
     std::mem::take(&mut *shared.threads.lock()).join();
@@ -142,6 +143,7 @@ fn close_now(shared: &Shared) -> Result<()> {
         first = store_clean_mark(shared.files(), &shared.dir, &shared.manifest, points.points());
     }
     *shared.topics.write() = crate::topic::Registry::new();
+    shared.txns.let_go();
     shared.groups.let_go();
     *shared.lock.lock() = None;
     first

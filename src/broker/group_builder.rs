@@ -222,7 +222,7 @@ impl Group {
     pub fn reset(&self, topic: impl AsRef<str>, to: impl Into<Start>) -> Result<()> {
         let to = to.into();
         self.set(self.broker.shared.partitions_of(topic.as_ref())?, |found| {
-            resolve(&found.log, to).map(Offset::of)
+            resolve(&found.log, to, self.config.isolation_level()).map(Offset::of)
         })
     }
 
@@ -232,7 +232,9 @@ impl Group {
     /// As [`reset`](Group::reset); `PartitionNotFound`.
     pub fn reset_partition(&self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
         let to = to.into();
-        self.set(vec![self.broker.shared.find(partition)?], |found| resolve(&found.log, to).map(Offset::of))
+        self.set(vec![self.broker.shared.find(partition)?], |found| {
+            resolve(&found.log, to, self.config.isolation_level()).map(Offset::of)
+        })
     }
 
     /// Moves its offsets in all partitions of a topic by that many records, back (below 0) or on, within what the

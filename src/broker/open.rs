@@ -27,11 +27,13 @@ use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
 use super::points::{Points, load_clean_mark, remove_clean_mark};
 use super::points_file::PointsFile;
+use super::producer_ids::Producers;
 use super::progress::Progress;
 use super::recovery_report::RecoveryReport;
 use super::service::Service;
 use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
+use super::transactions::TRANSACTIONS_TOPIC;
 use super::{delete, folders};
 use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::consumer::GroupService;
@@ -41,6 +43,7 @@ use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
 use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
 use crate::telemetry;
 use crate::topic::{Registry, TopicLife, TopicManifest};
+use crate::txn::TxnService;
 use crate::types::TopicPartition;
 
 /// Opens the directory that the builder names.
@@ -107,7 +110,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         cells.put_in_place(files)?;
     }
     folders::remove_deleted(files, &dir)?;
-    let groups = open_groups(&environment, &config, &registry)?;
+    let (groups, txns) = open_coordinators(&environment, &config, &registry)?;
     let threads = start(&service, &config, &dir)?;
     let shared = Arc::new(Shared {
         recovery: RecoveryReport { clean: left.clean, partitions },
@@ -120,6 +123,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         dir,
         environment,
         config,
+        producers: Producers::new(&manifest),
         manifest,
         cells,
         budget,
@@ -128,6 +132,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         service,
         map,
         groups,
+        txns,
     });
     introduce(&shared);
     Ok(Broker { shared })
@@ -137,24 +142,37 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
 fn introduce(shared: &Arc<Shared>) {
     let broker = Arc::downgrade(shared);
     shared.service.serve(broker.clone());
-    shared.groups.attach(broker);
+    shared.groups.attach(broker.clone());
+    shared.txns.attach(broker);
 }
 
-/// What the offsets topic tells of the consumer groups.
-fn open_groups(
+/// Ends the transactions that were left open; then what the offsets topic tells of the consumer groups.
+fn open_coordinators(
     environment: &Environment,
     config: &BrokerConfig,
     registry: &Registry<TopicState>,
-) -> Result<Arc<GroupService>> {
+) -> Result<(Arc<GroupService>, Arc<TxnService>)> {
     let nonce = environment.random().next_u64();
     let (retention, max_block) = (config.offsets_retention_duration(), config.max_block_duration());
     let groups = GroupService::new(environment.clock().clone(), nonce, retention, max_block);
+    let groups = Arc::new(groups);
     let (internal, topics): (Vec<_>, Vec<_>) =
-        registry.all().into_iter().partition(|topic| topic.name().as_str() == OFFSETS_TOPIC);
-    let offsets = internal.first().map(|topic| topic.partition(0)).transpose()?;
+        registry.all().into_iter().partition(|topic| topic.name().as_str().starts_with("__"));
+    let log_of = |name: &str| {
+        internal
+            .iter()
+            .find(|topic| topic.name().as_str() == name)
+            .map(|topic| topic.partition(0))
+            .transpose()
+    };
+    let (offsets, transactions) = (log_of(OFFSETS_TOPIC)?, log_of(TRANSACTIONS_TOPIC)?);
+    let txns = TxnService::new(environment.clock().clone(), groups.clone(), max_block);
+    let all = topics.iter().chain(&internal);
+    let logs: Vec<_> = all.flat_map(|topic| topic.partitions().iter().cloned().collect::<Vec<_>>()).collect();
+    txns.open(transactions, &logs);
     let known = |topic: &Arc<TopicState>| (topic.name().clone(), topic.known());
     groups.open(offsets, topics.iter().map(known).collect());
-    Ok(Arc::new(groups))
+    Ok((groups, Arc::new(txns)))
 }
 
 /// What the last opening left.

@@ -48,7 +48,12 @@ impl PartitionOpener<'_> {
         let tp = TopicPartition::new(topic.name.clone(), number);
         let cell = self.cells.and_then(CellFile::give);
         let lazy_flush = self.config.memory_flush_interval_duration();
-        let settings = LogSettings::of(&topic.config, self.map && cell.is_some(), lazy_flush);
+        let settings = LogSettings::of(
+            &topic.config,
+            self.map && cell.is_some(),
+            lazy_flush,
+            self.config.producer_expiration_duration(),
+        );
         let attended = Attended::new(self.service, (topic.id, number));
         let opened = Opening {
             dir: folders::folder(self.dir, &tp),

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use super::broker::Shared;
 use super::reader_builder::ReaderBuilder;
 use super::topic::Topic;
-use crate::codec::{Codec, Raw};
+use crate::codec::{Codec, EncodeKey, EncodeValue, Raw, Record};
 use crate::config::Start;
 use crate::consumer::Reader;
 use crate::error::Result;
 use crate::partition::Log;
+use crate::producer::BatchDelivery;
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// One partition of a topic: an ordered log of records. Cheap to clone; keeps the broker open.
@@ -230,6 +231,37 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
             Bound::Unbounded => builder,
         }
         .build()
+    }
+
+    /// Appends records in one batch, if the first of them gets the offset `expected`: if nobody else has appended
+    /// since the log ended there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use millpond::prelude::*;
+    /// # use millpond::ErrorKind;
+    /// # let broker = Broker::open(dir.path())?;
+    /// let account = broker.create_topic("account", TopicConfig::new())?.partition(0)?;
+    /// account.append_expecting(Offset::ZERO, [Record::new("opened")])?.wait()?;
+    /// let late = account.append_expecting(Offset::ZERO, [Record::new("opened")]).unwrap_err();
+    /// assert_eq!(late.kind(), ErrorKind::UnexpectedOffset { actual: account.log_end_offset() });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `UnexpectedOffset` with the offset that they would get: nothing is appended. `RecordTooLarge` if they do not
+    /// fit one batch; else as [`Producer::send_batch`](crate::producer::Producer::send_batch).
+    pub fn append_expecting<'a, RV, RK>(
+        &self,
+        expected: Offset,
+        records: impl IntoIterator<Item = Record<'a, RV, RK>>,
+    ) -> Result<BatchDelivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        let producer = self.topic.producer()?;
+        producer.send_expecting(self.number(), expected, records)
     }
 
     /// Reads from a start on.

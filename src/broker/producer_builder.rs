@@ -7,7 +7,7 @@ use super::topic::Topic;
 use crate::codec::{Codec, Raw};
 use crate::config::ProducerConfig;
 use crate::error::Result;
-use crate::producer::{Producer, ProducerTarget, SchemaHeaders};
+use crate::producer::{IdempotentProducer, NamedTarget, Producer, ProducerTarget, SchemaHeaders};
 use crate::topic::{CodecMark, Partitioner, TopicManifest, built_in};
 use crate::types::ByteSize;
 
@@ -72,6 +72,20 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
             schema: schema(&manifest, &key, &value).map(Arc::new),
         };
         Ok(Producer::new(target, &config, partitioner, key, value))
+    }
+}
+
+impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
+    /// Makes a producer with a name: see [`Topic::idempotent_producer`].
+    ///
+    /// # Errors
+    /// Those of [`build`](ProducerBuilder::build); `InvalidArgument` for a name that is empty or too long; `Io`,
+    /// `StorageFull` where it is written down.
+    pub fn build_idempotent(self, name: impl AsRef<str>) -> Result<IdempotentProducer<K, V>> {
+        let topic = self.topic.clone();
+        let producer = self.build()?;
+        let holder = topic.shared.take_name(name.as_ref(), topic.id())?;
+        Ok(IdempotentProducer::new(NamedTarget { producer, holder }))
     }
 }
 

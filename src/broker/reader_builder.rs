@@ -67,7 +67,7 @@ impl<K: Codec + Default, V: Codec + Default> ReaderBuilder<K, V> {
         let ReaderBuilder { partition, config, start, until } = self;
         partition.check()?;
         config.validate()?;
-        let start = resolve(partition.log(), start)?;
+        let start = resolve(partition.log(), start, config.isolation_level())?;
         let reader = Reader::new(partition.log().clone(), start, until, &config, codecs());
         Ok(reader.keeping_open(partition.shared().clone()))
     }

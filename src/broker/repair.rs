@@ -331,7 +331,9 @@ impl Repair<'_> {
         self.remove_if_there(&FileKind::Log.path(folder, base))?;
         let list = self.files.list(folder).map_err(|e| Error::io("list a partition's folder", folder, e))?;
         for entry in list {
-            if matches!(SegmentFileName::parse(&entry.name), SegmentFileName::Live(of, _) if of == base) {
+            let SegmentFileName::Live(of, kind) = SegmentFileName::parse(&entry.name) else { continue };
+            // A snapshot is the partition's; opening removes those above the end.
+            if of == base && kind != FileKind::Snapshot {
                 self.remove_if_there(&folder.join(entry.name))?;
             }
         }

@@ -6,6 +6,7 @@
 //!          millpond.points    recovery points           (points.rs)
 //!          millpond.moved     those that have moved    (points_file.rs)
 //!          millpond.clean     the clean-shutdown mark   (points.rs)
+//!          millpond.producers ids of named producers    (producer_ids.rs)
 //!          millpond.cells     tail cells                (cells.rs)
 //!          <topic>.topic      what a topic is           (topic/manifest.rs)
 //!          <topic>-<n>/       the partitions            (folders.rs)
@@ -29,6 +30,8 @@ pub(crate) const POINTS: &str = "millpond.points";
 pub(crate) const MOVED: &str = "millpond.moved";
 /// The clean-shutdown mark.
 pub(crate) const CLEAN: &str = "millpond.clean";
+/// Names of producers.
+pub(crate) const PRODUCERS: &str = "millpond.producers";
 /// Tail cells.
 pub(crate) const CELLS: &str = "millpond.cells";
 
@@ -36,6 +39,7 @@ pub(crate) const CELLS: &str = "millpond.cells";
 pub(super) const KIND_BROKER: u16 = 1;
 pub(super) const KIND_POINTS: u16 = 4;
 pub(super) const KIND_CLEAN: u16 = 5;
+pub(super) const KIND_PRODUCERS: u16 = 6;
 
 /// 10,000 partitions of 1,000 topics take less.
 const MAX_LEN: u64 = 1 << 30;

@@ -16,7 +16,7 @@ use crate::codec::{Codec, Raw};
 use crate::config::{Start, TopicConfig};
 use crate::consumer::TopicReader;
 use crate::error::Result;
-use crate::producer::Producer;
+use crate::producer::{IdempotentProducer, Producer};
 use crate::types::{TopicId, TopicName};
 
 /// A topic of an open broker, with the codecs of its keys and values. Cheap to clone; keeps the broker open.
@@ -150,6 +150,27 @@ impl<K: Codec + Default, V: Codec + Default> Topic<K, V> {
     /// ```
     pub fn producer_builder(&self) -> ProducerBuilder<K, V> {
         ProducerBuilder::new(self.clone())
+    }
+
+    /// A producer with a name, under which it goes on after a restart: what it sends again is not in the log twice.
+    /// A newer one of the name fences the older.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # use millpond::prelude::*;
+    /// # let broker = Broker::open(dir.path())?;
+    /// let lines = broker.create_topic("lines", TopicConfig::new())?;
+    /// let importer = lines.idempotent_producer("importer")?;
+    /// importer.send(["one", "two"].map(Record::new))?.wait()?;
+    /// assert_eq!(importer.last_acknowledged(0)?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name that is empty or longer than 249 bytes; `Io`, `StorageFull` where the name is
+    /// written down, the first time; `Closed`.
+    pub fn idempotent_producer(&self, name: impl AsRef<str>) -> Result<IdempotentProducer<K, V>> {
+        self.producer_builder().build_idempotent(name)
     }
 
     /// A reader of all partitions, without a group. Records of one partition come in their order;

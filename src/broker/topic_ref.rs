@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::topic::{CodecMark, TopicDef};
 use crate::types::TopicName;
 
-/// What names a topic in [`Broker::topic`]: `&str`, `&String`, `&TopicName`, or `&TopicDef`.
+/// What names a topic in [`Broker::topic`]: `&str`, `&String`, `&TopicName`, `&TopicDef`, or a `&Topic`.
 ///
 /// The trait is sealed: it is not to be implemented elsewhere.
 ///
@@ -28,6 +28,9 @@ pub trait TopicRef: sealed::Sealed {
     type Value: Codec + Default;
 
     #[doc(hidden)]
+    fn text(&self) -> &str;
+
+    #[doc(hidden)]
     fn open_in(&self, broker: &Broker) -> Result<Topic<Self::Key, Self::Value>>;
 }
 
@@ -43,6 +46,10 @@ macro_rules! named_by_text {
         impl TopicRef for $type {
             type Key = Raw;
             type Value = Raw;
+
+            fn text(&self) -> &str {
+                self.as_ref()
+            }
 
             fn open_in(&self, broker: &Broker) -> Result<Topic> {
                 let name: &str = self.as_ref();
@@ -60,6 +67,10 @@ impl<K: Codec + Default, V: Codec + Default> TopicRef for TopicDef<K, V> {
     type Key = K;
     type Value = V;
 
+    fn text(&self) -> &str {
+        self.name()
+    }
+
     fn open_in(&self, broker: &Broker) -> Result<Topic<K, V>> {
         let codecs = [CodecMark::of(&self.key_codec()), CodecMark::of(&self.value_codec())];
         let topic = broker.open_or_create(self.topic_name()?, || self.config(), codecs)?;
@@ -73,7 +84,27 @@ impl<K: Codec + Default, V: Codec + Default> TopicRef for &TopicDef<K, V> {
     type Key = K;
     type Value = V;
 
+    fn text(&self) -> &str {
+        self.name()
+    }
+
     fn open_in(&self, broker: &Broker) -> Result<Topic<K, V>> {
         (**self).open_in(broker)
+    }
+}
+
+impl<K, V> sealed::Sealed for &Topic<K, V> {}
+
+impl<K: Codec + Default, V: Codec + Default> TopicRef for &Topic<K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn text(&self) -> &str {
+        self.name().as_str()
+    }
+
+    fn open_in(&self, _broker: &Broker) -> Result<Topic<K, V>> {
+        self.check()?;
+        Ok((*self).clone())
     }
 }

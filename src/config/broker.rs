@@ -35,6 +35,10 @@ pub struct BrokerConfig {
     max_open_segments: Option<u32>,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     offsets_retention: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    producer_expiration: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    max_transaction_timeout: Duration,
 }
 
 /// The longest wait for room.
@@ -53,6 +57,8 @@ impl Default for BrokerConfig {
             background: Background::default(),
             max_open_segments: None,
             offsets_retention: Duration::from_secs(7 * 86_400),
+            producer_expiration: Duration::from_secs(86_400),
+            max_transaction_timeout: Duration::from_secs(900),
         }
     }
 }
@@ -67,6 +73,28 @@ impl BrokerConfig {
     #[must_use]
     pub fn new() -> BrokerConfig {
         BrokerConfig::default()
+    }
+
+    /// How long a partition remembers a producer that sends nothing: what it repeats later is not recognised any
+    /// more. Never while it has a transaction open.
+    ///
+    /// **Default** 1 day. **Allowed** 1 s to 100 years. **Kafka name** `producer.id.expiration.ms`.
+    #[doc(alias = "producer.id.expiration.ms")]
+    #[must_use]
+    pub fn producer_expiration(mut self, producer_expiration: Duration) -> BrokerConfig {
+        self.producer_expiration = producer_expiration;
+        self
+    }
+
+    /// The longest time that a transaction may ask for before it is aborted: it bounds how long readers of
+    /// committed records may be held up.
+    ///
+    /// **Default** 15 min. **Allowed** 1 ms to 1 day. **Kafka name** `transaction.max.timeout.ms`.
+    #[doc(alias = "transaction.max.timeout.ms")]
+    #[must_use]
+    pub fn max_transaction_timeout(mut self, max_transaction_timeout: Duration) -> BrokerConfig {
+        self.max_transaction_timeout = max_transaction_timeout;
+        self
     }
 
     /// How bytes of the logs are reached.
@@ -234,6 +262,18 @@ impl BrokerConfig {
         self.offsets_retention
     }
 
+    /// How long a partition remembers a producer that sends nothing.
+    #[must_use]
+    pub fn producer_expiration_duration(&self) -> Duration {
+        self.producer_expiration
+    }
+
+    /// The longest time that a transaction may ask for.
+    #[must_use]
+    pub fn max_transaction_timeout_duration(&self) -> Duration {
+        self.max_transaction_timeout
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -250,6 +290,9 @@ impl BrokerConfig {
             check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)
         })?;
         let second = Duration::from_secs(1);
+        check_duration("producer_expiration", self.producer_expiration, second, super::text::MAX_DURATION)?;
+        let (instant, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
+        check_duration("max_transaction_timeout", self.max_transaction_timeout, instant, day)?;
         check_duration("offsets_retention", self.offsets_retention, second, super::text::MAX_DURATION)
     }
 }

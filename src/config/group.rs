@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Isolation;
 use super::text::{check_count, check_duration, check_size};
 use crate::error::Result;
 use crate::types::ByteSize;
@@ -55,6 +56,7 @@ pub struct GroupConfig {
     offset_reset: OffsetReset,
     max_records: u32,
     max_bytes: ByteSize,
+    isolation: Isolation,
 }
 
 impl Default for GroupConfig {
@@ -66,6 +68,7 @@ impl Default for GroupConfig {
             offset_reset: OffsetReset::default(),
             max_records: 10_000,
             max_bytes: ByteSize::mib(1),
+            isolation: Isolation::ReadCommitted,
         }
     }
 }
@@ -75,6 +78,16 @@ impl GroupConfig {
     #[must_use]
     pub fn new() -> GroupConfig {
         GroupConfig::default()
+    }
+
+    /// Which records of transactions are handed out.
+    ///
+    /// **Default** `read_committed`. **Allowed** any. **Kafka name** `isolation.level`.
+    #[doc(alias = "isolation.level")]
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> GroupConfig {
+        self.isolation = isolation;
+        self
     }
 
     /// How long a member may go without polling before its partitions are given to others. It also bounds
@@ -175,6 +188,12 @@ impl GroupConfig {
     #[must_use]
     pub fn max_byte_count(&self) -> u64 {
         self.max_bytes.as_u64()
+    }
+
+    /// Which records of transactions are handed out.
+    #[must_use]
+    pub fn isolation_level(&self) -> Isolation {
+        self.isolation
     }
 
     /// Checks every setting.

@@ -36,17 +36,19 @@ mod reader;
 mod retention;
 mod start;
 mod topic;
+mod transaction;
 
 pub use broker::BrokerConfig;
 pub use compression::Compression;
 pub use durability::{Acks, Durability};
 pub use group::{GroupConfig, OffsetReset};
-pub use modes::{Background, CrcCheck, Partitioning, ReadMode, TimestampType};
+pub use modes::{Background, CrcCheck, Isolation, Partitioning, ReadMode, TimestampType};
 pub use producer::ProducerConfig;
 pub use reader::ReaderConfig;
 pub use retention::Retention;
 pub use start::Start;
 pub use topic::TopicConfig;
+pub use transaction::TransactionConfig;
 
 #[cfg(test)]
 mod tests;

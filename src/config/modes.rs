@@ -41,6 +41,25 @@ pub enum CrcCheck {
 
 words!(CrcCheck, "crc_check", { Once = "once", Always = "always", Never = "never" });
 
+/// Which records of transactions a reader is handed. As text: `read_committed`, `read_uncommitted`.
+///
+/// ```
+/// use millpond::config::Isolation;
+/// assert_eq!("read_committed".parse::<Isolation>()?, Isolation::ReadCommitted);
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[doc(alias = "isolation.level")]
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Those of committed ones only, in the order of the log: it stops before the oldest transaction that is open.
+    ReadCommitted,
+    /// All, also those of open and aborted ones.
+    ReadUncommitted,
+}
+
+words!(Isolation, "isolation", { ReadCommitted = "read_committed", ReadUncommitted = "read_uncommitted" });
+
 /// How bytes of the log are reached. As text: `mapped`, `buffered`.
 ///
 /// ```

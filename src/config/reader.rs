@@ -1,7 +1,7 @@
 //! Settings of a reader.
 
-use super::CrcCheck;
 use super::text::{check_count, check_size};
+use super::{CrcCheck, Isolation};
 use crate::error::Result;
 use crate::types::ByteSize;
 
@@ -22,11 +22,17 @@ pub struct ReaderConfig {
     crc_check: Option<CrcCheck>,
     max_records: u32,
     max_bytes: ByteSize,
+    isolation: Isolation,
 }
 
 impl Default for ReaderConfig {
     fn default() -> ReaderConfig {
-        ReaderConfig { crc_check: None, max_records: 10_000, max_bytes: ByteSize::mib(1) }
+        ReaderConfig {
+            crc_check: None,
+            max_records: 10_000,
+            max_bytes: ByteSize::mib(1),
+            isolation: Isolation::ReadUncommitted,
+        }
     }
 }
 
@@ -35,6 +41,16 @@ impl ReaderConfig {
     #[must_use]
     pub fn new() -> ReaderConfig {
         ReaderConfig::default()
+    }
+
+    /// Which records of transactions are handed out.
+    ///
+    /// **Default** `read_uncommitted`. **Allowed** any. **Kafka name** `isolation.level`.
+    #[doc(alias = "isolation.level")]
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> ReaderConfig {
+        self.isolation = isolation;
+        self
     }
 
     /// When checksums are computed again.
@@ -83,6 +99,12 @@ impl ReaderConfig {
     #[must_use]
     pub fn max_byte_count(&self) -> u64 {
         self.max_bytes.as_u64()
+    }
+
+    /// Which records of transactions are handed out.
+    #[must_use]
+    pub fn isolation_level(&self) -> Isolation {
+        self.isolation
     }
 
     /// Checks every setting.

@@ -71,7 +71,8 @@ impl<K, V> Reader<K, V> {
     ) -> Reader<K, V> {
         let limits = limits(config, &log);
         let until = until.map_or(u64::MAX, Offset::get);
-        let (cursor, codecs) = (Cursor::counted(log, start), Arc::new(codecs));
+        let cursor = Cursor::counted(log, start).isolated(config.isolation_level());
+        let codecs = Arc::new(codecs);
         Reader { cursor, until, limits, codecs, waiting: None, kept_open: None }
     }
 
@@ -126,7 +127,7 @@ impl<K, V> Reader<K, V> {
     /// `OffsetOutOfRange` for an offset that the log does not hold; those of reading, for a timestamp. The
     /// position stays.
     pub fn seek(&mut self, to: impl Into<Start>) -> Result<()> {
-        let offset = resolve(self.cursor.log(), to.into())?;
+        let offset = resolve(self.cursor.log(), to.into(), self.cursor.isolation())?;
         self.cursor.seek(offset);
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Start;
+use crate::config::{Isolation, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
 use crate::types::Offset;
@@ -18,8 +18,12 @@ impl From<Offset> for Start {
 /// The offset that `start` means in this partition now.
 ///
 /// Errors: `OffsetOutOfRange` for an offset outside the log; those of reading for a timestamp.
-pub(crate) fn resolve(log: &Arc<Log>, start: Start) -> Result<u64> {
-    let (earliest, latest) = (log.log_start(), log.high_watermark());
+pub(crate) fn resolve(log: &Arc<Log>, start: Start, isolation: Isolation) -> Result<u64> {
+    let earliest = log.log_start();
+    let latest = match isolation {
+        Isolation::ReadCommitted => log.last_stable(),
+        Isolation::ReadUncommitted => log.high_watermark(),
+    };
     match start {
         Start::Earliest => Ok(earliest),
         Start::Latest => Ok(latest),

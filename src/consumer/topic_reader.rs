@@ -76,8 +76,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(log: &Arc<Log>, offset: u64) -> Place {
-        Place { cursor: Cursor::counted(Arc::clone(log), offset), waiting: None }
+    fn new(log: &Arc<Log>, offset: u64, config: &ReaderConfig) -> Place {
+        let cursor = Cursor::counted(Arc::clone(log), offset).isolated(config.isolation_level());
+        Place { cursor, waiting: None }
     }
 
     fn log(&self) -> &Arc<Log> {
@@ -100,7 +101,8 @@ impl<K, V> TopicReader<K, V> {
         config: &ReaderConfig,
         codecs: Codecs<K, V>,
     ) -> Result<TopicReader<K, V>> {
-        let place = |log: &Arc<Log>| Ok(Place::new(log, resolve(log, start)?));
+        let place =
+            |log: &Arc<Log>| Ok(Place::new(log, resolve(log, start, config.isolation_level())?, config));
         let places = partitions.iter().map(place).collect::<Result<Vec<Place>>>()?;
         Ok(TopicReader {
             topic,
@@ -190,7 +192,7 @@ impl<K, V> TopicReader<K, V> {
         let Some(place) = self.places.get_mut(partition as usize) else {
             return Err(self.no_partition(partition));
         };
-        let offset = resolve(place.log(), to.into())?;
+        let offset = resolve(place.log(), to.into(), self.config.isolation_level())?;
         place.cursor.seek(offset);
         Ok(())
     }
@@ -198,7 +200,7 @@ impl<K, V> TopicReader<K, V> {
     fn join_new_partitions(&mut self) {
         let known = self.places.len();
         if known < self.partitions.count() as usize {
-            let join = |log: &Arc<Log>| Place::new(log, log.log_start());
+            let join = |log: &Arc<Log>| Place::new(log, log.log_start(), &self.config);
             self.places.extend(self.partitions.iter().skip(known).map(join));
         }
     }

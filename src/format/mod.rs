@@ -3,7 +3,7 @@
 //! ```text
 //!   record  ->  batch (61-byte header, CRC, maybe compressed)  ->  .log
 //!   offset -> position  .index      time -> offset  .timeindex      aborted transactions  .txnindex
-//!   groups: offsets_topic
+//!   groups: offsets_topic      transactional ids: transaction_state
 //!   producers  .snapshot      epochs  leader-epoch-checkpoint      topic id  partition.metadata
 //!   millpond's own small files: sealed_file
 //! ```
@@ -31,6 +31,7 @@ pub(crate) mod partition_metadata;
 pub(crate) mod record;
 pub(crate) mod sealed_file;
 pub(crate) mod snapshot;
+pub(crate) mod transaction_state;
 pub(crate) mod varint;
 
 #[cfg(test)]

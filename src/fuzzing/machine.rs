@@ -48,7 +48,7 @@ pub(super) struct Seen {
 
 /// Small batches and segments, so that few operations do much.
 pub(super) fn plain_settings(durability: Durability) -> LogSettings {
-    let mut settings = LogSettings::of(&TopicConfig::new(), true, Duration::from_secs(30));
+    let mut settings = LogSettings::of(&TopicConfig::new(), true, Duration::from_secs(30), Duration::MAX);
     settings.durability = durability;
     settings.compression = Compression::None;
     settings.batch_size = 300;

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::coordinator::Coordinator;
-use super::effect::{Effect, Now, WriteId};
+use super::effect::{Effect, Now, OffsetsRecord, WriteId};
 use super::group::Group;
 use super::ids::{GroupId, MemberId};
 use super::offsets::{Committed, MAX_METADATA_LEN, OffsetAndMetadata};
@@ -137,6 +137,24 @@ impl Coordinator {
     ) {
         ends.retain(|entry| self.check_entry(entry).is_ok());
         self.write_offsets(id, ends, now, out);
+    }
+
+    /// As [`commit`](Coordinator::commit), as part of a transaction: the records are the caller's to append, and
+    /// `written` says that the transaction was committed, `failed` that it was not. Answers nothing where what is to
+    /// be committed holds already, or will.
+    pub(crate) fn commit_in_transaction(
+        &mut self,
+        id: &GroupId,
+        committer: &Committer,
+        entries: Vec<CommitEntry>,
+        now: Now,
+    ) -> Result<Option<(WriteId, Vec<OffsetsRecord>)>> {
+        let mut out = Vec::new();
+        self.commit(id, committer, entries, now, &mut out)?;
+        Ok(out.pop().and_then(|effect| match effect {
+            Effect::Write { id, records } => Some((id, records)),
+            Effect::Tell { .. } => None,
+        }))
     }
 
     fn check_entry(&self, entry: &CommitEntry) -> Result<()> {

@@ -20,7 +20,7 @@ use super::settings::LogSettings;
 use super::staging::Staging;
 use crate::config::{Durability, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::batch::{Attributes, BatchSpec, HEADER_LEN};
+use crate::format::batch::{Attributes, BatchHeader, BatchSpec, HEADER_LEN};
 use crate::segment::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
 use crate::sync::WaitKey;
 use crate::types::TopicPartition;
@@ -382,6 +382,9 @@ impl Appender {
     }
 }
 
+/// Nobody waits for a marker to be flushed: it goes with the next flush, or after so many milliseconds.
+const MARKER_LINGER_MS: i64 = 1000;
+
 impl From<TailRoom> for Obstacle {
     fn from(room: TailRoom) -> Obstacle {
         match room {
@@ -469,6 +472,44 @@ impl Log {
                 Ok((appended, after)) => {
                     self.follow_up(&appended, after);
                     return Ok(appended);
+                }
+                Err(obstacle) => self.clear(obstacle, patience)?,
+            }
+        }
+    }
+
+    /// Appends a batch if `gate` lets it, which is asked under the append lock, with the offset that the batch
+    /// would get; then, still under the lock, `after` hears the header as appended (or nothing, if it was not)
+    /// and the time. Answers nothing where the gate did not let it.
+    pub(super) fn append_gated(
+        &self,
+        batch: &mut FinishedBatch,
+        patience: Patience,
+        gate: impl Fn(&BatchHeader, u64) -> Result<bool>,
+        after: impl Fn(Option<&BatchHeader>, i64),
+    ) -> Result<Option<Appended>> {
+        let limit = self.settings().segment_size;
+        if batch.len() > limit {
+            return Err(self.too_large(batch.len(), limit));
+        }
+        loop {
+            let now = self.environment.clock().now().millis();
+            let outcome = {
+                let mut appender = self.append.lock();
+                if !gate(batch.header(), appender.next_offset())? {
+                    return Ok(None);
+                }
+                let outcome = appender.append_batch(batch, now, &self.budget);
+                after(outcome.is_ok().then(|| batch.header()), now);
+                outcome
+            };
+            match outcome {
+                Ok((appended, mut aftermath)) => {
+                    if batch.header().attributes.is_control() {
+                        aftermath.due_in = aftermath.due_in.map(|due| due.max(MARKER_LINGER_MS));
+                    }
+                    self.follow_up(&appended, aftermath);
+                    return Ok(Some(appended));
                 }
                 Err(obstacle) => self.clear(obstacle, patience)?,
             }

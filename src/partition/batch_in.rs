@@ -67,6 +67,11 @@ impl FinishedBatch {
         &self.bytes
     }
 
+    /// What follows its header.
+    pub(crate) fn records(&self) -> &[u8] {
+        self.bytes.get(crate::format::batch::HEADER_LEN..).unwrap_or_default()
+    }
+
     /// Writes offset and epoch into it, unless they were given.
     pub(crate) fn place(&mut self, base_offset: u64, leader_epoch: i32) {
         if self.assign == Assign::Given {

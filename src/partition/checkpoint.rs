@@ -90,6 +90,7 @@ impl Log {
         if done.point.as_ref().is_some_and(|point| point.offset >= flush.offset) {
             return Ok(None);
         }
+        self.checkpoint_producers(flush.offset).map_err(|e| self.fail(e))?;
         let point = self.sync_side_files(done.side_files, &flush).map_err(|e| self.fail(e))?;
         // A failure that another thread met meanwhile may concern what was synced here.
         self.poison.check(&self.tp)?;
@@ -145,6 +146,7 @@ impl Log {
         point.segment.close()?;
         point.segment.sync(point.position)?;
         point.segment.sync_side_files()?;
+        self.close_producers(point.offset)?;
         let recovery = self.sync_side_files(done.side_files, &point)?;
         self.poison.check(&self.tp)?;
         done.point = Some(recovery);

@@ -18,10 +18,10 @@ use std::time::Duration;
 use super::chunk::{Chunk, ChunkRun, Source};
 use super::counts::ReadCount;
 use super::log::Log;
-use crate::config::CrcCheck;
+use crate::config::{CrcCheck, Isolation};
 use crate::env::map::SegmentMap;
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchView, HEADER_LEN};
+use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
 use crate::segment::{BatchAt, OpenBatch, OpenSegment, Segment};
 
@@ -51,6 +51,10 @@ pub(crate) struct Cursor {
     idle: u32,
     /// What it has handed out, where that is counted.
     count: Option<Arc<ReadCount>>,
+    /// Nothing of open and aborted transactions is handed out.
+    committed: bool,
+    /// No aborted transaction has records from the next offset up to here.
+    clear: u64,
 }
 
 /// After finding nothing so often in a row a cursor lets its segment's files go.
@@ -90,7 +94,7 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None, pause: 0, idle: 0, count: None }
+        Cursor { log, next, place: None, pause: 0, idle: 0, count: None, committed: false, clear: 0 }
     }
 
     /// At offset `next`; what it hands out counts as read.
@@ -104,6 +108,22 @@ impl Cursor {
     /// What it has handed out, where that is counted.
     pub(crate) fn count(&self) -> Option<&Arc<ReadCount>> {
         self.count.as_ref()
+    }
+
+    /// The same, of the records that this isolation lets be seen.
+    pub(crate) fn isolated(mut self, isolation: Isolation) -> Cursor {
+        self.committed = isolation == Isolation::ReadCommitted;
+        self
+    }
+
+    /// Which records of transactions it hands out.
+    pub(crate) fn isolation(&self) -> Isolation {
+        if self.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+    }
+
+    /// Where this cursor must stop now.
+    pub(crate) fn end(&self) -> u64 {
+        if self.committed { self.log.last_stable() } else { self.log.high_watermark() }
     }
 
     /// The log.
@@ -122,6 +142,7 @@ impl Cursor {
         if offset != self.next {
             self.next = offset;
             self.place = None;
+            self.clear = 0;
         }
         if let Some(count) = &self.count {
             count.moved(offset);
@@ -186,7 +207,7 @@ impl Cursor {
         let range = place.position..u64::from(published.position);
         let ordinary = map.sealed() <= open.position
             && range.start < range.end
-            && self.log.marks.high_watermark(end_offset) == end_offset
+            && end_below(&self.log, self.committed, end_offset) == end_offset
             && !map.region().is_empty();
         if !ordinary {
             return None;
@@ -215,12 +236,12 @@ impl Cursor {
         }
     }
 
-    /// The high watermark.
+    /// The high watermark, or the last stable offset.
     #[inline]
     fn visible_end(&self) -> u64 {
         match self.growing_end() {
-            Some(end) => self.log.marks.high_watermark(end),
-            None => self.log.high_watermark(),
+            Some(end) => end_below(&self.log, self.committed, end),
+            None => self.end(),
         }
     }
 
@@ -356,7 +377,12 @@ impl Cursor {
             return Ok(Step::Stop);
         }
         let uncompressed = header.attributes.is_uncompressed();
-        let skipped = header.attributes.is_control() || header.records_count == 0 || last < self.next;
+        let aborted = self.committed
+            && header.attributes.is_transactional()
+            && base >= self.clear
+            && is_aborted(&self.log, header, &mut self.clear, bound.visible);
+        let skipped =
+            header.attributes.is_control() || header.records_count == 0 || last < self.next || aborted;
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
@@ -389,6 +415,20 @@ impl Cursor {
         };
         Ok(Step::Alone(chunk))
     }
+}
+
+/// Where a reader must stop, if the log ends at `log_end`.
+#[inline]
+fn end_below(log: &Log, committed: bool, log_end: u64) -> u64 {
+    if committed { log.marks.last_stable(log_end) } else { log.marks.high_watermark(log_end) }
+}
+
+/// Whether a batch belongs to an aborted transaction; notes up to where none is, for the batches to come.
+#[cold]
+fn is_aborted(log: &Log, header: &BatchHeader, clear: &mut u64, visible: u64) -> bool {
+    let base = header.base_offset as u64;
+    *clear = log.clear_until(base, visible);
+    base >= *clear && log.is_aborted(header.producer_id, base)
 }
 
 /// Has the cache lines of fresh records on their way from the writer's processor at once, instead of each

@@ -13,6 +13,7 @@ use super::counts::Counts;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
 use super::poison::Poison;
+use super::produced::Producers;
 use super::roll::Writer;
 use super::settings::LogSettings;
 use super::watermarks::Watermarks;
@@ -21,6 +22,7 @@ use crate::env::{Clock, Environment};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, RestingTail, Segment, SegmentFiles};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -46,6 +48,10 @@ pub(crate) struct Log {
     pub(super) checkpointed: Mutex<Checkpointed>,
     pub(super) epochs: Mutex<LeaderEpochs>,
     pub(super) manifest: Mutex<PartitionManifest>,
+    /// Those that number their records, and their transactions.
+    pub(super) producers: Producers,
+    /// Somebody waits for the device, also where the level asks for less.
+    flush_wanted: AtomicBool,
     /// Who waits at the high watermark.
     pub(super) readers: WaitList,
     /// Who waits for an acknowledgement.
@@ -118,6 +124,8 @@ impl Log {
             checkpointed: Mutex::new(parts.checkpointed),
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
+            producers: Producers::new(),
+            flush_wanted: AtomicBool::new(false),
             readers: WaitList::new(),
             acks: WaitList::new(),
             budget: parts.budget,
@@ -176,11 +184,6 @@ impl Log {
         self.marks.high_watermark(self.log_end())
     }
 
-    /// Where readers of committed records stop: the high watermark, as no transaction can be open yet.
-    pub(crate) fn last_stable(&self) -> u64 {
-        self.high_watermark()
-    }
-
     /// Everything below is on the device.
     pub(crate) fn flushed(&self) -> u64 {
         self.marks.flushed()
@@ -220,6 +223,45 @@ impl Log {
         }
         self.attendant.flush_soon();
         Poll::Pending
+    }
+
+    /// Asks for a flush in the background, if what lies below `end` is not on the device, whatever the level.
+    pub(crate) fn flush_soon(&self, end: u64) {
+        if self.marks.flushed() < end {
+            self.flush_wanted.store(true, Ordering::Release);
+            self.attendant.flush_soon();
+        }
+    }
+
+    /// Whether somebody has asked for a flush since this was asked last.
+    pub(crate) fn take_flush_wanted(&self) -> bool {
+        self.flush_wanted.swap(false, Ordering::AcqRel)
+    }
+
+    /// Looks whether everything below `end` is on the device, whatever the level, and registers to be woken
+    /// otherwise; `key` is taken back by [`cancel_acked`](Self::cancel_acked).
+    pub(crate) fn poll_flushed(
+        &self,
+        end: u64,
+        cx: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<Result<()>> {
+        if let Some(done) = self.is_flushed(end) {
+            return Poll::Ready(done);
+        }
+        self.acks.register(key, cx.waker());
+        if let Some(done) = self.is_flushed(end) {
+            return Poll::Ready(done);
+        }
+        self.flush_soon(end);
+        Poll::Pending
+    }
+
+    fn is_flushed(&self, end: u64) -> Option<Result<()>> {
+        if self.marks.flushed() >= end {
+            return Some(Ok(()));
+        }
+        self.check_open().err().map(Err)
     }
 
     /// Stops waiting.

@@ -27,6 +27,8 @@ mod lookup;
 mod manifest;
 mod open;
 mod poison;
+mod produced;
+mod producers;
 mod recover;
 mod roll;
 mod settings;
@@ -54,5 +56,9 @@ pub(crate) use idle::Idle;
 pub(crate) use log::{ClosedSegment, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
+pub(crate) use produced::Produced;
+pub(crate) use producers::{KnownProducer, sequence_after};
+#[cfg(test)]
+pub(crate) use producers::{Marker, ProducerTable};
 pub use recover::PartitionRecovery;
 pub(crate) use settings::LogSettings;

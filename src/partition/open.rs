@@ -110,7 +110,7 @@ impl Opening<'_> {
             return self.create(home);
         }
         let mut manifest = self.manifest(&home)?;
-        let mut bases = self.segment_bases(&home)?;
+        let (mut bases, snapshots) = self.segment_bases(&home)?;
         let mut epochs = load_epochs(&home)?;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
@@ -152,7 +152,7 @@ impl Opening<'_> {
             epochs.assign(0, recovered.point.offset as i64);
             store_epochs(&home, &epochs)?;
         }
-        self.assemble(home, manifest, bases, epochs, recovered, checkpointed)
+        self.assemble(home, manifest, bases, epochs, recovered, checkpointed, snapshots)
     }
 
     /// Makes the partition: everything in its folder is durable with one sync of the folder.
@@ -173,7 +173,8 @@ impl Opening<'_> {
         home.sync_dir()?;
         let point = RecoveryPoint { offset: 0, segment: 0, position: 0, indexes: NO_INDEXES, generation: 0 };
         let recovered = Recovered::clean(point);
-        self.assemble(home, manifest, vec![0], epochs, recovered, Checkpointed::nowhere(&point))
+        let checkpointed = Checkpointed::nowhere(&point);
+        self.assemble(home, manifest, vec![0], epochs, recovered, checkpointed, Vec::new())
     }
 
     fn recover(
@@ -236,11 +237,12 @@ impl Opening<'_> {
         Ok(manifest)
     }
 
-    /// Base offsets of the segments, ascending; what interrupted operations left is removed.
-    fn segment_bases(&self, home: &SegmentFiles) -> Result<Vec<u64>> {
+    /// Base offsets of the segments, ascending, and the offsets of snapshots; what interrupted operations left is
+    /// removed.
+    fn segment_bases(&self, home: &SegmentFiles) -> Result<(Vec<u64>, Vec<u64>)> {
         let entries =
             home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
-        let mut bases = Vec::new();
+        let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
                 SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
@@ -248,15 +250,17 @@ impl Opening<'_> {
                     home.entered(base)?;
                     bases.push(base);
                 }
+                SegmentFileName::Live(offset, FileKind::Snapshot) => snapshots.push(offset),
                 SegmentFileName::Leftover => home.unlink(&[home.dir.join(&entry.name)])?,
                 _ => {}
             }
         }
         bases.sort_unstable();
         bases.dedup();
-        Ok(bases)
+        Ok((bases, snapshots))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "everything that opening has found out")]
     fn assemble(
         self,
         home: Arc<SegmentFiles>,
@@ -265,6 +269,7 @@ impl Opening<'_> {
         epochs: LeaderEpochs,
         recovered: Recovered,
         checkpointed: Checkpointed,
+        snapshots: Vec<u64>,
     ) -> Result<OpenLog> {
         let settings = &self.settings;
         let point = &recovered.point;
@@ -309,6 +314,7 @@ impl Opening<'_> {
             budget: self.budget,
             attendant: self.attendant,
         });
+        log.load_producers(snapshots)?;
         Ok(OpenLog { log: Arc::new(log), recovery: recovered.report })
     }
 }
@@ -407,6 +413,17 @@ pub(super) fn load_index(
     }
     let segment = Segment::closed(home, point.segment, settings);
     segment.load_index(point.indexes, None, point.position, point.offset)
+}
+
+/// Offsets of the snapshots of producers in a partition's folder.
+pub(super) fn snapshots_in(home: &SegmentFiles) -> Result<Vec<u64>> {
+    let entries =
+        home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
+    let offset = |name: &str| match SegmentFileName::parse(name) {
+        SegmentFileName::Live(offset, FileKind::Snapshot) => Some(offset),
+        _ => None,
+    };
+    Ok(entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| offset(&entry.name)).collect())
 }
 
 fn load_epochs(home: &SegmentFiles) -> Result<LeaderEpochs> {

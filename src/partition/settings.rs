@@ -33,11 +33,18 @@ pub(crate) struct LogSettings {
     pub(crate) retention: Retention,
     /// At `Memory`, a flush after this long, so that recovery stays short.
     pub(crate) lazy_flush: Duration,
+    /// Producers that have not been heard of for so long are forgotten.
+    pub(crate) producer_expiration: Duration,
 }
 
 impl LogSettings {
     /// The settings of a topic's partitions. `in_place`: whether stores through maps are trusted.
-    pub(crate) fn of(topic: &TopicConfig, in_place: bool, lazy_flush: Duration) -> LogSettings {
+    pub(crate) fn of(
+        topic: &TopicConfig,
+        in_place: bool,
+        lazy_flush: Duration,
+        producer_expiration: Duration,
+    ) -> LogSettings {
         LogSettings {
             durability: topic.durability_level(),
             compression: topic.compression_type(),
@@ -52,6 +59,7 @@ impl LogSettings {
             in_place,
             retention: topic.retention_policy(),
             lazy_flush,
+            producer_expiration,
         }
     }
 

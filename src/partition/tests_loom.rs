@@ -144,7 +144,7 @@ fn loom_mutant_an_early_wake_up_is_caught() {
 fn open(durability: Durability, segment_size: u64) -> (SimEnvironment, Arc<Log>) {
     let sim = SimEnvironment::new(1);
     sim.disk().create_dir(Path::new("/data")).unwrap();
-    let mut settings = LogSettings::of(&TopicConfig::new(), true, Duration::from_secs(30));
+    let mut settings = LogSettings::of(&TopicConfig::new(), true, Duration::from_secs(30), Duration::MAX);
     settings.durability = durability;
     settings.segment_size = segment_size;
     settings.batch_size = 300;

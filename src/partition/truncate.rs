@@ -41,6 +41,8 @@ impl Log {
             changed.store(&*self.home.files, &self.dir).map_err(|e| self.fail(e))?;
             *manifest = changed;
         }
+        // What the records to be deleted tell of producers, nothing will tell any more.
+        self.checkpoint_producers(self.flushed()).map_err(|e| self.fail(e))?;
         self.marks.raise_log_start(before, self.log_end());
         self.drop_segments_below(before).map_err(|e| self.fail(e))?;
         self.readers.notify_after_publish();
@@ -150,6 +152,7 @@ impl Log {
             *manifest = changed;
         }
         self.checkpointed.lock().truncated(to);
+        self.reload_producers()?;
         self.append.lock().install(tail, settings.builds_in_place(), writer);
         Ok(())
     }
@@ -218,7 +221,12 @@ impl Log {
         self.check_goes_on(&batch, self.append.lock().next_offset())?;
         let (base, epoch) = (batch.header().base_offset as u64, batch.header().leader_epoch);
         self.take_epoch(epoch, base)?;
-        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX)).map(|_| ())
+        self.expect_given(batch.header())?;
+        let header = *batch.header();
+        let marker = if header.attributes.is_control() { batch.records().to_vec() } else { Vec::new() };
+        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX))?;
+        self.note_given(&header, &marker);
+        Ok(())
     }
 
     fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {

@@ -6,7 +6,9 @@
 //!
 //! `log_end` lives in the active segment's published mark, so that publishing a record is one store; the
 //! others live here. `cap` is where readers stop below the published end: the flushed offset at `Sync`
-//! and after a failed write, nothing otherwise.
+//! and after a failed write, nothing otherwise. `first_unstable` is where the oldest open transaction begins:
+//! readers of committed records stop there. Who publishes a transaction's first record has stored it before,
+//! and who reads looks at the published end first, so that nobody reads beyond it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +21,7 @@ pub(crate) struct Watermarks {
     log_start: AtomicU64,
     flushed: AtomicU64,
     cap: AtomicU64,
+    first_unstable: AtomicU64,
 }
 
 impl Watermarks {
@@ -29,6 +32,7 @@ impl Watermarks {
             log_start: AtomicU64::new(log_start),
             flushed: AtomicU64::new(flushed),
             cap: AtomicU64::new(flushed),
+            first_unstable: AtomicU64::new(NO_CAP),
         }
     }
 
@@ -47,6 +51,28 @@ impl Watermarks {
     #[inline]
     pub(crate) fn high_watermark(&self, log_end: u64) -> u64 {
         self.cap.load(Ordering::Acquire).min(log_end)
+    }
+
+    /// Where readers of committed records stop, if the log ends at `log_end`. Never below the log start: records
+    /// may be deleted under an open transaction.
+    #[inline]
+    pub(crate) fn last_stable(&self, log_end: u64) -> u64 {
+        let high_watermark = self.high_watermark(log_end);
+        let first_unstable = self.first_unstable.load(Ordering::Acquire);
+        if first_unstable >= high_watermark {
+            return high_watermark;
+        }
+        first_unstable.max(self.log_start()).min(high_watermark)
+    }
+
+    /// A transaction is about to begin at `offset`, unless one is open below.
+    pub(crate) fn stop_committed_at(&self, offset: u64) {
+        self.first_unstable.fetch_min(offset, Ordering::AcqRel);
+    }
+
+    /// Where the oldest open transaction begins now; the caller holds the lock under which that changes.
+    pub(crate) fn set_first_unstable(&self, offset: Option<u64>) {
+        self.first_unstable.store(offset.unwrap_or(NO_CAP), Ordering::Release);
     }
 
     /// Raises the log start; never lowers it.

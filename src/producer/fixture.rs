@@ -71,6 +71,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         timestamp_type: TimestampType::Create,
         in_place: true,
         lazy_flush: Duration::from_secs(30),
+        producer_expiration: Duration::from_secs(86_400),
         retention: Retention::forever(),
     }
 }

@@ -15,14 +15,17 @@ mod acknowledgement;
 mod batch_delivery;
 mod buffers;
 mod delivery;
+mod expecting;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod flush;
+mod idempotent;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod producer;
 pub(crate) mod schema;
 mod send_batch;
+mod sequenced;
 #[cfg(feature = "stream")]
 mod sink;
 mod target;
@@ -32,9 +35,12 @@ mod tests;
 pub use batch_delivery::BatchDelivery;
 pub use delivery::Delivery;
 pub use flush::Flush;
+pub use idempotent::IdempotentProducer;
+pub(crate) use idempotent::{HolderOfName, NamedTarget};
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
 pub(crate) use schema::SchemaHeaders;
+pub(crate) use sequenced::{Membership, ProducerStamp, SequencedBatch};
 #[cfg(feature = "stream")]
 pub use sink::RecordSink;
 pub(crate) use target::{KeptOpen, PartitionSet, ProducerTarget};

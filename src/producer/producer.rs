@@ -270,7 +270,66 @@ impl<K, V> Producer<K, V> {
     }
 }
 
+impl<K, V> Producer<K, V> {
+    /// Encodes a record, chooses its partition, and lends both.
+    pub(crate) fn lend<RV, RK, T>(
+        &self,
+        record: &Record<'_, RV, RK>,
+        then: impl FnOnce(&Arc<Log>, &NewRecord<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        let shared = &*self.shared;
+        shared.check_open()?;
+        let mut buffers = shared.buffers.take();
+        let lent = shared.lend(record, &mut buffers, then);
+        shared.buffers.give(buffers);
+        lent
+    }
+
+    /// How long it waits for room.
+    pub(crate) fn max_block(&self) -> Duration {
+        self.shared.max_block
+    }
+
+    /// A partition of its topic.
+    pub(crate) fn partition_log(&self, partition: u32) -> Result<&Arc<Log>> {
+        self.shared.target.partition(partition)
+    }
+
+    /// What a delivery of everything below `end` must wait for.
+    pub(super) fn outstanding(&self, log: &Arc<Log>, end: u64) -> Option<Acknowledgement> {
+        self.shared.outstanding(log, end)
+    }
+}
+
 impl<K, V> Shared<K, V> {
+    fn lend<RV, RK, T>(
+        &self,
+        record: &Record<'_, RV, RK>,
+        buffers: &mut Buffers,
+        then: impl FnOnce(&Arc<Log>, &NewRecord<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        let encoded =
+            record.encode(&self.key_codec, &self.value_codec, &mut buffers.key, &mut buffers.value)?;
+        let partition = self.partition_for(record.given_partition(), &encoded)?;
+        let log = self.target.partition(partition)?;
+        let timestamp = record.given_timestamp().unwrap_or_else(|| log.clock().now()).millis();
+        let EncodedRecord { key, value } = encoded;
+        if record.headers().is_empty() && self.target.schema.is_none() {
+            return then(log, &NewRecord { timestamp, key, value, headers: &[] });
+        }
+        self.with_headers(record.headers(), |headers| {
+            then(log, &NewRecord { timestamp, key, value, headers })
+        })
+    }
+
     #[inline]
     fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, append: impl AppendOne<K, V>) -> Result<Delivery>
     where

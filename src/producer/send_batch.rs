@@ -168,7 +168,7 @@ impl<'p> Building<'p> {
 }
 
 /// The codec of a topic's setting.
-fn codec_of(compression: Compression) -> Codec {
+pub(super) fn codec_of(compression: Compression) -> Codec {
     match compression {
         Compression::None => Codec::None,
         Compression::Gzip { .. } => Codec::Gzip,

@@ -145,7 +145,8 @@ impl SegmentFiles {
     /// leaves a segment that is whole or a log without indexes.
     pub(crate) fn mark_deleted(&self, base: u64) -> Result<Vec<PathBuf>> {
         let mut marked = Vec::new();
-        for kind in FileKind::ALL.into_iter().rev() {
+        // A snapshot is the partition's, not the segment's at whose offset it was taken.
+        for kind in FileKind::ALL.into_iter().rev().filter(|kind| *kind != FileKind::Snapshot) {
             let path = self.path(kind, base);
             if !self.exists(&path)? {
                 continue;

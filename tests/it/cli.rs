@@ -9,4 +9,5 @@ mod quickstart;
 mod records;
 mod tool;
 mod topics;
+mod transactions;
 mod usage;

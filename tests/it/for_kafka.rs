@@ -101,6 +101,9 @@ fn logs_of_every_kind() {
             write_down(&topic, &mut out).unwrap();
         }
     }
+    let moved = broker.create_topic("transactions", TopicConfig::new().partitions(2)).unwrap();
+    send_transactions(&broker).unwrap();
+    write_down(&moved, &mut out).unwrap();
     out.flush().unwrap();
     broker.close().wait().unwrap();
 }
@@ -184,4 +187,23 @@ fn commits_of_groups() {
     // Closed under its members, as a program that just ends: they are there in what is written.
     broker.close().wait().unwrap();
     drop((billing, audit));
+}
+
+/// Committed and aborted transactions of two producers; those aborted are large enough to have reached the log.
+fn send_transactions(broker: &Broker) -> millpond::Result<()> {
+    let large = "x".repeat(700_000);
+    let (mut first, mut second) = (broker.transactional("first")?, broker.transactional("second")?);
+    for n in 0..12u32 {
+        let mut one = first.begin()?;
+        let mut two = second.begin()?;
+        for m in 0..3 {
+            let key = format!("{n} {m}");
+            let value = if n % 3 == 1 { &large } else { &key };
+            one.send("transactions", Record::new(value).key(&key).partition(m % 2))?;
+            two.send("transactions", Record::new(&key).partition(n % 2))?;
+        }
+        two.commit().wait()?;
+        if n % 3 == 1 { one.abort() } else { one.commit().wait()? }
+    }
+    Ok(())
 }

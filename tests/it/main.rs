@@ -21,6 +21,8 @@ mod for_kafka;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod idempotence;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;
@@ -39,6 +41,8 @@ mod telemetry;
 mod top;
 #[cfg(test)]
 mod topics;
+#[cfg(test)]
+mod transactions;
 #[cfg(test)]
 mod undecodable;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::commit::Commit;
 use super::listener::{Handover, RebalanceListener};
 use super::mailbox::Mailbox;
 use super::place::{Begun, Place};
-use super::service::{GroupService, Room};
+use super::service::{AppendOffset, GroupService, Room};
 use crate::codec::Raw;
 use crate::config::{GroupConfig, Start};
 use crate::consumer::codecs::Codecs;
@@ -32,7 +32,7 @@ use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
     Backward, Change, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId,
-    OffsetAndMetadata,
+    OffsetAndMetadata, WriteId,
 };
 use crate::partition::ReadLimits;
 use crate::producer::KeptOpen;
@@ -162,13 +162,36 @@ impl<K, V> Consumer<K, V> {
     /// # Errors
     /// Told by the operation: see [`Commit::wait`]. `InvalidArgument` for records of a reader without a group.
     pub fn commit(&self, records: &Records<K, V>) -> Commit {
+        match self.entries_of(records) {
+            Ok((epoch, entries)) => self.send_commit(epoch, entries),
+            Err(error) => self.finished(Err(error)),
+        }
+    }
+
+    /// Commits what these records end with as part of a transaction.
+    pub(crate) fn commit_within(
+        &self,
+        groups: &Arc<GroupService>,
+        records: &Records<K, V>,
+        append: &mut AppendOffset<'_>,
+    ) -> Result<Option<WriteId>> {
+        if !Arc::ptr_eq(groups, &self.membership.groups) {
+            return Err(Error::invalid_argument("the consumer belongs to another broker"));
+        }
+        let (epoch, entries) = self.entries_of(records)?;
+        let committer = Committer { member: self.member.clone(), epoch };
+        groups.commit_within(self.group(), &committer, entries, append)
+    }
+
+    /// What is committed with these records, and the member epoch in which they were polled.
+    fn entries_of(&self, records: &Records<K, V>) -> Result<(i32, Vec<CommitEntry>)> {
         // All of one poll, hence of one epoch.
         let mut entries = Vec::new();
         let mut epoch = self.epoch;
         for part in records.parts() {
             let Some(lease) = part.lease() else {
                 let message = "these records were not polled by a consumer of a group";
-                return self.finished(Err(Error::invalid_argument(message)));
+                return Err(Error::invalid_argument(message));
             };
             epoch = lease.epoch;
             let offset = OffsetAndMetadata::new(part.next_offset())
@@ -184,7 +207,7 @@ impl<K, V> Consumer<K, V> {
                 }),
             }
         }
-        self.send_commit(epoch, entries)
+        Ok((epoch, entries))
     }
 
     /// Commits the positions of all its partitions: everything that was handed out has been processed.
@@ -237,7 +260,7 @@ impl<K, V> Consumer<K, V> {
     pub fn lag(&self, partition: &TopicPartition) -> Result<u64> {
         let place = self.place(partition).ok_or_else(|| self.not_mine(partition))?;
         let position = place.position().map_or(place.log().log_start(), Offset::get);
-        Ok(place.log().high_watermark().saturating_sub(position))
+        Ok(place.cursor.end().saturating_sub(position))
     }
 
     /// Goes on from somewhere else in a partition of its own: an [`Offset`], or any [`Start`]. Nothing is
@@ -249,7 +272,7 @@ impl<K, V> Consumer<K, V> {
     pub fn seek(&mut self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
         let Some(at) = self.place_index(partition) else { return Err(self.not_mine(partition)) };
         let place = &mut self.places[at];
-        let offset = resolve(place.log(), to.into())?;
+        let offset = resolve(place.log(), to.into(), place.cursor.isolation())?;
         place.cursor.seek(offset);
         (place.started, place.sought) = (true, true);
         Ok(())
@@ -398,7 +421,8 @@ impl<K, V> Consumer<K, V> {
         for tp in partitions {
             match directory.find(tp) {
                 Ok(found) => {
-                    let place = Place::new(found);
+                    let isolation = self.membership.config.isolation_level();
+                    let place = Place::new(found, isolation);
                     if let Some(count) = place.cursor.count() {
                         self.mailbox.reads(tp, count);
                     }

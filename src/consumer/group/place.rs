@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::service::{FoundPartition, GroupService};
-use crate::config::OffsetReset;
+use crate::config::{Isolation, OffsetReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Backward, CommitEntry, Committed, GroupId, OffsetAndMetadata};
 use crate::partition::{Cursor, Log};
@@ -50,10 +50,10 @@ pub(super) enum Begun {
 }
 
 impl Place {
-    pub(super) fn new(found: FoundPartition) -> Place {
+    pub(super) fn new(found: FoundPartition, isolation: Isolation) -> Place {
         Place {
             topic_id: found.topic_id,
-            cursor: Cursor::counted(found.log, 0),
+            cursor: Cursor::counted(found.log, 0).isolated(isolation),
             started: false,
             paused: false,
             leaving: false,
@@ -94,6 +94,10 @@ impl Place {
             let Some(write) = pending else { break committed };
             // Without a ticket the write has ended since: what is committed is another thing now.
             if let Some(ticket) = groups.ticket(write) {
+                if ticket.is_of_transaction() {
+                    self.pending = None;
+                    return Ok(Begun::NotYet);
+                }
                 if ticket.end().is_none() {
                     groups.append_outbox();
                 }
@@ -143,7 +147,7 @@ impl Place {
     }
 
     fn reset_to(&self, group: &GroupId, committed: Option<Offset>, reset: OffsetReset) -> Result<u64> {
-        let (earliest, latest) = (self.log().log_start(), self.log().high_watermark());
+        let (earliest, latest) = (self.log().log_start(), self.cursor.end());
         match (reset, committed) {
             (OffsetReset::Earliest, _) => Ok(earliest),
             (OffsetReset::Latest, _) => Ok(latest),
@@ -166,7 +170,7 @@ impl Place {
     pub(super) fn out_of_range(&mut self, error: Error, reset: OffsetReset) -> Result<()> {
         let offset = match reset {
             OffsetReset::Earliest => self.log().log_start(),
-            OffsetReset::Latest => self.log().high_watermark(),
+            OffsetReset::Latest => self.cursor.end(),
             OffsetReset::Fail => return Err(error),
         };
         self.cursor.seek(offset);

@@ -16,8 +16,9 @@ use super::writing::{Outgoing, Ticket, append_all};
 use crate::config::{CrcCheck, OffsetReset};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::TxnOutcome;
 use crate::group::{
-    Backward, CommitEntry, Committed, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
+    Backward, CommitEntry, Committed, Committer, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
     KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, Subscription, WriteId,
 };
 use crate::partition::{Cursor, Log, Patience, ReadLimits};
@@ -45,6 +46,9 @@ impl FoundPartition {
         }
     }
 }
+
+/// Takes a record of the offsets topic into a transaction: its log, key and value.
+pub(super) type AppendOffset<'a> = dyn FnMut(&Arc<Log>, &[u8], Option<&[u8]>) -> Result<()> + 'a;
 
 /// Where partitions are found: the broker.
 pub(crate) trait Directory: Send + Sync {
@@ -151,7 +155,8 @@ impl GroupService {
     }
 
     fn replay(&self, log: &Arc<Log>) -> Result<()> {
-        let mut cursor = Cursor::new(log.clone(), log.log_start());
+        let mut cursor =
+            Cursor::new(log.clone(), log.log_start()).isolated(crate::config::Isolation::ReadCommitted);
         let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
         while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
             let mut state = self.state.lock();
@@ -363,6 +368,73 @@ impl GroupService {
         };
         self.finish(after, Room::Wait);
         ticket
+    }
+
+    /// Offsets that are committed with a transaction: `append` takes them into it, in the order of all commits.
+    /// Answers what [`end_transaction`](Self::end_transaction) is to be told.
+    pub(super) fn commit_within(
+        &self,
+        group: &GroupId,
+        committer: &Committer,
+        entries: Vec<CommitEntry>,
+        append: &mut AppendOffset<'_>,
+    ) -> Result<Option<WriteId>> {
+        self.check_open()?;
+        let log = self.offsets_log().ok_or_else(|| Error::closed("the offsets topic"))?;
+        self.act(Room::Wait, |_, _, _| ());
+        let appending = self.appending.lock();
+        let now = self.now();
+        let begun = {
+            let mut state = self.state.lock();
+            if !state.outbox.is_empty() {
+                // Somebody else has come in between, and takes its turn behind this lock: numbers must rise in the log.
+                drop(state);
+                drop(appending);
+                return self.commit_within(group, committer, entries, append);
+            }
+            let begun = state.coordinator.commit_in_transaction(group, committer, entries, now)?;
+            if let Some((id, _)) = &begun {
+                state.tickets.insert(*id, Arc::new(Ticket::of_transaction()));
+            }
+            begun
+        };
+        let Some((id, records)) = begun else { return Ok(None) };
+        let mut each = records.iter();
+        let appended =
+            each.try_for_each(|record| append(&log, &record.key.encode(), record.value.as_deref()));
+        drop(appending);
+        match appended {
+            Ok(()) => Ok(Some(id)),
+            Err(error) => {
+                self.end_transaction(&[id], TxnOutcome::Abort);
+                Err(error)
+            }
+        }
+    }
+
+    /// The transaction has ended that these commits were part of.
+    pub(crate) fn end_transaction(&self, writes: &[WriteId], outcome: TxnOutcome) {
+        if writes.is_empty() {
+            return;
+        }
+        let members: Vec<Arc<Mailbox>> = {
+            let state = self.state.lock();
+            state.mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect()
+        };
+        self.act(Room::Later, |coordinator, _, out| {
+            for id in writes {
+                match outcome {
+                    TxnOutcome::Commit => coordinator.written(*id, out),
+                    TxnOutcome::Abort => coordinator.failed(*id, out),
+                }
+            }
+        });
+        {
+            let mut state = self.state.lock();
+            writes.iter().for_each(|id| drop(state.tickets.remove(id)));
+        }
+        // Who has been given a partition may have waited for this.
+        members.iter().for_each(|mailbox| mailbox.wake());
     }
 
     /// Waits in this thread until a write holds.

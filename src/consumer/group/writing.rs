@@ -18,9 +18,20 @@ use crate::partition::{FinishedBatch, Log, Patience};
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     appended: OnceLock<Result<u64>>,
+    of_transaction: bool,
 }
 
 impl Ticket {
+    /// Of offsets that hold when their transaction is committed.
+    pub(super) fn of_transaction() -> Ticket {
+        Ticket { appended: OnceLock::new(), of_transaction: true }
+    }
+
+    /// Whether its end is that of a transaction, which wakes every member.
+    pub(super) fn is_of_transaction(&self) -> bool {
+        self.of_transaction
+    }
+
     /// The offset below which the log must be acknowledged; `None` before it is appended.
     pub(super) fn end(&self) -> Option<Result<u64>> {
         self.appended.get().map(|appended| match appended {

@@ -11,13 +11,13 @@ type Result<T> = std::result::Result<T, FormatError>;
 
 /// Walks over the bytes of one key or value.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(in crate::format) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Fields<'a> {
+    pub(in crate::format) fn of(bytes: &'a [u8]) -> Fields<'a> {
         Fields { bytes, at: 0 }
     }
 
@@ -40,28 +40,28 @@ impl<'a> Fields<'a> {
         Ok(found)
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8> {
+    pub(in crate::format) fn i8(&mut self) -> Result<i8> {
         Ok(i8::from_be_bytes(self.fixed()?))
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16> {
+    pub(in crate::format) fn i16(&mut self) -> Result<i16> {
         Ok(i16::from_be_bytes(self.fixed()?))
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32> {
+    pub(in crate::format) fn i32(&mut self) -> Result<i32> {
         Ok(i32::from_be_bytes(self.fixed()?))
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64> {
+    pub(in crate::format) fn i64(&mut self) -> Result<i64> {
         Ok(i64::from_be_bytes(self.fixed()?))
     }
 
-    pub(super) fn topic_id(&mut self) -> Result<TopicId> {
+    pub(in crate::format) fn topic_id(&mut self) -> Result<TopicId> {
         Ok(TopicId::from_bytes(self.fixed()?))
     }
 
     /// `length i16 | UTF-8`, not null.
-    pub(super) fn string(&mut self) -> Result<&'a str> {
+    pub(in crate::format) fn string(&mut self) -> Result<&'a str> {
         let length = self.i16()?;
         let bad = |_| FormatError::BadLength { what: "string", length: length.into() };
         let len = usize::try_from(length).map_err(bad)?;
@@ -69,12 +69,12 @@ impl<'a> Fields<'a> {
     }
 
     /// `length + 1 as unsigned varint | UTF-8`, not null.
-    pub(super) fn compact_string(&mut self) -> Result<&'a str> {
+    pub(in crate::format) fn compact_string(&mut self) -> Result<&'a str> {
         self.nullable_string()?.ok_or(FormatError::BadLength { what: "string", length: -1 })
     }
 
     /// The same, 0 for null.
-    pub(super) fn nullable_string(&mut self) -> Result<Option<&'a str>> {
+    pub(in crate::format) fn nullable_string(&mut self) -> Result<Option<&'a str>> {
         match self.unsigned()? {
             0 => Ok(None),
             length => text(self.take(length as usize - 1)?).map(Some),
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The count of a flexible array whose items take at least `least` bytes each.
-    pub(super) fn count(&mut self, least: usize) -> Result<usize> {
+    pub(in crate::format) fn count(&mut self, least: usize) -> Result<usize> {
         match self.unsigned()? {
             0 => Err(FormatError::BadLength { what: "array", length: -1 }),
             count if (count as usize - 1) > self.left() / least.max(1) => Err(FormatError::Truncated),
@@ -90,8 +90,23 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The same, 0 for null.
+    pub(in crate::format) fn nullable_count(&mut self, least: usize) -> Result<usize> {
+        let count = (self.unsigned()? as usize).saturating_sub(1);
+        if count > self.left() / least.max(1) { Err(FormatError::Truncated) } else { Ok(count) }
+    }
+
+    /// The count of an old array, -1 for null.
+    pub(in crate::format) fn plain_count(&mut self, least: usize) -> Result<usize> {
+        let count = usize::try_from(self.i32()?).unwrap_or(0);
+        if count > self.left() / least.max(1) { Err(FormatError::Truncated) } else { Ok(count) }
+    }
+
     /// Tagged fields, in the order of their tags; `known` looks at each.
-    pub(super) fn tagged(&mut self, mut known: impl FnMut(u32, &mut Fields<'a>) -> Result<()>) -> Result<()> {
+    pub(in crate::format) fn tagged(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Fields<'a>) -> Result<()>,
+    ) -> Result<()> {
         let mut last = None;
         for _ in 0..self.unsigned()? {
             let tag = self.unsigned()?;
@@ -106,12 +121,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Tagged fields of which none is known.
-    pub(super) fn skip_tagged(&mut self) -> Result<()> {
+    pub(in crate::format) fn skip_tagged(&mut self) -> Result<()> {
         self.tagged(|_, _| Ok(()))
     }
 
     /// Nothing may be left.
-    pub(super) fn end(&self) -> Result<()> {
+    pub(in crate::format) fn end(&self) -> Result<()> {
         if self.left() == 0 { Ok(()) } else { Err(FormatError::Trailing) }
     }
 
@@ -138,50 +153,60 @@ fn text(bytes: &[u8]) -> Result<&str> {
 
 /// Puts fields one behind the other.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(in crate::format) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn new(version: i16) -> Writer {
+    pub(in crate::format) fn new(version: i16) -> Writer {
         Writer(version.to_be_bytes().to_vec())
     }
 
-    pub(super) fn i8(mut self, value: i8) -> Writer {
+    pub(in crate::format) fn i8(mut self, value: i8) -> Writer {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    pub(super) fn i32(mut self, value: i32) -> Writer {
+    pub(in crate::format) fn i16(mut self, value: i16) -> Writer {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    pub(super) fn i64(mut self, value: i64) -> Writer {
+    /// A flexible array that is null.
+    pub(in crate::format) fn null_array(self) -> Writer {
+        self.unsigned(0)
+    }
+
+    pub(in crate::format) fn i32(mut self, value: i32) -> Writer {
         self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
-    pub(super) fn topic_id(mut self, id: TopicId) -> Writer {
+    pub(in crate::format) fn i64(mut self, value: i64) -> Writer {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    pub(in crate::format) fn topic_id(mut self, id: TopicId) -> Writer {
         self.0.extend_from_slice(id.as_bytes());
         self
     }
 
     /// `length i16 | UTF-8`. Names of groups, members and topics are far shorter than 32 KiB: they are
     /// checked where they come in. What is longer is cut at a character.
-    pub(super) fn string(mut self, value: &str) -> Writer {
+    pub(in crate::format) fn string(mut self, value: &str) -> Writer {
         let value = cut(value, i16::MAX as usize);
         self.0.extend_from_slice(&(value.len() as i16).to_be_bytes());
         self.0.extend_from_slice(value.as_bytes());
         self
     }
 
-    pub(super) fn compact_string(self, value: &str) -> Writer {
+    pub(in crate::format) fn compact_string(self, value: &str) -> Writer {
         let value = cut(value, i16::MAX as usize);
         let mut written = self.unsigned(value.len() as u32 + 1);
         written.0.extend_from_slice(value.as_bytes());
         written
     }
 
-    pub(super) fn nullable_string(self, value: Option<&str>) -> Writer {
+    pub(in crate::format) fn nullable_string(self, value: Option<&str>) -> Writer {
         match value {
             Some(value) => self.compact_string(value),
             None => self.unsigned(0),
@@ -189,13 +214,13 @@ impl Writer {
     }
 
     /// The count of a flexible array; the items follow.
-    pub(super) fn array<T>(self, items: &[T], each: impl Fn(Writer, &T) -> Writer) -> Writer {
+    pub(in crate::format) fn array<T>(self, items: &[T], each: impl Fn(Writer, &T) -> Writer) -> Writer {
         let counted = self.unsigned(u32::try_from(items.len()).unwrap_or(u32::MAX - 1) + 1);
         items.iter().fold(counted, each)
     }
 
     /// Tagged fields, in the order of their tags.
-    pub(super) fn tagged(self, fields: &[(u32, Vec<u8>)]) -> Writer {
+    pub(in crate::format) fn tagged(self, fields: &[(u32, Vec<u8>)]) -> Writer {
         fields.iter().fold(self.unsigned(fields.len() as u32), |writer, (tag, bytes)| {
             let mut written = writer.unsigned(*tag).unsigned(bytes.len() as u32);
             written.0.extend_from_slice(bytes);
@@ -203,7 +228,7 @@ impl Writer {
         })
     }
 
-    pub(super) fn unsigned(mut self, value: u32) -> Writer {
+    pub(in crate::format) fn unsigned(mut self, value: u32) -> Writer {
         let mut left = value;
         while left >= 0x80 {
             self.0.push(left as u8 | 0x80);
@@ -213,7 +238,7 @@ impl Writer {
         self
     }
 
-    pub(super) fn bytes(self) -> Vec<u8> {
+    pub(in crate::format) fn bytes(self) -> Vec<u8> {
         self.0
     }
 }

@@ -17,7 +17,7 @@
 //! types of records that we do not use decode as [`OffsetsKey::Other`] and are left alone; counts never
 //! make us allocate more than the bytes at hand could hold.
 
-mod fields;
+pub(in crate::format) mod fields;
 mod key;
 mod membership;
 mod offset_commit;

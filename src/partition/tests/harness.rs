@@ -47,6 +47,7 @@ pub(super) fn settings(durability: Durability) -> LogSettings {
         in_place: true,
         retention: Retention::forever(),
         lazy_flush: Duration::from_secs(30),
+        producer_expiration: Duration::from_secs(86_400),
     }
 }
 

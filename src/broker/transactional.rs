@@ -1,0 +1,221 @@
+//! A transactional producer, and its transactions.
+//!
+//! Invariants
+//! - One transaction at a time: it borrows its producer.
+//! - Dropped, a transaction is aborted; nothing waits for the disk then.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::broker::Broker;
+use super::groups::offsets_log;
+use super::producer_ids::check_name;
+use super::topic_ref::TopicRef;
+use crate::codec::{EncodeKey, EncodeValue, Record};
+use crate::config::TransactionConfig;
+use crate::consumer::{Consumer, Records};
+use crate::error::{ErrorKind, Result};
+use crate::producer::Producer;
+use crate::txn::{Session, TransactionCommit};
+use crate::types::{ProducerEpoch, ProducerId};
+
+/// Makes a transactional producer; begun by [`Broker::transactional_builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use millpond::config::TransactionConfig;
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let config = TransactionConfig::new().timeout(Duration::from_secs(5));
+/// let producer = broker.transactional_builder("billing-1").config(config).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "no producer is made before build()"]
+#[derive(Debug)]
+pub struct TransactionalBuilder {
+    broker: Broker,
+    id: String,
+    config: TransactionConfig,
+}
+
+impl TransactionalBuilder {
+    pub(super) fn new(broker: Broker, id: &str) -> TransactionalBuilder {
+        TransactionalBuilder { broker, id: id.to_owned(), config: TransactionConfig::new() }
+    }
+
+    /// The producer's settings.
+    pub fn config(mut self, config: TransactionConfig) -> TransactionalBuilder {
+        self.config = config;
+        self
+    }
+
+    /// Makes the producer.
+    ///
+    /// # Errors
+    /// `InvalidConfig` names the setting; else as [`Broker::transactional`].
+    pub fn build(self) -> Result<TransactionalProducer> {
+        let TransactionalBuilder { broker, id, config } = self;
+        let shared = &broker.shared;
+        shared.closing.check_open()?;
+        check_name(&id)?;
+        config.validate_within(shared.config.max_transaction_timeout_duration())?;
+        shared.txns.ensure_log(|| broker.transactions_log())?;
+        let session = shared.txns.take(&id, config.timeout_duration(), || shared.fresh_producer_id())?;
+        Ok(TransactionalProducer { broker, session, producers: HashMap::new() })
+    }
+}
+
+/// Sends records that hold together or not at all: from [`Broker::transactional`].
+pub struct TransactionalProducer {
+    broker: Broker,
+    session: Arc<Session>,
+    /// By topic and codecs: what encodes its records and chooses their partitions.
+    producers: HashMap<String, HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
+}
+
+impl TransactionalProducer {
+    /// The transactional id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.session.id()
+    }
+
+    /// Begins a transaction. A commit of the last one that is still on its way is waited for.
+    ///
+    /// # Errors
+    /// `Fenced` if another producer has taken over the id; `Poisoned` if it is not known whether the last
+    /// transaction was committed; `Closed`.
+    pub fn begin(&mut self) -> Result<Transaction<'_>> {
+        let shared = &self.broker.shared;
+        shared.txns.begin(&self.session, || shared.fresh_producer_id())?;
+        Ok(Transaction { producer: self, ended: false })
+    }
+
+    fn producer<R: TopicRef>(&mut self, topic: &R) -> Result<&Producer<R::Key, R::Value>> {
+        let codecs = TypeId::of::<(R::Key, R::Value)>();
+        let of_topic = self.producers.get(topic.text());
+        if !of_topic.is_some_and(|of_topic| of_topic.contains_key(&codecs)) {
+            let producer = topic.open_in(&self.broker)?.producer()?;
+            let of_topic = self.producers.entry(topic.text().to_owned()).or_default();
+            of_topic.insert(codecs, Box::new(producer));
+        }
+        let of_topic = self.producers.get(topic.text());
+        let known = of_topic.and_then(|of_topic| of_topic.get(&codecs)?.downcast_ref());
+        known.ok_or_else(|| crate::error::Error::closed("the topic"))
+    }
+}
+
+/// Records in any partitions, and offsets of a group, that hold together or not at all. Dropped, it is aborted.
+///
+/// ```
+/// use millpond::prelude::*;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.create_topic("a", TopicConfig::new())?;
+/// let mut producer = broker.transactional("mover")?;
+/// let mut txn = producer.begin()?;
+/// txn.send("a", Record::new("never seen"))?;
+/// txn.abort();
+///
+/// let mut txn = producer.begin()?;
+/// txn.send(&topic, Record::new("seen"))?;
+/// txn.commit().wait()?;
+///
+/// let mut consumer = broker.group("readers")?.join("a")?;
+/// let records = consumer.poll().wait()?;
+/// let values: Vec<_> = records.iter().map(|record| record.value()).collect::<Result<_, _>>()?;
+/// assert_eq!(values, [Some(&b"seen"[..])]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a transaction that is dropped is aborted"]
+pub struct Transaction<'p> {
+    producer: &'p mut TransactionalProducer,
+    ended: bool,
+}
+
+impl Transaction<'_> {
+    /// Sends a record as part of the transaction. It waits in memory until its batch is full, or the transaction is
+    /// committed.
+    ///
+    /// # Errors
+    /// `TransactionAborted` if it was open for longer than its timeout; `Fenced` if another producer has taken over
+    /// the id; `TopicNotFound` and those of opening the topic; else as [`Producer::send`]. After another error than
+    /// these the transaction may have been aborted: the next call tells.
+    pub fn send<R, RV, RK>(&mut self, topic: R, record: Record<'_, RV, RK>) -> Result<()>
+    where
+        R: TopicRef,
+        RV: EncodeValue<R::Value>,
+        RK: EncodeKey<R::Key>,
+    {
+        let shared = self.producer.broker.shared.clone();
+        let session = self.producer.session.clone();
+        let producer = self.producer.producer(&topic)?;
+        let max_block = producer.max_block();
+        let sent = producer.lend(&record, |log, record| shared.txns.send(&session, log, record, max_block));
+        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
+            // The topic was deleted; there may be another one of the name.
+            self.producer.producers.remove(topic.text());
+        }
+        sent
+    }
+
+    /// Commits, with the transaction, what these records end with: all up to them has been processed.
+    ///
+    /// # Errors
+    /// Those of [`Consumer::commit`]; `TransactionAborted`, `Fenced`; `InvalidArgument` for a consumer of another
+    /// broker.
+    #[doc(alias = "send_offsets_to_transaction")]
+    pub fn commit_offsets<K, V>(&mut self, consumer: &Consumer<K, V>, records: &Records<K, V>) -> Result<()> {
+        let shared = &self.producer.broker.shared;
+        shared.groups.ensure_offsets_topic(|| offsets_log(&self.producer.broker))?;
+        shared.txns.commit_offsets(&self.producer.session, consumer, records)
+    }
+
+    /// Commits: everything of it holds from now on, or nothing. Waiting tells; the call has started it.
+    pub fn commit(mut self) -> TransactionCommit {
+        self.ended = true;
+        self.producer.broker.shared.txns.commit(&self.producer.session)
+    }
+
+    /// Aborts: nothing of it is seen by readers of committed records.
+    pub fn abort(self) {
+        drop(self);
+    }
+
+    /// The producer id by which the log knows it.
+    #[must_use]
+    pub fn producer_id(&self) -> ProducerId {
+        ProducerId::new(self.producer.session.stamp().producer_id)
+    }
+
+    /// The epoch of this transaction.
+    #[must_use]
+    pub fn epoch(&self) -> ProducerEpoch {
+        ProducerEpoch::new(self.producer.session.stamp().epoch)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.producer.broker.shared.txns.abort(&self.producer.session);
+        }
+    }
+}
+
+impl fmt::Debug for TransactionalProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionalProducer").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("producer", &self.producer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! The producer state on disk: a cache of what the log tells, so that opening need not read it from its start.
+//!
+//! ```text
+//!   <offset>.snapshot   Kafka's: the producers as of that offset; the newest two are kept
+//!   millpond.aborted    our own: the aborted transactions up to an offset, under a checksum
+//!   <base>.txnindex     Kafka's: those of one segment, for tools; never read here
+//! ```
+//!
+//! Invariants
+//! - The first snapshot is on the device before the first batch of a producer is appended: where there is none,
+//!   there are no producers.
+//! - A snapshot's offset is on the device when the snapshot is written; what lies behind it is replayed.
+//! - The aborted transactions reach at least as far as any snapshot that is believed.
+
+use crate::env::{OpenMode, Previous, make_file, read_whole, replace_file, sync_data, write_all_at};
+use crate::error::{Error, Result};
+use crate::format::FormatError;
+use crate::format::index::TxnEntry;
+use crate::format::sealed_file::{self, Reader, Writer};
+use crate::format::snapshot;
+use crate::segment::{FileKind, SegmentFiles};
+
+use super::aborted::AbortedIndex;
+use super::table::ProducerTable;
+
+/// Our own file of aborted transactions.
+const ABORTED_FILE: &str = "millpond.aborted";
+const ABORTED_KIND: u16 = 0x4142;
+const ABORTED_VERSION: u16 = 1;
+/// Snapshots that are kept.
+const KEPT: usize = 2;
+/// A million producers take 46 MB.
+const MAX_LEN: u64 = 1 << 30;
+
+/// The state as of an offset, ready to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) offset: u64,
+    pub(crate) snapshot: Vec<u8>,
+    pub(crate) aborted: Vec<TxnEntry>,
+}
+
+/// What is on disk, and what is about to be.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerFiles {
+    /// Offsets of the snapshots there are, ascending; none where there are no producers.
+    kept: Vec<u64>,
+    /// Taken ahead of the flush: written once the log is durable as far.
+    pub(crate) candidate: Option<Candidate>,
+    /// Entries whose markers lie below have been written to transaction indexes.
+    indexed: u64,
+}
+
+impl ProducerFiles {
+    /// Whether there are any.
+    pub(crate) fn exist(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Takes note of the snapshots found; those above `end` are removed, durably: their offsets come again.
+    pub(crate) fn found(&mut self, home: &SegmentFiles, mut offsets: Vec<u64>, end: u64) -> Result<()> {
+        offsets.sort_unstable();
+        let had_any = !offsets.is_empty();
+        let above: Vec<u64> = offsets.iter().copied().filter(|&offset| offset > end).collect();
+        offsets.retain(|&offset| offset <= end);
+        if offsets.is_empty() && had_any {
+            // That there were producers must not be forgotten.
+            store_snapshot(home, 0, &snapshot::encode(&[]))?;
+            offsets.push(0);
+        }
+        if !above.is_empty() {
+            let paths: Vec<_> = above.iter().map(|&at| home.path(FileKind::Snapshot, at)).collect();
+            home.unlink(&paths)?;
+            home.sync_dir()?;
+        }
+        *self = ProducerFiles { kept: offsets, ..ProducerFiles::default() };
+        Ok(())
+    }
+
+    /// The newest state on disk that can be believed, and the offset from which on the log must be replayed.
+    pub(crate) fn load(
+        &mut self,
+        home: &SegmentFiles,
+        now: i64,
+    ) -> Option<(u64, ProducerTable, AbortedIndex)> {
+        let (covers, aborted) = load_aborted(home)?;
+        for &offset in self.kept.iter().rev().filter(|&&offset| offset <= covers) {
+            let Some(table) = load_snapshot(home, offset, now) else { continue };
+            let mut index = AbortedIndex::of(aborted);
+            index.truncate(offset);
+            self.indexed = offset;
+            return Some((offset, table, index));
+        }
+        None
+    }
+
+    /// Writes the state as of an offset, durably.
+    pub(crate) fn store(&mut self, home: &SegmentFiles, bases: &[u64], state: &Candidate) -> Result<()> {
+        self.store_txn_indexes(home, bases, &state.aborted)?;
+        let path = home.dir.join(ABORTED_FILE);
+        make_file(&*home.files, &path, &encode_aborted(state.offset, &state.aborted))
+            .map_err(|e| Error::io("write the aborted transactions", &path, e))?;
+        store_snapshot(home, state.offset, &state.snapshot)?;
+        self.indexed = self.indexed.max(state.offset);
+        self.kept.retain(|&offset| offset < state.offset);
+        self.kept.push(state.offset);
+        let gone = self.kept.len().saturating_sub(KEPT);
+        let gone: Vec<_> = self.kept.drain(..gone).map(|at| home.path(FileKind::Snapshot, at)).collect();
+        home.unlink(&gone)
+    }
+
+    /// Writes the transaction indexes of the segments in which markers have come.
+    fn store_txn_indexes(&self, home: &SegmentFiles, bases: &[u64], aborted: &[TxnEntry]) -> Result<()> {
+        let segment_of = |entry: &TxnEntry| {
+            let after = bases.partition_point(|&base| base <= entry.last_offset as u64);
+            after.checked_sub(1).map(|at| bases[at])
+        };
+        for of_segment in aborted.chunk_by(|a, b| segment_of(a) == segment_of(b)) {
+            let (Some(first), Some(last)) = (of_segment.first(), of_segment.last()) else { continue };
+            let Some(base) = segment_of(first).filter(|_| last.last_offset as u64 >= self.indexed) else {
+                continue;
+            };
+            let bytes: Vec<u8> = of_segment.iter().flat_map(|entry| entry.to_bytes()).collect();
+            let path = home.path(FileKind::TxnIndex, base);
+            let file = home.open(FileKind::TxnIndex, base, OpenMode::CreateIfMissing)?;
+            file.set_size(0)
+                .and_then(|()| write_all_at(&*file, &bytes, 0))
+                .and_then(|()| sync_data(&*file))
+                .map_err(|e| Error::io("write a transaction index", &path, e))?;
+        }
+        Ok(())
+    }
+}
+
+fn store_snapshot(home: &SegmentFiles, offset: u64, bytes: &[u8]) -> Result<()> {
+    let path = home.path(FileKind::Snapshot, offset);
+    replace_file(&*home.files, &path, bytes, Previous::Drop)
+        .map_err(|e| Error::io("write a snapshot of producers", &path, e))
+}
+
+fn load_snapshot(home: &SegmentFiles, offset: u64, now: i64) -> Option<ProducerTable> {
+    let file = home.open(FileKind::Snapshot, offset, OpenMode::Read).ok()?;
+    let bytes = read_whole(&*file, MAX_LEN).ok()?;
+    ProducerTable::of_entries(&snapshot::parse(&bytes).ok()?, now)
+}
+
+fn load_aborted(home: &SegmentFiles) -> Option<(u64, Vec<TxnEntry>)> {
+    let file = home.files.open(&home.dir.join(ABORTED_FILE), OpenMode::Read).ok()?;
+    let bytes = read_whole(&*file, MAX_LEN).ok()?;
+    decode_aborted(&bytes).ok()
+}
+
+fn encode_aborted(covers: u64, entries: &[TxnEntry]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.put_u64(covers).put_count(entries.len());
+    for entry in entries {
+        writer.put_i64(entry.producer_id).put_i64(entry.first_offset);
+        writer.put_i64(entry.last_offset).put_i64(entry.last_stable_offset);
+    }
+    writer.seal(ABORTED_KIND, ABORTED_VERSION)
+}
+
+fn decode_aborted(bytes: &[u8]) -> std::result::Result<(u64, Vec<TxnEntry>), FormatError> {
+    let (_, payload) = sealed_file::open(ABORTED_KIND, ABORTED_VERSION, bytes)?;
+    let mut reader = Reader::new(payload);
+    let covers = reader.get_u64()?;
+    let count = reader.get_count(32)?;
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut word = || reader.get_i64();
+        entries.push(TxnEntry {
+            producer_id: word()?,
+            first_offset: word()?,
+            last_offset: word()?,
+            last_stable_offset: word()?,
+        });
+    }
+    reader.finish()?;
+    Ok((covers, entries))
+}

@@ -1,0 +1,398 @@
+//! The coordinator of transactions: who holds each id, what is open, what has been decided.
+//!
+//! ```text
+//!            init                begin, touch            commit               record durable
+//!   (none) ------> Idle(epoch) ---------------> Open ------------> Deciding ----------------> Idle(epoch + 1)
+//!                     ^                           | abort, timeout     | not appended: Open     markers: commit
+//!                     |                           v                    | unknown: Unknown, until the next opening
+//!                     +------ Idle(epoch + 1), markers: abort <--------+
+//! ```
+//!
+//! Invariants
+//! - A call that answers an error has changed nothing; effects are carried out in their order.
+//! - Only a durable record decides a commit, and what is decided is never decided otherwise.
+//! - `unmarked` holds every partition whose marker may not be durable yet; the commits among them are in every
+//!   record of their id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::TxnOutcome;
+use crate::format::transaction_state::{CommittedEarlier, OfTopic, TxnState, TxnStatus};
+use crate::types::{TopicName, TopicPartition};
+
+/// Who has a transactional id, as batches say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Holder {
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+}
+
+/// How the transaction of a holder ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) holder: Holder,
+    pub(crate) outcome: TxnOutcome,
+}
+
+/// What the coordinator wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Append this record of an id.
+    Write { id: String, state: TxnState },
+    /// Append this marker; then say `marked` once it is durable.
+    Mark { id: String, tp: TopicPartition, ended: Ended },
+}
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub(crate) monotonic: Duration,
+    /// Milliseconds.
+    pub(crate) wall: i64,
+}
+
+/// Where an id stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No transaction is open; how the last one ended.
+    Idle(Option<TxnOutcome>),
+    /// One is, since this point of the monotonic clock.
+    Open { since: Duration },
+    /// Its commit record is on its way.
+    Deciding,
+    /// Whether its commit record is durable shows at the next opening.
+    Unknown,
+}
+
+/// One transactional id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transactional {
+    pub(crate) holder: Holder,
+    pub(crate) timeout: Duration,
+    pub(crate) phase: Phase,
+    /// When the transaction began, by the wall clock, milliseconds.
+    pub(crate) started: i64,
+    pub(crate) partitions: BTreeSet<TopicPartition>,
+    /// Partitions whose markers of these holders may not be durable.
+    pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
+}
+
+/// All transactional ids of a broker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Coordinator {
+    pub(super) ids: BTreeMap<String, Transactional>,
+}
+
+/// Above it an id goes on with another producer id, so that a marker can still be one above.
+const GREATEST_EPOCH: i16 = i16::MAX - 1;
+
+impl Coordinator {
+    /// What is known of an id.
+    #[cfg(test)]
+    pub(crate) fn get(&self, id: &str) -> Option<&Transactional> {
+        self.ids.get(id)
+    }
+
+    /// All ids.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &Transactional)> {
+        self.ids.iter()
+    }
+
+    /// Somebody takes an id: whoever held it is fenced, and what it had open is aborted.
+    ///
+    /// # Errors
+    /// `Backpressure` while a commit of the holder before is on its way; `Poisoned` if it cannot be known;
+    /// those of `fresh`, which gives out producer ids.
+    pub(crate) fn init(
+        &mut self,
+        id: &str,
+        timeout: Duration,
+        now: Now,
+        fresh: impl FnOnce() -> Result<i64>,
+        out: &mut Vec<Effect>,
+    ) -> Result<Holder> {
+        let known = self.ids.get(id);
+        if let Some(known) = known {
+            known.check_decided(id)?;
+        }
+        let last = known.map(|known| known.holder).filter(|last| last.epoch < GREATEST_EPOCH);
+        let next = match last {
+            Some(last) => Holder { epoch: last.epoch + 1, ..last },
+            None => Holder { producer_id: fresh()?, epoch: 0 },
+        };
+        if let Some(known) = self.ids.get_mut(id) {
+            if matches!(known.phase, Phase::Open { .. }) {
+                known.close(id, TxnOutcome::Abort, out);
+            }
+        }
+        let fresh = || Transactional {
+            holder: next,
+            timeout,
+            phase: Phase::Idle(None),
+            started: -1,
+            partitions: BTreeSet::new(),
+            unmarked: BTreeMap::new(),
+        };
+        let known = self.ids.entry(id.to_owned()).or_insert_with(fresh);
+        // Closing what was open has raised the epoch by one already; the new holder's is above that.
+        let epoch = if known.holder.producer_id == next.producer_id {
+            known.holder.epoch.max(next.epoch)
+        } else {
+            next.epoch
+        };
+        known.holder = Holder { epoch, ..next };
+        (known.timeout, known.phase) = (timeout, Phase::Idle(None));
+        let holder = known.holder;
+        out.push(known.write(id, TxnStatus::Empty, now));
+        Ok(holder)
+    }
+
+    /// The holder begins a transaction; answers as whom: another producer where the epochs of the last one are
+    /// used up.
+    ///
+    /// # Errors
+    /// `Fenced`; `InvalidArgument` if one is open; `Backpressure`, `Poisoned` as for [`init`](Coordinator::init);
+    /// those of `fresh`.
+    pub(crate) fn begin(
+        &mut self,
+        id: &str,
+        holder: Holder,
+        now: Now,
+        fresh: impl FnOnce() -> Result<i64>,
+    ) -> Result<Holder> {
+        let known = self.held(id, holder)?;
+        match known.phase {
+            Phase::Idle(_) => {}
+            Phase::Open { .. } => return Err(Error::invalid_argument("a transaction is open already")),
+            Phase::Deciding | Phase::Unknown => known.check_decided(id)?,
+        }
+        if known.holder.epoch >= GREATEST_EPOCH {
+            known.holder = Holder { producer_id: fresh()?, epoch: 0 };
+        }
+        known.phase = Phase::Open { since: now.monotonic };
+        known.started = now.wall;
+        known.partitions.clear();
+        Ok(known.holder)
+    }
+
+    /// The transaction is about to have records in a partition.
+    ///
+    /// # Errors
+    /// `Fenced`, `TransactionAborted`.
+    pub(crate) fn touch(&mut self, id: &str, holder: Holder, tp: &TopicPartition) -> Result<()> {
+        let known = self.open(id, holder)?;
+        if !known.partitions.contains(tp) {
+            known.partitions.insert(tp.clone());
+        }
+        Ok(())
+    }
+
+    /// The holder commits: everything the transaction has appended is durable. Answers whether there is anything to
+    /// decide; then the effect is the commit record, and `decided` or `undecided` follows.
+    ///
+    /// # Errors
+    /// `Fenced`, `TransactionAborted`.
+    pub(crate) fn commit(
+        &mut self,
+        id: &str,
+        holder: Holder,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<bool> {
+        let known = self.open(id, holder)?;
+        if known.partitions.is_empty() {
+            known.phase = Phase::Idle(Some(TxnOutcome::Commit));
+            return Ok(false);
+        }
+        known.phase = Phase::Deciding;
+        out.push(known.write(id, TxnStatus::PrepareCommit, now));
+        Ok(true)
+    }
+
+    /// The commit record is durable: the transaction is committed. Answers the holder from now on.
+    pub(crate) fn decided(&mut self, id: &str, holder: Holder, out: &mut Vec<Effect>) -> Option<Holder> {
+        let known = self.ids.get_mut(id).filter(|known| known.holder == holder)?;
+        if known.phase != Phase::Deciding {
+            return None;
+        }
+        known.close(id, TxnOutcome::Commit, out);
+        Some(known.holder)
+    }
+
+    /// The commit record was not appended: the transaction is open again, to be aborted.
+    pub(crate) fn undecided(&mut self, id: &str, holder: Holder, now: Now) {
+        let known = self.ids.get_mut(id).filter(|known| known.holder == holder);
+        if let Some(known) = known.filter(|known| known.phase == Phase::Deciding) {
+            known.phase = Phase::Open { since: now.monotonic };
+        }
+    }
+
+    /// The commit record was appended, and may or may not be durable.
+    pub(crate) fn unknown(&mut self, id: &str, holder: Holder) {
+        let known = self.ids.get_mut(id).filter(|known| known.holder == holder);
+        if let Some(known) = known.filter(|known| known.phase == Phase::Deciding) {
+            known.phase = Phase::Unknown;
+        }
+    }
+
+    /// The transaction of a holder is aborted, if it is open; answers the holder from now on.
+    pub(crate) fn abort(
+        &mut self,
+        id: &str,
+        holder: Holder,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<Holder> {
+        let known = self.ids.get_mut(id).filter(|known| known.holder == holder)?;
+        if !matches!(known.phase, Phase::Open { .. }) {
+            return None;
+        }
+        let touched = !known.partitions.is_empty();
+        known.close(id, TxnOutcome::Abort, out);
+        if touched {
+            // Nobody waits for it: without it the next opening aborts all the same.
+            out.push(known.write(id, TxnStatus::CompleteAbort, now));
+        }
+        Some(known.holder)
+    }
+
+    /// The open transactions whose time is over: to be aborted.
+    pub(crate) fn overdue(&self, now: Now) -> Vec<(String, Holder)> {
+        let due = |known: &Transactional| known.due().is_some_and(|due| due <= now.monotonic);
+        let overdue = self.ids.iter().filter(|(_, known)| due(known));
+        overdue.map(|(id, known)| (id.clone(), known.holder)).collect()
+    }
+
+    /// When the next transaction's time is over, by the monotonic clock.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.ids.values().filter_map(Transactional::due).min()
+    }
+
+    /// A marker is durable, or its partition is gone.
+    pub(crate) fn marked(&mut self, id: &str, tp: &TopicPartition, ended: Ended) {
+        let Some(known) = self.ids.get_mut(id) else { return };
+        let key = (tp.clone(), ended.holder);
+        if known.unmarked.get(&key) == Some(&ended.outcome) {
+            known.unmarked.remove(&key);
+        }
+    }
+
+    /// Every marker that may not be durable.
+    #[cfg(test)]
+    pub(crate) fn unmarked(&self) -> Vec<(String, TopicPartition, Ended)> {
+        let of_id = |(id, known): (&String, &Transactional)| {
+            let of = |((tp, holder), outcome): (&(TopicPartition, Holder), &TxnOutcome)| {
+                (id.clone(), tp.clone(), Ended { holder: *holder, outcome: *outcome })
+            };
+            known.unmarked.iter().map(of).collect::<Vec<_>>()
+        };
+        self.ids.iter().flat_map(of_id).collect()
+    }
+
+    fn held(&mut self, id: &str, holder: Holder) -> Result<&mut Transactional> {
+        let fenced = || Error::new(ErrorKind::Fenced, format!("another producer has taken over {id}"));
+        self.ids.get_mut(id).filter(|known| known.holder == holder).ok_or_else(fenced)
+    }
+
+    fn open(&mut self, id: &str, holder: Holder) -> Result<&mut Transactional> {
+        let known = self.held(id, holder)?;
+        if matches!(known.phase, Phase::Open { .. }) {
+            return Ok(known);
+        }
+        let message = format!("the transaction of {id} is not open any more");
+        Err(Error::new(ErrorKind::TransactionAborted, message))
+    }
+}
+
+impl Transactional {
+    fn check_decided(&self, id: &str) -> Result<()> {
+        match self.phase {
+            Phase::Idle(_) | Phase::Open { .. } => Ok(()),
+            Phase::Deciding => {
+                let message = format!("a commit of {id} is on its way: try again when it has ended");
+                Err(Error::new(ErrorKind::Backpressure, message))
+            }
+            Phase::Unknown => {
+                let message = format!("whether {id} has committed shows when the broker is opened again");
+                Err(Error::new(ErrorKind::Poisoned, message))
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Open { since } => Some(since.saturating_add(self.timeout)),
+            Phase::Idle(_) | Phase::Deciding | Phase::Unknown => None,
+        }
+    }
+
+    /// The transaction has ended so: markers go everywhere, and the epoch rises.
+    fn close(&mut self, id: &str, outcome: TxnOutcome, out: &mut Vec<Effect>) {
+        let ended = Ended { holder: self.holder, outcome };
+        for tp in std::mem::take(&mut self.partitions) {
+            if outcome == TxnOutcome::Commit {
+                // The flush of its data has covered the markers before it.
+                self.unmarked.retain(|(marked, _), _| *marked != tp);
+            }
+            self.unmarked.insert((tp.clone(), self.holder), outcome);
+            out.push(Effect::Mark { id: id.to_owned(), tp, ended });
+        }
+        self.phase = Phase::Idle(Some(outcome));
+        self.holder.epoch = self.holder.epoch.saturating_add(1);
+    }
+
+    /// The record that tells where the id stands.
+    fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
+        // Those that this transaction has touched were flushed with it, and their older markers, too.
+        let committed = self
+            .unmarked
+            .iter()
+            .filter(|((tp, _), outcome)| **outcome == TxnOutcome::Commit && !self.partitions.contains(tp));
+        let mut earlier: BTreeMap<Holder, BTreeSet<TopicPartition>> = BTreeMap::new();
+        for ((tp, holder), _) in committed {
+            earlier.entry(*holder).or_default().insert(tp.clone());
+        }
+        let earlier = earlier.into_iter().map(|(holder, partitions)| CommittedEarlier {
+            producer_id: holder.producer_id,
+            epoch: holder.epoch,
+            partitions: by_topic(&partitions),
+        });
+        // An aborted transaction's record names the epoch that has ended.
+        let epoch = match status {
+            TxnStatus::CompleteAbort => self.holder.epoch - 1,
+            _ => self.holder.epoch,
+        };
+        let state = TxnState {
+            producer_id: self.holder.producer_id,
+            epoch,
+            timeout_ms: i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX),
+            status,
+            partitions: by_topic(&self.partitions),
+            updated: now.wall,
+            started: if status == TxnStatus::Empty { -1 } else { self.started },
+            earlier: earlier.collect(),
+        };
+        Effect::Write { id: id.to_owned(), state }
+    }
+}
+
+fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<OfTopic> {
+    let mut found: Vec<OfTopic> = Vec::new();
+    for tp in partitions {
+        match found.last_mut().filter(|(topic, _)| topic == tp.topic().as_str()) {
+            Some((_, numbers)) => numbers.push(tp.partition()),
+            None => found.push((tp.topic().to_string(), vec![tp.partition()])),
+        }
+    }
+    found
+}
+
+/// The partitions that a record names; names that are none are passed over.
+pub(super) fn partitions_of(topics: &[OfTopic]) -> impl Iterator<Item = TopicPartition> + '_ {
+    let named = topics.iter().filter_map(|(name, numbers)| Some((TopicName::new(name).ok()?, numbers)));
+    named.flat_map(|(name, numbers)| {
+        numbers.iter().map(move |number| TopicPartition::new(name.clone(), *number))
+    })
+}

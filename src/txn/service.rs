@@ -1,0 +1,599 @@
+//! The transactions of a broker: the pure coordinator, and its effects carried out.
+//!
+//! Invariants
+//! - Lock order: the taking of ids, a session, the coordinator. No flush is waited for under the coordinator's.
+//! - Records of one id are appended under its session's lock (or while it is being taken), in their order.
+//! - A marker that cannot be appended is tried again until it is; nobody waits for its flush.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::commit::{CommitTask, TransactionCommit};
+use super::coordinator::{Coordinator, Effect, Ended, Holder, Now};
+use super::description::TransactionDescription;
+use super::recovery::LeftOpen;
+use super::session::{Session, SessionPhase, SessionState};
+use crate::config::{CrcCheck, Isolation};
+use crate::consumer::{Consumer, Directory, GroupService, Records};
+use crate::env::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::batch::{BatchBuilder, BatchSpec};
+use crate::format::control::{EndTxnMarker, TxnOutcome};
+use crate::format::transaction_state::{StateKey, TxnState};
+use crate::partition::{Cursor, FinishedBatch, Log, Patience, ReadLimits};
+use crate::segment::NewRecord;
+use crate::sync::{Mutex, RwLock, WaitKey};
+use crate::types::TopicPartition;
+
+/// A marker that could not be appended, or is not known to be durable, is looked at again after this time.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The transactions of a broker.
+pub(crate) struct TxnService {
+    state: Mutex<State>,
+    /// Held while an id is taken.
+    taking: Mutex<()>,
+    /// `None` before the first transactional producer, and when the broker is closed.
+    log: RwLock<Option<Arc<Log>>>,
+    groups: Arc<GroupService>,
+    directory: OnceLock<Weak<dyn Directory>>,
+    clock: Arc<dyn Clock>,
+    max_block: Duration,
+    /// Why the topic could not be read when the broker was opened.
+    damaged: OnceLock<Error>,
+}
+
+#[derive(Default)]
+struct State {
+    coordinator: Coordinator,
+    sessions: HashMap<String, Arc<Session>>,
+    /// Markers that are appended and may not be durable.
+    markers: Vec<Marked>,
+    /// Markers that could not be appended.
+    unappended: Vec<(String, TopicPartition, Ended)>,
+    /// Commits that nobody waits for.
+    orphans: Vec<Arc<CommitTask>>,
+    closed: bool,
+}
+
+struct Marked {
+    id: String,
+    ended: Ended,
+    log: Arc<Log>,
+    end: u64,
+}
+
+impl TxnService {
+    pub(crate) fn new(clock: Arc<dyn Clock>, groups: Arc<GroupService>, max_block: Duration) -> TxnService {
+        TxnService {
+            state: Mutex::new(State::default()),
+            taking: Mutex::new(()),
+            log: RwLock::new(None),
+            groups,
+            directory: OnceLock::new(),
+            clock,
+            max_block,
+            damaged: OnceLock::new(),
+        }
+    }
+
+    /// Ends what an earlier opening has left open in `logs`, as the topic says. Where it cannot be read, nothing is
+    /// ended, transactions answer with that error, and everything else of the broker works.
+    pub(crate) fn open(&self, log: Option<Arc<Log>>, logs: &[Arc<Log>]) {
+        if let Some(log) = &log {
+            if let Err(error) = self.replay(log) {
+                let _ = self.damaged.set(error);
+                return;
+            }
+        }
+        *self.log.write() = log;
+        let (mut open, mut epochs) = (Vec::new(), BTreeMap::new());
+        let mut by_name = HashMap::new();
+        for log in logs {
+            for (_, producer_id, epoch) in log.open_transactions() {
+                let tp = log.topic_partition().clone();
+                by_name.insert(tp.clone(), log.clone());
+                open.push(LeftOpen { tp, holder: Holder { producer_id, epoch } });
+            }
+            for (id, known) in log.known_producers() {
+                let epoch = epochs.entry(id).or_insert(known.epoch());
+                *epoch = known.epoch().max(*epoch);
+            }
+        }
+        let mut effects = Vec::new();
+        self.state.lock().coordinator.opened(&open, &epochs, &mut effects);
+        for effect in effects {
+            if let Effect::Mark { id, tp, ended } = effect {
+                let log = by_name.get(&tp).cloned();
+                self.mark(id, tp, ended, log.ok_or_else(|| Error::closed("the partition")));
+            }
+        }
+    }
+
+    fn replay(&self, log: &Arc<Log>) -> Result<()> {
+        let mut cursor = Cursor::new(log.clone(), log.log_start()).isolated(Isolation::ReadUncommitted);
+        let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
+        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
+            let mut state = self.state.lock();
+            for record in chunk.iter() {
+                let record = record?;
+                let (key, value) = (record.record.key.unwrap_or_default(), record.record.value);
+                if !state.coordinator.replay(key, value) {
+                    let why = format!("the record at offset {} cannot be read", record.offset);
+                    return Err(Error::new(ErrorKind::Corrupted, why).in_partition(log.topic_partition()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where partitions are found from now on.
+    pub(crate) fn attach(&self, directory: Weak<dyn Directory>) {
+        let _ = self.directory.set(directory);
+        self.schedule();
+    }
+
+    /// The broker closes: what is open is aborted, what is being committed ends first.
+    pub(crate) fn close(&self) {
+        let sessions: Vec<_> = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.sessions.values().cloned().collect()
+        };
+        for session in sessions {
+            let task = match &session.state.lock().phase {
+                SessionPhase::Committing(task) => Some(task.clone()),
+                _ => None,
+            };
+            if let Some(task) = task {
+                let _ = task.drive(self);
+            }
+            let mut inner = session.state.lock();
+            self.abort_locked(&session, &mut inner);
+            inner.phase = SessionPhase::Over;
+        }
+        self.append_markers();
+    }
+
+    /// The broker is closed: nothing of its directory is held any more.
+    pub(crate) fn let_go(&self) {
+        let log = self.log.write().take();
+        drop(log);
+        let state = std::mem::take(&mut *self.state.lock());
+        self.state.lock().closed = true;
+        drop(state);
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.clock.monotonic(), wall: self.clock.now().millis() }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.state.lock().closed {
+            return Err(Error::closed("the broker"));
+        }
+        self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
+    }
+
+    /// The topic is there, and can be written to; `make` finds or makes it.
+    pub(crate) fn ensure_log(&self, make: impl FnOnce() -> Result<Arc<Log>>) -> Result<()> {
+        self.check_open()?;
+        if self.log.read().is_none() {
+            let log = make()?;
+            let mut known = self.log.write();
+            self.check_open()?;
+            *known = Some(log);
+        }
+        Ok(())
+    }
+
+    fn state_log(&self) -> Result<Arc<Log>> {
+        self.log.read().clone().ok_or_else(|| Error::closed("the transaction topic"))
+    }
+
+    /// Takes an id: who held it before is fenced. Waits until that is durable.
+    pub(crate) fn take(
+        &self,
+        id: &str,
+        timeout: Duration,
+        fresh: impl FnOnce() -> Result<i64>,
+    ) -> Result<Arc<Session>> {
+        self.check_open()?;
+        let _taking = self.taking.lock();
+        let before = self.state.lock().sessions.get(id).cloned();
+        if let Some(before) = &before {
+            self.finish_commit(before);
+        }
+        let mut locked = before.as_ref().map(|before| before.state.lock());
+        let (holder, effects) = {
+            let mut effects = Vec::new();
+            let mut state = self.state.lock();
+            let holder = state.coordinator.init(id, timeout, self.now(), fresh, &mut effects)?;
+            (holder, effects)
+        };
+        if let Some(inner) = &mut locked {
+            self.groups.end_transaction(&std::mem::take(&mut inner.offsets), TxnOutcome::Abort);
+            inner.end(holder);
+            inner.phase = SessionPhase::Over;
+        }
+        drop(locked);
+        let session = Arc::new(Session::new(id, holder));
+        self.state.lock().sessions.insert(id.to_owned(), session.clone());
+        let end = self.carry_out(effects)?;
+        self.schedule();
+        match end {
+            Some(end) => self.state_log()?.wait_acked(end).map(|()| session),
+            None => Ok(session),
+        }
+    }
+
+    fn finish_commit(&self, session: &Session) {
+        let task = match &session.state.lock().phase {
+            SessionPhase::Committing(task) => Some(task.clone()),
+            _ => None,
+        };
+        if let Some(task) = task {
+            let _ = task.drive(self);
+        }
+    }
+
+    /// Begins a transaction, after the commit before it, if that is still on its way.
+    pub(crate) fn begin(&self, session: &Session, fresh: impl FnOnce() -> Result<i64>) -> Result<()> {
+        self.check_open()?;
+        self.finish_commit(session);
+        let mut inner = session.state.lock();
+        if matches!(inner.phase, SessionPhase::Over) {
+            return inner.check_open(&session.id);
+        }
+        let now = self.now();
+        inner.holder = self.state.lock().coordinator.begin(&session.id, inner.holder, now, fresh)?;
+        inner.batches.clear();
+        inner.phase = SessionPhase::Open;
+        drop(inner);
+        self.schedule();
+        Ok(())
+    }
+
+    /// Adds a record to the transaction.
+    pub(crate) fn send(
+        &self,
+        session: &Session,
+        log: &Arc<Log>,
+        record: &NewRecord<'_>,
+        max_block: Duration,
+    ) -> Result<()> {
+        let mut inner = session.state.lock();
+        inner.check_open(&session.id)?;
+        let touch =
+            |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
+        let added = inner.batch(log, max_block, touch)?.add(record);
+        if added.as_ref().is_err_and(|error| !matches!(error.kind(), ErrorKind::RecordTooLarge { .. })) {
+            // Records that were to be handed over are lost: what is left of the transaction must not hold.
+            self.abort_locked(session, &mut inner);
+        }
+        added.map(|_| ())
+    }
+
+    /// Adds offsets to the transaction: what these records end with. They hold when it is committed.
+    pub(crate) fn commit_offsets<K, V>(
+        &self,
+        session: &Session,
+        consumer: &Consumer<K, V>,
+        records: &Records<K, V>,
+    ) -> Result<()> {
+        let mut inner = session.state.lock();
+        inner.check_open(&session.id)?;
+        let mut begun = false;
+        let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
+            begun = true;
+            let touch =
+                |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
+            let batch = inner.batch(log, self.max_block, touch)?;
+            let timestamp = self.clock.now().millis();
+            batch.add(&NewRecord { timestamp, key: Some(key), value, headers: &[] })?;
+            // At once, so that the order of commits is that of the log.
+            batch.hand_over().map(|_| ())
+        };
+        match consumer.commit_within(&self.groups, records, &mut append) {
+            Ok(write) => {
+                inner.offsets.extend(write);
+                Ok(())
+            }
+            Err(error) => {
+                if begun {
+                    // A part of the offsets may be in it.
+                    self.abort_locked(session, &mut inner);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts to commit.
+    pub(crate) fn commit(self: &Arc<Self>, session: &Arc<Session>) -> TransactionCommit {
+        let mut inner = session.state.lock();
+        let handed_over = inner
+            .check_open(&session.id)
+            .and_then(|()| inner.batches.values_mut().try_for_each(|batch| batch.hand_over().map(|_| ())));
+        if let Err(error) = handed_over {
+            self.abort_locked(session, &mut inner);
+            return TransactionCommit::finished(self, Err(error));
+        }
+        self.collect_markers();
+        let logs: Vec<_> = inner
+            .batches
+            .values()
+            .filter(|batch| batch.end() > 0)
+            .map(|batch| (batch.log().clone(), batch.end()))
+            .collect();
+        let task = Arc::new(CommitTask::new(session, inner.holder, logs));
+        inner.phase = SessionPhase::Committing(task.clone());
+        drop(inner);
+        task.begin();
+        TransactionCommit::on_its_way(self, task)
+    }
+
+    /// Aborts the transaction, if one is open.
+    pub(crate) fn abort(&self, session: &Session) {
+        let mut inner = session.state.lock();
+        self.abort_locked(session, &mut inner);
+    }
+
+    fn abort_locked(&self, session: &Session, inner: &mut SessionState) {
+        if !matches!(inner.phase, SessionPhase::Open | SessionPhase::Committing(_)) {
+            return;
+        }
+        let mut effects = Vec::new();
+        let now = self.now();
+        let aborted = self.state.lock().coordinator.abort(&session.id, inner.holder, now, &mut effects);
+        let Some(holder) = aborted else { return };
+        let offsets = std::mem::take(&mut inner.offsets);
+        // Markers first: what the record says of them holds in either order.
+        let _ = self.carry_out(effects);
+        self.groups.end_transaction(&offsets, TxnOutcome::Abort);
+        inner.end(holder);
+    }
+
+    /// Appends the commit record of a transaction whose records are durable; answers the end of it.
+    pub(super) fn record(&self, task: &CommitTask) -> Result<u64> {
+        let mut effects = Vec::new();
+        let (id, holder) = (&task.session.id, task.holder);
+        let decides = self.state.lock().coordinator.commit(id, holder, self.now(), &mut effects)?;
+        if !decides {
+            return Ok(0);
+        }
+        match self.carry_out(effects) {
+            Ok(end) => Ok(end.unwrap_or(0)),
+            Err(error) => {
+                self.state.lock().coordinator.undecided(id, holder, self.now());
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn wait_recorded(&self, end: u64) -> Result<()> {
+        if end == 0 { Ok(()) } else { self.state_log()?.wait_acked(end) }
+    }
+
+    pub(super) fn poll_recorded(
+        &self,
+        end: u64,
+        context: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<Result<()>> {
+        match (end, self.state_log()) {
+            (0, _) => Poll::Ready(Ok(())),
+            (_, Ok(log)) => log.poll_acked(end, context, key),
+            (_, Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(super) fn cancel_recorded(&self, key: WaitKey) {
+        if let Ok(log) = self.state_log() {
+            log.cancel_acked(key);
+        }
+    }
+
+    /// The commit record is durable.
+    pub(super) fn decided(&self, task: &CommitTask) {
+        let session = &task.session;
+        let mut inner = session.state.lock();
+        let mut effects = Vec::new();
+        let decided = self.state.lock().coordinator.decided(&session.id, task.holder, &mut effects);
+        let _ = self.carry_out(effects);
+        let offsets = std::mem::take(&mut inner.offsets);
+        self.groups.end_transaction(&offsets, TxnOutcome::Commit);
+        let holder = decided.unwrap_or(inner.holder);
+        inner.end(holder);
+    }
+
+    /// Nothing was decided: it is aborted.
+    pub(super) fn give_up(&self, task: &CommitTask) {
+        let mut inner = task.session.state.lock();
+        self.abort_locked(&task.session, &mut inner);
+    }
+
+    /// Whether it was decided shows at the next opening.
+    pub(super) fn unknown(&self, task: &CommitTask) {
+        self.state.lock().coordinator.unknown(&task.session.id, task.holder);
+        let mut inner = task.session.state.lock();
+        let holder = inner.holder;
+        inner.end(holder);
+    }
+
+    /// Nobody waits for a commit: the broker's upkeep takes it to its end.
+    pub(super) fn look_after(&self, task: Arc<CommitTask>) {
+        self.state.lock().orphans.push(task);
+        self.wake_at(self.clock.monotonic());
+    }
+
+    /// Carries effects out, in their order; answers the end of the last record.
+    fn carry_out(&self, effects: Vec<Effect>) -> Result<Option<u64>> {
+        let mut end = None;
+        for effect in effects {
+            match effect {
+                Effect::Write { id, state } => end = Some(self.append_record(&id, &state)?),
+                Effect::Mark { id, tp, ended } => {
+                    let log = self.find(&tp);
+                    self.mark(id, tp, ended, log);
+                }
+            }
+        }
+        Ok(end)
+    }
+
+    fn append_record(&self, id: &str, state: &TxnState) -> Result<u64> {
+        let log = self.state_log()?;
+        let mut builder = BatchBuilder::new(BatchSpec::default());
+        let now = self.clock.now().millis();
+        builder.append(now, Some(&StateKey::encode(id)), Some(&state.encode()), &[]);
+        let bytes = builder.finish(0, None).map_err(|error| Error::codec(error.to_string()))?;
+        let mut batch = FinishedBatch::built(bytes)?;
+        let appended = log.append_batch(&mut batch, self.patience())?;
+        Ok(appended.offset + 1)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Until(self.clock.monotonic().saturating_add(self.max_block))
+    }
+
+    fn find(&self, tp: &TopicPartition) -> Result<Arc<Log>> {
+        let directory = self.directory.get().and_then(Weak::upgrade);
+        let directory = directory.ok_or_else(|| Error::closed("the broker"))?;
+        directory.find(tp).map(|found| found.log)
+    }
+
+    fn mark(&self, id: String, tp: TopicPartition, ended: Ended, log: Result<Arc<Log>>) {
+        let marked = log.and_then(|log| {
+            let marker = EndTxnMarker {
+                outcome: ended.outcome,
+                producer_id: ended.holder.producer_id,
+                producer_epoch: ended.holder.epoch,
+                coordinator_epoch: self.log.read().as_ref().map_or(0, |log| log.leader_epoch().max(0)),
+                timestamp: self.clock.now().millis(),
+            };
+            log.end_transaction(&marker, self.patience()).map(|end| (log, end))
+        });
+        let mut state = self.state.lock();
+        match marked {
+            Ok((log, Some(end))) => state.markers.push(Marked { id, ended, log, end }),
+            // Nothing of it is open there.
+            Ok((_, None)) => state.coordinator.marked(&id, &tp, ended),
+            Err(error) => match error.kind() {
+                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound => {
+                    state.coordinator.marked(&id, &tp, ended);
+                }
+                ErrorKind::StorageFull | ErrorKind::Backpressure | ErrorKind::TimedOut => {
+                    state.unappended.push((id, tp, ended));
+                }
+                // A poisoned or closed partition: the next opening does it, as the records say.
+                _ => {}
+            },
+        }
+    }
+
+    /// Appends the markers for which there was no room.
+    fn append_markers(&self) {
+        let unappended = std::mem::take(&mut self.state.lock().unappended);
+        for (id, tp, ended) in unappended {
+            let log = self.find(&tp);
+            self.mark(id, tp, ended, log);
+        }
+    }
+
+    /// Takes note of markers that are durable by now.
+    fn collect_markers(&self) {
+        let mut state = self.state.lock();
+        let State { coordinator, markers, .. } = &mut *state;
+        markers.retain(|marked| {
+            let durable = marked.log.flushed() >= marked.end;
+            if durable {
+                coordinator.marked(&marked.id, marked.log.topic_partition(), marked.ended);
+            }
+            !durable
+        });
+    }
+
+    /// Does what is due: aborts transactions that are open for too long, ends commits that nobody waits for, appends
+    /// markers for which there was no room.
+    pub(crate) fn tick(&self) {
+        let orphans = std::mem::take(&mut self.state.lock().orphans);
+        for task in orphans {
+            if task.drive(self).is_err() && task.result().is_none() {
+                // The disk is full: again, later.
+                self.state.lock().orphans.push(task);
+            }
+        }
+        let overdue: Vec<_> = {
+            let state = self.state.lock();
+            let session = |(id, holder): (String, Holder)| Some((state.sessions.get(&id)?.clone(), holder));
+            state.coordinator.overdue(self.now()).into_iter().filter_map(session).collect()
+        };
+        for (session, holder) in overdue {
+            // Who holds the lock is appending: next time.
+            let Some(mut inner) = session.state.try_lock() else { continue };
+            if inner.holder == holder && matches!(inner.phase, SessionPhase::Open) {
+                self.abort_locked(&session, &mut inner);
+            }
+        }
+        self.append_markers();
+        self.collect_markers();
+        self.schedule();
+    }
+
+    fn schedule(&self) {
+        let now = self.clock.monotonic();
+        let (due, retry) = {
+            let state = self.state.lock();
+            (state.coordinator.next_due(), !state.unappended.is_empty() || !state.orphans.is_empty())
+        };
+        let retry = retry.then(|| now + RETRY);
+        // A transaction that is committed is not aborted by its timeout, but it may stay due for a while.
+        let due = due.map(|due| if due <= now { now + RETRY } else { due });
+        if let Some(when) = due.into_iter().chain(retry).min() {
+            self.wake_at(when);
+        }
+    }
+
+    fn wake_at(&self, when: Duration) {
+        if let Some(directory) = self.directory.get().and_then(Weak::upgrade) {
+            directory.wake_at(when);
+        }
+    }
+
+    /// All transactional ids, sorted.
+    pub(crate) fn describe(&self) -> Result<Vec<TransactionDescription>> {
+        self.check_open()?;
+        let now = self.now();
+        let state = self.state.lock();
+        let described = state.coordinator.all().map(|(id, known)| TransactionDescription::of(id, known, now));
+        Ok(described.collect())
+    }
+
+    /// Aborts the open transaction of an id, whoever holds it; answers whether one was open.
+    pub(crate) fn abort_id(&self, id: &str) -> Result<bool> {
+        self.check_open()?;
+        let session = self.state.lock().sessions.get(id).cloned();
+        let Some(session) = session else { return Ok(false) };
+        let mut inner = session.state.lock();
+        let open = matches!(inner.phase, SessionPhase::Open);
+        if open {
+            self.abort_locked(&session, &mut inner);
+        }
+        Ok(open)
+    }
+}
+
+impl fmt::Debug for TxnService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions = self.state.lock().sessions.len();
+        f.debug_struct("TxnService").field("sessions", &sessions).finish_non_exhaustive()
+    }
+}

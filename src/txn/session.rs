@@ -1,0 +1,118 @@
+//! What a holder of a transactional id has under way.
+//!
+//! Invariants
+//! - Records are appended under the session's lock, and whoever ends its transaction takes that lock first: nothing
+//!   is appended behind a marker.
+//! - Sequence numbers begin at 0 with each transaction, as its epoch is a new one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commit::CommitTask;
+use super::coordinator::Holder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::WriteId;
+use crate::partition::Log;
+use crate::producer::{Membership, ProducerStamp, SequencedBatch};
+use crate::sync::Mutex;
+use crate::types::TopicPartition;
+
+/// A holder of a transactional id.
+pub(crate) struct Session {
+    pub(super) id: String,
+    pub(super) state: Mutex<SessionState>,
+}
+
+/// What it has under way.
+pub(super) struct SessionState {
+    pub(super) holder: Holder,
+    pub(super) phase: SessionPhase,
+    pub(super) batches: HashMap<TopicPartition, SequencedBatch>,
+    /// Offsets that hold with the transaction.
+    pub(super) offsets: Vec<WriteId>,
+}
+
+pub(super) enum SessionPhase {
+    Idle,
+    Open,
+    /// A commit is on its way.
+    Committing(Arc<CommitTask>),
+    /// Another one holds the id.
+    Over,
+}
+
+impl Session {
+    pub(super) fn new(id: &str, holder: Holder) -> Session {
+        let state =
+            SessionState { holder, phase: SessionPhase::Idle, batches: HashMap::new(), offsets: Vec::new() };
+        Session { id: id.to_owned(), state: Mutex::new(state) }
+    }
+
+    /// The transactional id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Producer id and epoch.
+    pub(crate) fn stamp(&self) -> ProducerStamp {
+        self.state.lock().holder.into()
+    }
+}
+
+impl SessionState {
+    /// The transaction takes more records.
+    pub(super) fn check_open(&self, id: &str) -> Result<()> {
+        match self.phase {
+            SessionPhase::Open => Ok(()),
+            SessionPhase::Over => {
+                Err(Error::new(ErrorKind::Fenced, format!("another producer has taken over {id}")))
+            }
+            SessionPhase::Idle | SessionPhase::Committing(_) => {
+                let message =
+                    format!("the transaction of {id} has ended: it was open for too long, or failed");
+                Err(Error::new(ErrorKind::TransactionAborted, message))
+            }
+        }
+    }
+
+    /// The batch for a partition; `touch` is asked before its first record.
+    pub(super) fn batch(
+        &mut self,
+        log: &Arc<Log>,
+        max_block: Duration,
+        touch: impl FnOnce(Holder, &TopicPartition) -> Result<()>,
+    ) -> Result<&mut SequencedBatch> {
+        let tp = log.topic_partition();
+        if !self.batches.contains_key(tp) {
+            touch(self.holder, tp)?;
+            let stamp = self.holder.into();
+            let batch = SequencedBatch::new(log, stamp, Membership::OfTransaction, 0, max_block);
+            self.batches.insert(tp.clone(), batch);
+        }
+        self.batches.get_mut(tp).ok_or_else(|| Error::closed("the transaction"))
+    }
+
+    /// The transaction is over.
+    pub(super) fn end(&mut self, holder: Holder) {
+        self.holder = holder;
+        self.batches.clear();
+        self.offsets.clear();
+        if !matches!(self.phase, SessionPhase::Over) {
+            self.phase = SessionPhase::Idle;
+        }
+    }
+}
+
+impl From<Holder> for ProducerStamp {
+    fn from(holder: Holder) -> ProducerStamp {
+        ProducerStamp { producer_id: holder.producer_id, epoch: holder.epoch }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! Transactions on the command line, and the examples about them.
+
+use std::process::Command;
+
+use millpond::prelude::*;
+
+use super::tool::{Tool, example, feed};
+
+#[test]
+fn what_a_crash_left_open_is_listed_and_ended() {
+    let tool = Tool::new();
+    let home = tempfile::tempdir().unwrap();
+    // A directory as a program leaves it that dies in the midst of a transaction.
+    let lived = home.path().join("lived");
+    let broker = Broker::open(&lived).unwrap();
+    let topic = broker.create_topic("t", TopicConfig::new().durability(Durability::Memory)).unwrap();
+    let mut producer = broker.transactional("mover").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("kept")).unwrap();
+    txn.commit().wait().unwrap();
+    let large = "x".repeat(700_000);
+    let mut txn = producer.begin().unwrap();
+    for _ in 0..3 {
+        txn.send(&topic, Record::new(&large)).unwrap();
+    }
+    copy(&lived, &tool.data());
+    txn.abort();
+
+    let open = tool.run("txns").ok();
+    assert!(open.text().starts_with("t-0 transactionalId: mover producerId: "), "{}", open.text());
+    assert!(open.text().contains(" startOffset: 2 "), "{}", open.text());
+    let producers = tool.run("producers --topic t").ok();
+    assert!(producers.text().contains("currentTransactionStartOffset: 2"), "{}", producers.text());
+    let ended = tool.run("abort-txn --id mover").ok();
+    assert_eq!(ended.text(), "ended the transaction of mover in t-0\n");
+    assert_eq!(tool.run("txns").ok().text(), "");
+    let none = tool.run("abort-txn --id mover");
+    assert_eq!((none.code, none.text()), (1, "mover has no transaction open\n"));
+
+    let folder = tool.data().join("t-0");
+    let dump =
+        |file: &str| feed(Command::new(example("millpond")).arg("dump").arg(folder.join(file)), b"").ok();
+    let log = dump("00000000000000000000.log");
+    assert!(log.text().contains("endTxnMarker: COMMIT coordinatorEpoch: "));
+    assert!(log.text().contains("endTxnMarker: ABORT coordinatorEpoch: "));
+    let aborted = dump("00000000000000000000.txnindex");
+    assert!(
+        aborted.text().contains("firstOffset: 2 lastOffset: 4 lastStableOffset: 5"),
+        "{}",
+        aborted.text()
+    );
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn killed_twenty_times_it_still_counts_exactly_once() {
+    let run = feed(&mut Command::new(example("exactly_once")), b"").ok();
+    let mut said = run.text().lines();
+    let killed = said.next().unwrap();
+    let times: u32 = killed.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(times >= 15, "{killed}");
+    let compared =
+        "8832 records, the same as of an undisturbed run: nothing is missing, nothing is there twice";
+    assert_eq!(said.next().unwrap(), compared);
+}
+
+#[test]
+fn writers_in_conflict_take_nothing_twice() {
+    let run = feed(&mut Command::new(example("event_sourcing")), b"").ok();
+    let last = run.text().lines().last().unwrap();
+    assert!(last.contains(": 100 - 9") || last.contains(": 100 - 100"), "{last}");
+}
