@@ -21,7 +21,7 @@ use crate::partition::{ClosedSegment, Log};
 /// from now, if age is limited and there is one.
 pub(crate) fn retain(log: &Log) -> Result<Option<Duration>> {
     let retention = log.settings().retention;
-    if retention == Retention::forever() {
+    if retention == Retention::forever() || !log.settings().cleanup.policy.deletes() {
         return Ok(None);
     }
     let segments = log.closed_segments()?;

@@ -35,6 +35,11 @@ pub struct BrokerConfig {
     max_open_segments: Option<u32>,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     offsets_retention: Duration,
+    compaction_memory: ByteSize,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    compaction_rate: Option<ByteSize>,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    compaction_interval: Duration,
 }
 
 /// The longest wait for room.
@@ -53,6 +58,9 @@ impl Default for BrokerConfig {
             background: Background::default(),
             max_open_segments: None,
             offsets_retention: Duration::from_secs(7 * 86_400),
+            compaction_memory: ByteSize::mib(128),
+            compaction_rate: None,
+            compaction_interval: Duration::from_secs(15),
         }
     }
 }
@@ -173,6 +181,38 @@ impl BrokerConfig {
         self
     }
 
+    /// The most memory for the offsets of keys while a log is compacted, 24 bytes a key; a log with more new keys
+    /// is compacted in several rounds.
+    ///
+    /// **Default** 128 MiB. **Allowed** 1 KiB to 1 TiB. **Kafka name** `log.cleaner.dedupe.buffer.size`.
+    #[doc(alias = "log.cleaner.dedupe.buffer.size")]
+    #[must_use]
+    pub fn compaction_memory(mut self, compaction_memory: ByteSize) -> BrokerConfig {
+        self.compaction_memory = compaction_memory;
+        self
+    }
+
+    /// The most bytes that compaction in the background reads and writes in a second. What is compacted on request
+    /// is not held back.
+    ///
+    /// **Default** unlimited. **Allowed** 1 KiB to 1 TiB. **Kafka name** `log.cleaner.io.max.bytes.per.second`.
+    #[doc(alias = "log.cleaner.io.max.bytes.per.second")]
+    #[must_use]
+    pub fn compaction_rate(mut self, compaction_rate: ByteSize) -> BrokerConfig {
+        self.compaction_rate = Some(compaction_rate);
+        self
+    }
+
+    /// How often the logs are looked through for one to compact.
+    ///
+    /// **Default** 15 s. **Allowed** 1 ms to 1 day. **Kafka name** `log.cleaner.backoff.ms`.
+    #[doc(alias = "log.cleaner.backoff.ms")]
+    #[must_use]
+    pub fn compaction_interval(mut self, compaction_interval: Duration) -> BrokerConfig {
+        self.compaction_interval = compaction_interval;
+        self
+    }
+
     /// How bytes of the logs are reached.
     #[must_use]
     pub fn read_mode_kind(&self) -> ReadMode {
@@ -234,6 +274,24 @@ impl BrokerConfig {
         self.offsets_retention
     }
 
+    /// The most memory for the offsets of keys, in bytes.
+    #[must_use]
+    pub fn compaction_memory_bytes(&self) -> u64 {
+        self.compaction_memory.as_u64()
+    }
+
+    /// The most bytes that compaction in the background reads and writes in a second, if that is limited.
+    #[must_use]
+    pub fn compaction_rate_bytes(&self) -> Option<u64> {
+        self.compaction_rate.map(ByteSize::as_u64)
+    }
+
+    /// How often the logs are looked through for one to compact.
+    #[must_use]
+    pub fn compaction_interval_duration(&self) -> Duration {
+        self.compaction_interval
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -245,6 +303,11 @@ impl BrokerConfig {
         check_duration("max_block", self.max_block, Duration::ZERO, MAX_BLOCK)?;
         check_count("flush_threads", self.flush_threads.into(), 1, 64)?;
         check_duration("checkpoint_interval", self.checkpoint_interval, instant, day)?;
+        check_size("compaction_memory", self.compaction_memory, ByteSize::kib(1), ByteSize::gib(1024))?;
+        if let Some(rate) = self.compaction_rate {
+            check_size("compaction_rate", rate, ByteSize::kib(1), ByteSize::gib(1024))?;
+        }
+        check_duration("compaction_interval", self.compaction_interval, instant, day)?;
         check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;
         self.max_open_segments.map_or(Ok(()), |most| {
             check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)

@@ -23,7 +23,6 @@ use crate::types::ByteSize;
 /// assert_eq!(Retention::default(), Retention::forever());
 /// # Ok::<(), millpond::Error>(())
 /// ```
-#[doc(alias = "cleanup.policy")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Retention {
     age: Option<Duration>,

@@ -133,7 +133,7 @@ impl Cursor {
             return Ok(Some(chunk));
         }
         let bound = Bound { visible, until };
-        let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
+        let chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
         match &chunk {
             Ok(Some(chunk)) => self.note_size(chunk.records),
             Ok(None) => self.pause = 0,
@@ -220,6 +220,19 @@ impl Cursor {
         error.in_partition(&self.log.tp).at_offset(crate::types::Offset::of(self.next))
     }
 
+    /// As [`gather`](Self::gather), anew where compaction has exchanged segments under an attempt that failed.
+    fn gather_again(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
+        loop {
+            let (next, before) = (self.next, self.log.swap_count());
+            let gathered = self.gather(bound, limits);
+            if gathered.is_ok() || (before % 2 == 0 && self.log.swap_count() == before) {
+                return gathered;
+            }
+            (self.next, self.place) = (next, None);
+            crate::sync::thread::yield_now();
+        }
+    }
+
     fn gather(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
@@ -284,8 +297,13 @@ impl Cursor {
         if !place.segment.is_closed() {
             return Ok(Step::Stop);
         }
+        if place.segment.is_retired() {
+            // What follows may be in the segment that has taken its place.
+            self.place = None;
+            return Ok(Step::NextSegment);
+        }
         let Some(segment) = self.log.segment_after(place.segment.base()) else { return Ok(Step::Stop) };
-        let gaps = place.gaps;
+        let gaps = place.gaps || self.log.is_compacted();
         if !gaps && self.next < segment.base() {
             let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
             return Err(place.segment.corrupted(place.position, why));

@@ -14,9 +14,10 @@ use super::manifest::PartitionManifest;
 use super::poison::Poison;
 use super::roll::Writer;
 use super::settings::LogSettings;
+use super::swap::Swaps;
 use super::watermarks::Watermarks;
 use crate::config::{CrcCheck, Durability};
-use crate::env::{Clock, Environment};
+use crate::env::{Clock, Environment, Random};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, RestingTail, Segment, SegmentFiles};
@@ -45,6 +46,7 @@ pub(crate) struct Log {
     pub(super) checkpointed: Mutex<Checkpointed>,
     pub(super) epochs: Mutex<LeaderEpochs>,
     pub(super) manifest: Mutex<PartitionManifest>,
+    pub(super) swaps: Swaps,
     /// Who waits at the high watermark.
     pub(super) readers: WaitList,
     /// Who waits for an acknowledgement.
@@ -81,6 +83,8 @@ pub(crate) struct LogParts {
     pub(crate) end: RestingTail,
     /// Where it ended when it was opened; everything below is on the device.
     pub(crate) checkpointed: Checkpointed,
+    /// The segment of the recovery point that is on the device; 0 where that is not known.
+    pub(crate) point_segment: u64,
     pub(crate) budget: Arc<Budget>,
     pub(crate) attendant: Arc<dyn Attendant>,
 }
@@ -115,6 +119,7 @@ impl Log {
             checkpointed: Mutex::new(parts.checkpointed),
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
+            swaps: Swaps::new(parts.point_segment),
             readers: WaitList::new(),
             acks: WaitList::new(),
             budget: parts.budget,
@@ -135,6 +140,11 @@ impl Log {
     /// The clock.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.environment.clock()
+    }
+
+    /// The randomness.
+    pub(crate) fn random(&self) -> &Arc<dyn Random> {
+        self.environment.random()
     }
 
     /// Staging memory.
@@ -322,15 +332,17 @@ impl Log {
 
     /// The segments that grow no more, oldest first.
     pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
-        let segments: Vec<_> = self.segments.read().clone();
-        let pairs = segments.iter().zip(segments.iter().skip(1));
-        pairs
-            .map(|(segment, next)| {
-                segment.load_times()?;
-                let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
-                Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
-            })
-            .collect()
+        self.while_segments_stand(|| {
+            let segments: Vec<_> = self.segments.read().clone();
+            let pairs = segments.iter().zip(segments.iter().skip(1));
+            pairs
+                .map(|(segment, next)| {
+                    segment.load_times()?;
+                    let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
+                    Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
+                })
+                .collect()
+        })
     }
 
     /// Bytes of all segments' log files.

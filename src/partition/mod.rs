@@ -30,6 +30,7 @@ mod recover;
 mod roll;
 mod settings;
 mod staging;
+mod swap;
 mod truncate;
 mod watermarks;
 
@@ -53,4 +54,5 @@ pub(crate) use log::{ClosedSegment, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub use recover::PartitionRecovery;
-pub(crate) use settings::LogSettings;
+pub(crate) use settings::{Cleanup, LogSettings};
+pub(crate) use swap::{CleanableSegment, CleaningGuard};

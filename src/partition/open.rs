@@ -110,7 +110,14 @@ impl Opening<'_> {
             return self.create(home);
         }
         let mut manifest = self.manifest(&home)?;
-        let mut bases = self.segment_bases(&home)?;
+        let (mut bases, swaps) = self.segment_bases(&home)?;
+        if let Some(range) = manifest.swap {
+            super::swap::repeat(&home, &mut bases, range)?;
+            manifest.swap = None;
+            manifest.store(&*home.files, &home.dir)?;
+        }
+        // Those that were not decided on; of the others none has this name any more.
+        home.unlink(&swaps)?;
         let mut epochs = load_epochs(&home)?;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
@@ -236,20 +243,22 @@ impl Opening<'_> {
         Ok(manifest)
     }
 
-    /// Base offsets of the segments, ascending; what interrupted operations left is removed.
-    fn segment_bases(&self, home: &SegmentFiles) -> Result<Vec<u64>> {
+    /// Base offsets of the segments, ascending, and the files of compacted ones that wait for their place; what
+    /// interrupted operations left is removed.
+    fn segment_bases(&self, home: &SegmentFiles) -> Result<(Vec<u64>, Vec<PathBuf>)> {
         let entries =
             home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
-        let mut bases = Vec::new();
+        let (mut bases, mut swaps) = (Vec::new(), Vec::new());
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
                 SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
+                SegmentFileName::Swap(..) => swaps.push(home.dir.join(&entry.name)),
                 SegmentFileName::Leftover => home.unlink(&[home.dir.join(&entry.name)])?,
                 _ => {}
             }
         }
         bases.sort_unstable();
-        Ok(bases)
+        Ok((bases, swaps))
     }
 
     fn assemble(
@@ -301,10 +310,19 @@ impl Opening<'_> {
             segments,
             end,
             checkpointed,
+            point_segment: point_segment(&self.state),
             budget: self.budget,
             attendant: self.attendant,
         });
         Ok(OpenLog { log: Arc::new(log), recovery: recovered.report })
+    }
+}
+
+/// The segment of the point that is on the device. Of an unclean end nothing is known: the next point tells.
+fn point_segment(state: &Found) -> u64 {
+    match state {
+        Found::Clean(point) => point.segment,
+        Found::Unclean(_) | Found::New => 0,
     }
 }
 

@@ -24,6 +24,7 @@ impl Log {
     /// Raises the log start to `before` and deletes the segments wholly below it; answers the log start.
     pub(crate) fn delete_records(&self, before: u64) -> Result<u64> {
         self.poison.check(&self.tp)?;
+        let _upkeep = self.begin_upkeep()?;
         let point = self.written_point().map_err(|e| self.fail(e))?;
         if before > self.high_watermark().max(self.log_start()) {
             return Err(self.out_of_range(before));
@@ -69,6 +70,7 @@ impl Log {
     /// Takes back everything from the batch that holds `to` on; answers the new log end.
     pub(crate) fn truncate(&self, to: u64) -> Result<u64> {
         self.flush()?;
+        let _upkeep = self.begin_upkeep()?;
         if to < self.log_start() {
             return Err(self.out_of_range(to));
         }
