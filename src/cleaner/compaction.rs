@@ -57,19 +57,16 @@ impl Compaction<'_> {
             return Ok(report);
         };
         loop {
-            let round = self.round(guard, bound)?;
-            let ended = round.is_none();
-            if let Some(round) = round {
-                report.add(&round);
-            }
-            if ended || self.log.cleaned_to() >= bound {
+            let Some((round, whole)) = self.round(guard, bound)? else { return Ok(report) };
+            report.add(&round);
+            if whole {
                 return Ok(report);
             }
         }
     }
 
-    /// One round, up to `bound` at most; `None` if the segments have changed under it.
-    fn round(&self, guard: &CleaningGuard<'_>, bound: u64) -> Result<Option<CompactionReport>> {
+    /// One round, up to `bound` at most, and whether it got there; `None` if the segments have changed under it.
+    fn round(&self, guard: &CleaningGuard<'_>, bound: u64) -> Result<Option<(CompactionReport, bool)>> {
         let mut sources = super::plan::sources(self.log)?;
         sources.retain(|source| source.end_offset <= bound);
         let Some(end) = sources.last().map(|last| last.end_offset) else { return Ok(None) };
@@ -78,9 +75,10 @@ impl Compaction<'_> {
         let dirty: u64 = sources.iter().filter(|s| s.end_offset > first_dirty).map(bytes).sum();
         let total = dirty + sources.iter().map(bytes).sum::<u64>();
         let survey = survey(self.log, first_dirty, end)?;
+        let stable = survey.first_open.map_or(end, |open| open.min(end));
         let report = CompactionReport::default();
         let mut round = Round { compaction: self, guard, sources, total, done: 0, report };
-        let (map, end) = round.map_keys(&survey, first_dirty, end)?;
+        let (map, end) = round.map_keys(&survey, first_dirty, stable)?;
         round.report.keys = map.len() as u64;
         let settings = self.log.settings();
         let rules = Rules {
@@ -95,7 +93,7 @@ impl Compaction<'_> {
         }
         self.log.set_cleaned_to(end)?;
         round.report.rounds = 1;
-        Ok(Some(round.report))
+        Ok(Some((round.report, end >= stable)))
     }
 }
 
@@ -112,6 +110,9 @@ impl Round<'_> {
             while let Some(batch) = self.next_batch(&mut scan, &source)? {
                 let header = &batch.header;
                 let skipped = header.attributes.is_control() || transactions.is_void(header);
+                if header.base_offset as u64 >= end {
+                    return Ok((map, end));
+                }
                 if skipped || (header.last_offset() as u64) < from {
                     continue;
                 }

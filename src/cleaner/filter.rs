@@ -52,13 +52,13 @@ impl Rules<'_> {
     /// data is gone.
     pub(crate) fn judge(&self, batch: &BatchView<'_>, void: bool) -> Result<Verdict, FormatError> {
         let header = &batch.header;
+        if header.base_offset as u64 >= self.end {
+            return Ok(Verdict::Keep);
+        }
         let control = header.attributes.is_control();
         let goes = if control { void && self.has_passed(header) } else { void };
         if goes {
             return self.without_records(header);
-        }
-        if header.base_offset as u64 >= self.end {
-            return Ok(Verdict::Keep);
         }
         let payload = batch.decompressed(MAX_DECOMPRESSED)?;
         let mut kept: Vec<RecordRef<'_>> = Vec::new();

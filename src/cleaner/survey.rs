@@ -7,6 +7,8 @@
 //! Invariants
 //! - It goes up to the end of what is durable and acknowledged: a transaction whose data is compacted may have its
 //!   marker above.
+//! - A transaction that is still open is found here, whatever the last stable offset says: nothing from its first
+//!   batch on may be compacted.
 //! - Memory is used for producers seen lately and for aborted transactions whose data is still there, not for
 //!   records.
 
@@ -32,6 +34,8 @@ pub(crate) struct Survey {
     pub(crate) producers: Producers,
     /// Records from the first one that is not compacted yet, below the bound.
     pub(crate) dirty_records: u64,
+    /// Where the first transaction begins that is neither committed nor aborted.
+    pub(crate) first_open: Option<u64>,
 }
 
 /// The last batch of each producer.
@@ -103,6 +107,7 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
             }
         }
     }
+    survey.first_open = open.values().min().copied();
     survey.aborted.sort_unstable_by_key(|txn| txn.first);
     Ok(survey)
 }
