@@ -88,6 +88,13 @@ impl Attended {
         })
     }
 
+    /// This recovery point is on the device.
+    pub(super) fn point_stored(&self, point: &RecoveryPoint) {
+        if let Some(log) = self.log() {
+            log.point_stored(point.segment);
+        }
+    }
+
     /// Tells it from the broker's other ones.
     pub(super) fn number(&self) -> u64 {
         self.number

@@ -67,7 +67,11 @@ pub(super) fn open(builder: BrokerBuilder) -> Result<Broker> {
         true => CellFile::create(&environment, &dir, count)?,
         false => None,
     };
-    let service = Service::new(environment.clock().clone(), config.checkpoint_interval_duration());
+    let service = Service::new(
+        environment.clock().clone(),
+        config.checkpoint_interval_duration(),
+        config.compaction_interval_duration(),
+    );
     let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
     let open_segments = OpenSegments::new(most_open(&config, files));
     let map = map && maps_work(files, &dir, cells.is_some())?;

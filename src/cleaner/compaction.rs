@@ -85,7 +85,8 @@ impl Compaction<'_> {
             map: &map,
             end,
             now: self.log.clock().now().millis(),
-            delete_retention: i64::try_from(settings.cleanup.delete_retention.as_millis()).unwrap_or(i64::MAX),
+            delete_retention: i64::try_from(settings.cleanup.delete_retention.as_millis())
+                .unwrap_or(i64::MAX),
             producers: &survey.producers,
         };
         if !round.rewrite(&rules, &survey, settings.segment_size)? {

@@ -25,6 +25,6 @@ mod tests;
 
 pub(crate) use compaction::Compaction;
 pub(crate) use pace::Pace;
-pub(crate) use plan::{Dirtiness, dirtiness, is_due};
+pub(crate) use plan::{dirtiness, is_due};
 pub use report::CompactionReport;
 pub(crate) use retention::retain;

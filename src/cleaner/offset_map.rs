@@ -69,6 +69,7 @@ impl OffsetMap {
     }
 
     /// Bytes it takes.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.slots.len() as u64 * SLOT
     }

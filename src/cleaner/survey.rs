@@ -87,7 +87,8 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
         }
         segment.load_times()?;
         let last_append = segment.times().last().map_or(now, |last| last.millis());
-        let lately = u128::try_from(now.saturating_sub(last_append)).unwrap_or(0) < PRODUCER_EXPIRY.as_millis();
+        let lately =
+            u128::try_from(now.saturating_sub(last_append)).unwrap_or(0) < PRODUCER_EXPIRY.as_millis();
         let files = segment.open()?;
         let mut position = 0;
         while let Some(batch) = segment.batch_in(&files, position)? {

@@ -53,6 +53,8 @@ pub(crate) struct Appender {
     spec: BatchSpec,
     /// Greatest size of a record as encoded, in bytes.
     max_record_size: u64,
+    /// The log is compacted: a record without a key could never be found again.
+    needs_key: bool,
     flush_after_ms: Option<i64>,
     /// Interval: appends wait once the oldest unflushed record is older than this.
     overdue_after_ms: i64,
@@ -114,6 +116,7 @@ impl Appender {
             limits: limits(settings, epoch),
             spec: spec(settings, epoch),
             max_record_size: settings.max_record_size,
+            needs_key: false,
             flush_after_ms: None,
             overdue_after_ms: i64::MAX,
             oldest_unflushed: None,
@@ -129,6 +132,7 @@ impl Appender {
         self.limits = limits(settings, epoch);
         self.spec = spec(settings, epoch);
         self.max_record_size = settings.max_record_size;
+        self.needs_key = settings.cleanup.policy.compacts();
         self.flush_after_ms = settings.flush_after().map(millis);
         self.overdue_after_ms = match settings.durability {
             Durability::Interval(d) => millis(d),
@@ -439,6 +443,9 @@ impl Log {
             let outcome = {
                 let mut appender = self.append.lock();
                 self.check_size(record, appender.max_record_size)?;
+                if appender.needs_key && record.key.is_none() {
+                    return Err(self.without_key());
+                }
                 appender.append(record, now, &self.budget)
             };
             match outcome {
@@ -462,6 +469,9 @@ impl Log {
         if batch.len() > limit {
             return Err(self.too_large(batch.len(), limit));
         }
+        if settings.cleanup.policy.compacts() && batch.lacks_a_key()? {
+            return Err(self.without_key());
+        }
         loop {
             let now = self.environment.clock().now().millis();
             let outcome = self.append.lock().append_batch(batch, now, &self.budget);
@@ -475,6 +485,11 @@ impl Log {
         }
     }
 
+    /// A record of a compacted log must have a key.
+    pub(crate) fn check_key(&self, settings: &LogSettings, key: Option<&[u8]>) -> Result<()> {
+        if key.is_none() && settings.cleanup.policy.compacts() { Err(self.without_key()) } else { Ok(()) }
+    }
+
     /// A record must fit as a batch of its own.
     #[inline]
     fn check_size(&self, record: &NewRecord<'_>, limit: u64) -> Result<()> {
@@ -485,6 +500,12 @@ impl Log {
         }
         let size = HEADER_LEN as u64 + staged_size(record);
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+    }
+
+    #[cold]
+    fn without_key(&self) -> Error {
+        let why = "the topic is compacted: each record needs a key";
+        Error::invalid_argument(why).in_partition(&self.tp)
     }
 
     #[cold]

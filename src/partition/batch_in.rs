@@ -2,7 +2,8 @@
 
 use crate::config::Compression;
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchHeader, BatchView};
+use crate::format::FormatError;
+use crate::format::batch::{BatchHeader, BatchView, Records};
 use crate::format::compression::Codec;
 
 /// Who says which offsets a batch has.
@@ -65,6 +66,23 @@ impl FinishedBatch {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether a record of it has no key; never of one whose offsets are given, or of a control batch.
+    pub(crate) fn lacks_a_key(&self) -> Result<bool> {
+        const MAX: usize = 1 << 30;
+        if self.assign == Assign::Given || self.header.attributes.is_control() {
+            return Ok(false);
+        }
+        let bad = |e: FormatError| Error::invalid_argument(format!("not a batch that can be appended: {e}"));
+        let view = BatchView { header: self.header, bytes: &self.bytes };
+        let payload = view.decompressed(MAX).map_err(bad)?;
+        for record in Records::new(&self.header, &payload) {
+            if record.map_err(bad)?.key.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Writes offset and epoch into it, unless they were given.

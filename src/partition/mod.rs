@@ -54,5 +54,8 @@ pub(crate) use log::{ClosedSegment, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub use recover::PartitionRecovery;
-pub(crate) use settings::{Cleanup, LogSettings};
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) use settings::Cleanup;
+pub(crate) use settings::LogSettings;
 pub(crate) use swap::{CleanableSegment, CleaningGuard};

@@ -271,6 +271,7 @@ impl Opening<'_> {
         checkpointed: Checkpointed,
     ) -> Result<OpenLog> {
         let settings = &self.settings;
+        let point_segment = point_segment(&self.state, &manifest);
         let point = &recovered.point;
         let mut segments: Vec<_> = bases
             .iter()
@@ -310,7 +311,7 @@ impl Opening<'_> {
             segments,
             end,
             checkpointed,
-            point_segment: point_segment(&self.state),
+            point_segment,
             budget: self.budget,
             attendant: self.attendant,
         });
@@ -319,10 +320,10 @@ impl Opening<'_> {
 }
 
 /// The segment of the point that is on the device. Of an unclean end nothing is known: the next point tells.
-fn point_segment(state: &Found) -> u64 {
+fn point_segment(state: &Found, manifest: &PartitionManifest) -> u64 {
     match state {
-        Found::Clean(point) => point.segment,
-        Found::Unclean(_) | Found::New => 0,
+        Found::Clean(point) if point.generation == manifest.generation => point.segment,
+        Found::Clean(_) | Found::Unclean(_) | Found::New => 0,
     }
 }
 

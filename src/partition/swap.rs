@@ -17,8 +17,8 @@ use super::log::Log;
 use super::manifest::PartitionManifest;
 use crate::error::{Error, Result};
 use crate::segment::{CleanedSegment, Segment, SegmentFiles, WholeSegment};
-use crate::sync::{Mutex, MutexGuard};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What the log knows of its compaction.
 #[derive(Debug)]
@@ -104,6 +104,11 @@ impl Log {
         CleaningGuard { alone, generation: self.manifest.lock().generation }
     }
 
+    /// A truncation: points from before it are not on the device any more.
+    pub(super) fn no_point_stored(&self) {
+        self.swaps.below.store(0, Ordering::Release);
+    }
+
     /// A recovery point in the segment with this base offset has been written down durably.
     pub(crate) fn point_stored(&self, segment: u64) {
         self.swaps.below.fetch_max(segment, Ordering::AcqRel);
@@ -157,18 +162,21 @@ impl Log {
 
     /// Rolls the active segment if there is anything in it, so that it can be compacted.
     pub(crate) fn roll_for_compaction(&self) -> Result<()> {
+        self.flush()?;
         let Some(active) = self.active_segment() else { return Ok(()) };
-        if active.published().position == 0 && !self.append.lock().has_staged() {
-            return Ok(());
+        if active.published().position > 0 {
+            let mut writer = self.writer.lock();
+            self.check_open()?;
+            let written = self.write_queue(&mut writer).and_then(|()| self.roll_locked(&mut writer));
+            written.map_err(|e| self.fail(e))?;
         }
-        let mut writer = self.writer.lock();
-        self.poison.check(&self.tp)?;
-        self.write_queue(&mut writer).and_then(|()| self.roll_locked(&mut writer)).map_err(|e| self.fail(e))
+        self.flush_past_roll()
     }
 
     /// Begins a segment that is to replace others, the first of which has this base offset.
     pub(crate) fn begin_cleaned(&self, base: u64) -> Result<CleanedSegment> {
-        CleanedSegment::create(&self.home, base, self.settings().index()).map_err(|e| e.in_partition(&self.tp))
+        CleanedSegment::create(&self.home, base, self.settings().index())
+            .map_err(|e| e.in_partition(&self.tp))
     }
 
     /// Removes what a compaction has left that failed, or found nothing to do.

@@ -121,6 +121,7 @@ impl Log {
 
     fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
+        self.no_point_stored();
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
             segment.set_end(0);

@@ -50,8 +50,8 @@ pub(crate) struct CleanedSegment {
 pub(crate) struct WholeSegment {
     /// As readers will see it.
     pub(crate) segment: Arc<Segment>,
-    /// Keeps its files open until they have their final names.
-    pub(crate) open: Arc<OpenSegment>,
+    #[expect(dead_code, reason = "keeps its files open until they have their final names")]
+    open: Arc<OpenSegment>,
 }
 
 impl CleanedSegment {

@@ -4,6 +4,8 @@
 mod assertions;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod compaction;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
 #[cfg(test)]

@@ -27,10 +27,14 @@ fn fill(world: &mut World, start: u32) {
         let value = (i % 5 != 0).then(|| format!("value {} {}", start + i, "x".repeat(40)));
         let producer = [-1, 1, 2, 3][i as usize % 4];
         let transactional = producer == 2;
-        world.send(producer, transactional, vec![
-            Sent { key: (i * 7 % 23) as u8, value },
-            Sent { key: 30 + (i % 4) as u8, value: Some(format!("other {i}")) },
-        ]);
+        world.send(
+            producer,
+            transactional,
+            vec![
+                Sent { key: (i * 7 % 23) as u8, value },
+                Sent { key: 30 + (i % 4) as u8, value: Some(format!("other {i}")) },
+            ],
+        );
         if i % 16 == 7 {
             world.end(2, if i % 32 == 7 { TxnOutcome::Abort } else { TxnOutcome::Commit });
         }

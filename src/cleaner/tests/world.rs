@@ -356,7 +356,8 @@ impl World {
         for producer in 1..=3 {
             let data = |b: &&SentBatch| b.producer == producer && b.marker.is_none();
             let Some(last) = self.batches.iter().rev().find(data) else { continue };
-            let kept = headers.iter().find(|h| h.producer_id == producer && h.next_offset() as u64 == last.end());
+            let kept =
+                headers.iter().find(|h| h.producer_id == producer && h.next_offset() as u64 == last.end());
             let kept = kept.unwrap_or_else(|| panic!("the last batch of producer {producer} is gone"));
             assert_eq!(kept.base_offset as u64, last.base);
             assert_eq!(kept.last_sequence() + 1, self.sequences[&producer]);
@@ -377,7 +378,8 @@ impl World {
             let ends =
                 |b: &&SentBatch| b.base > batch.base && b.producer == batch.producer && b.marker.is_some();
             if let (true, Some(marker)) = (there, self.batches.iter().find(ends)) {
-                let found = headers.iter().any(|h| h.base_offset as u64 == marker.base && h.records_count == 1);
+                let found =
+                    headers.iter().any(|h| h.base_offset as u64 == marker.base && h.records_count == 1);
                 assert!(found, "the marker at {} is gone before its data", marker.base);
             }
         }

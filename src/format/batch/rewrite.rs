@@ -53,8 +53,7 @@ pub(crate) fn rebuild(
     batch_length(bytes.len())?;
     let count = i32::try_from(records.len()).map_err(|_| FormatError::BadCount)?;
     let max_timestamp = if attributes.is_log_append_time() { header.max_timestamp } else { newest };
-    let changed =
-        BatchHeader { attributes, base_timestamp, max_timestamp, records_count: count, ..*header };
+    let changed = BatchHeader { attributes, base_timestamp, max_timestamp, records_count: count, ..*header };
     seal_header(&mut bytes, &changed)?;
     Ok(bytes)
 }
