@@ -62,6 +62,11 @@ pub enum ErrorKind {
         /// The end of what may be read.
         latest: Offset,
     },
+    /// What an append depended on has changed: look at it again, and decide anew.
+    VersionConflict {
+        /// The offset of the key's latest record; none if the key has no value.
+        actual: Option<Offset>,
+    },
     /// There is no group of this name.
     GroupNotFound,
     /// The group has members that would lose what is asked to be changed: end them first.

@@ -4,6 +4,7 @@
 //!   produce  consume         records in and out
 //!   topics  describe         what is there (also beside a running program)
 //!   create  delete           topics
+//!   compact  retain          what need not be kept
 //!   dump  verify  repair     the files themselves
 //!   bench                    how fast this machine is
 //! ```
@@ -16,6 +17,7 @@
 mod acks;
 mod admin;
 mod bench;
+mod cleaning;
 mod consume;
 mod data;
 mod dump;
@@ -52,6 +54,8 @@ enum Command {
     Describe(topics::Describe),
     Create(admin::Create),
     Delete(admin::Delete),
+    Compact(cleaning::Compact),
+    Retain(cleaning::Retain),
     Dump(dump::Dump),
     Verify(verify::Verify),
     Repair(verify::Repair),
@@ -71,6 +75,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Describe(command) => command.run(),
         Command::Create(command) => command.run(),
         Command::Delete(command) => command.run(),
+        Command::Compact(command) => command.run(),
+        Command::Retain(command) => command.run(),
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Repair(command) => command.run(),

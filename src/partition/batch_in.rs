@@ -21,6 +21,7 @@ pub(crate) struct FinishedBatch {
     bytes: Vec<u8>,
     header: BatchHeader,
     assign: Assign,
+    only_at: Option<u64>,
 }
 
 impl FinishedBatch {
@@ -29,7 +30,7 @@ impl FinishedBatch {
         let header = BatchHeader::parse(&bytes)
             .map_err(|e| Error::invalid_argument(format!("not a batch that can be appended: {e}")))?;
         debug_assert_eq!(header.total_len(), bytes.len());
-        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here, only_at: None })
     }
 
     /// A batch whose offsets and epoch are given.
@@ -45,7 +46,18 @@ impl FinishedBatch {
         if header.total_len() != bytes.len() {
             return Err(bad(format!("{} bytes where {} were announced", bytes.len(), header.total_len())));
         }
-        Ok(FinishedBatch { bytes, header, assign })
+        Ok(FinishedBatch { bytes, header, assign, only_at: None })
+    }
+
+    /// The same, to be appended only where the log ends at this offset.
+    pub(crate) fn only_at(mut self, offset: u64) -> FinishedBatch {
+        self.only_at = Some(offset);
+        self
+    }
+
+    /// Whether it may be appended where the log ends at this offset.
+    pub(crate) fn fits_at(&self, offset: u64) -> bool {
+        self.only_at.is_none_or(|only| only == offset)
     }
 
     /// Bytes, the header included.

@@ -32,6 +32,8 @@ mod scale;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod welcome;
