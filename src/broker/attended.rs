@@ -146,10 +146,11 @@ impl Attended {
 
     /// Lets go of what the topic's retention does not keep.
     fn retain(&self, log: &Log) -> Result<()> {
-        if log.is_poisoned() {
+        // Where groups count, only the broker knows how far they are.
+        if log.is_poisoned() || log.settings().keep_unread.is_some() {
             return Ok(());
         }
-        if let Some(left) = retain(log)? {
+        if let Some(left) = retain(log, None)? {
             self.due_at(self.service.now().saturating_add(left));
         }
         Ok(())

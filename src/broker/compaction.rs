@@ -264,17 +264,18 @@ impl Pace for Throttle<'_> {
 }
 
 impl Shared {
-    /// Compacts what is due, the dirtiest first.
+    /// Does what retention over several partitions asks for, then compacts what is due, the dirtiest first.
     pub(super) fn compact_due(&self) -> Result<()> {
         if self.closing.check_open().is_err() {
             return Ok(());
         }
+        let retained = self.retain_all().map(|_| ());
         let compacted = |log: &Arc<Log>| log.settings().cleanup.policy.compacts();
         let logs: Vec<_> = self.logs().into_iter().filter(compacted).collect();
         if logs.is_empty() {
-            return Ok(());
+            return retained;
         }
-        let mut first = self.checkpoint();
+        let mut first = retained.and(self.checkpoint());
         let mut due = Vec::new();
         for log in logs {
             match is_due(&log) {

@@ -41,6 +41,7 @@ mod reader_builder;
 mod recovery_report;
 mod repair;
 mod repair_report;
+mod retention;
 mod service;
 mod small_file;
 mod subscribe;
@@ -52,7 +53,7 @@ mod verify_index;
 mod verify_report;
 mod walk;
 
-pub use crate::cleaner::CompactionReport;
+pub use crate::cleaner::{CompactionReport, RetentionReport};
 pub use crate::partition::PartitionRecovery;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;

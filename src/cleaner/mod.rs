@@ -26,5 +26,5 @@ mod tests;
 pub(crate) use compaction::Compaction;
 pub(crate) use pace::Pace;
 pub(crate) use plan::{dirtiness, is_due};
-pub use report::CompactionReport;
-pub(crate) use retention::retain;
+pub use report::{CompactionReport, RetentionReport};
+pub(crate) use retention::{retain, trim};

@@ -1,4 +1,6 @@
-//! What a compaction has done.
+//! What a compaction, or retention, has done.
+
+use crate::partition::Log;
 
 /// What a compaction has done, summed up over its rounds and partitions.
 ///
@@ -105,5 +107,46 @@ impl CompactionReport {
     #[must_use]
     pub fn records_after(&self) -> u64 {
         self.records_after
+    }
+}
+
+/// What retention has deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionReport {
+    bytes: u64,
+    segments: u64,
+}
+
+impl RetentionReport {
+    /// What a log holds now, as if all were deleted.
+    pub(crate) fn now(log: &Log) -> RetentionReport {
+        RetentionReport { bytes: log.size_bytes(), segments: log.segment_count() as u64 }
+    }
+
+    /// What is gone of it since.
+    pub(crate) fn until(self, log: &Log) -> RetentionReport {
+        let now = RetentionReport::now(log);
+        RetentionReport {
+            bytes: self.bytes.saturating_sub(now.bytes),
+            segments: self.segments.saturating_sub(now.segments),
+        }
+    }
+
+    /// Adds another one.
+    pub(crate) fn join(&mut self, other: RetentionReport) {
+        self.bytes += other.bytes;
+        self.segments += other.segments;
+    }
+
+    /// Bytes of log files that were deleted.
+    #[must_use]
+    pub fn bytes_deleted(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Segments that were deleted.
+    #[must_use]
+    pub fn segments_deleted(&self) -> u64 {
+        self.segments
     }
 }

@@ -40,6 +40,8 @@ pub struct BrokerConfig {
     compaction_rate: Option<ByteSize>,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     compaction_interval: Duration,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    disk_budget: Option<ByteSize>,
 }
 
 /// The longest wait for room.
@@ -61,6 +63,7 @@ impl Default for BrokerConfig {
             compaction_memory: ByteSize::mib(128),
             compaction_rate: None,
             compaction_interval: Duration::from_secs(15),
+            disk_budget: None,
         }
     }
 }
@@ -192,7 +195,7 @@ impl BrokerConfig {
         self
     }
 
-    /// The most bytes that compaction in the background reads and writes in a second. What is compacted on request
+    /// The most bytes that compaction in the background works through in a second (new ones count twice). What is compacted on request
     /// is not held back.
     ///
     /// **Default** unlimited. **Allowed** 1 KiB to 1 TiB. **Kafka name** `log.cleaner.io.max.bytes.per.second`.
@@ -203,7 +206,19 @@ impl BrokerConfig {
         self
     }
 
-    /// How often the logs are looked through for one to compact.
+    /// How many bytes the logs of all topics may take together. Above it the oldest segments go, of whichever topic
+    /// deletes by age or size (its `cleanup_policy`), also before their time; what is active, compacted only, or
+    /// internal stays.
+    ///
+    /// **Default** unlimited. **Allowed** 1 MiB and more. **Kafka name** none.
+    #[must_use]
+    pub fn disk_budget(mut self, disk_budget: ByteSize) -> BrokerConfig {
+        self.disk_budget = Some(disk_budget);
+        self
+    }
+
+    /// How often the logs are looked through for one to compact, and for what retention over several partitions
+    /// lets go of.
     ///
     /// **Default** 15 s. **Allowed** 1 ms to 1 day. **Kafka name** `log.cleaner.backoff.ms`.
     #[doc(alias = "log.cleaner.backoff.ms")]
@@ -280,7 +295,7 @@ impl BrokerConfig {
         self.compaction_memory.as_u64()
     }
 
-    /// The most bytes that compaction in the background reads and writes in a second, if that is limited.
+    /// The most bytes that compaction in the background works through in a second, if that is limited.
     #[must_use]
     pub fn compaction_rate_bytes(&self) -> Option<u64> {
         self.compaction_rate.map(ByteSize::as_u64)
@@ -290,6 +305,12 @@ impl BrokerConfig {
     #[must_use]
     pub fn compaction_interval_duration(&self) -> Duration {
         self.compaction_interval
+    }
+
+    /// How many bytes the logs of all topics may take together, if that is limited.
+    #[must_use]
+    pub fn disk_budget_bytes(&self) -> Option<u64> {
+        self.disk_budget.map(ByteSize::as_u64)
     }
 
     /// Checks every setting.
@@ -306,6 +327,9 @@ impl BrokerConfig {
         check_size("compaction_memory", self.compaction_memory, ByteSize::kib(1), ByteSize::gib(1024))?;
         if let Some(rate) = self.compaction_rate {
             check_size("compaction_rate", rate, ByteSize::kib(1), ByteSize::gib(1024))?;
+        }
+        if let Some(budget) = self.disk_budget {
+            check_size("disk_budget", budget, ByteSize::mib(1), ByteSize::bytes(u64::MAX))?;
         }
         check_duration("compaction_interval", self.compaction_interval, instant, day)?;
         check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;

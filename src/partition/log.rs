@@ -1,7 +1,7 @@
 //! A partition's log: the parts that the other files of this module work on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::config::{CrcCheck, Durability};
 use crate::env::{Clock, Environment, Random};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::segment::{Cell, RestingTail, Segment, SegmentFiles};
+use crate::segment::{Cell, OpenSegment, RestingTail, Segment, SegmentFiles};
 use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -47,6 +47,8 @@ pub(crate) struct Log {
     pub(super) epochs: Mutex<LeaderEpochs>,
     pub(super) manifest: Mutex<PartitionManifest>,
     pub(super) swaps: Swaps,
+    /// Segments that are deleted, or compacted away, while somebody looks at them, with their bytes.
+    pub(super) pinned: Mutex<Vec<(Weak<OpenSegment>, u64)>>,
     /// Who waits at the high watermark.
     pub(super) readers: WaitList,
     /// Who waits for an acknowledgement.
@@ -120,6 +122,7 @@ impl Log {
             epochs: Mutex::new(parts.epochs),
             manifest: Mutex::new(parts.manifest),
             swaps: Swaps::new(parts.point_segment),
+            pinned: Mutex::new(Vec::new()),
             readers: WaitList::new(),
             acks: WaitList::new(),
             budget: parts.budget,
@@ -349,6 +352,21 @@ impl Log {
     pub(crate) fn size_bytes(&self) -> u64 {
         let size = |segment: &Arc<Segment>| segment.sealed_end().unwrap_or(0);
         self.segments.read().iter().map(size).sum()
+    }
+
+    /// A segment leaves the log: as long as anybody has it open, its bytes stay on the device.
+    pub(super) fn note_gone(&self, segment: &Segment) {
+        let Some(open) = segment.opened() else { return };
+        let mut pinned = self.pinned.lock();
+        pinned.retain(|(open, _)| open.strong_count() > 0);
+        pinned.push((Arc::downgrade(&open), segment.sealed_end().unwrap_or(0)));
+    }
+
+    /// Bytes of segments that have left the log and are still looked at.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        let mut pinned = self.pinned.lock();
+        pinned.retain(|(open, _)| open.strong_count() > 0);
+        pinned.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// How many segments there are.

@@ -31,6 +31,8 @@ pub(crate) struct LogSettings {
     pub(crate) in_place: bool,
     /// What may be deleted.
     pub(crate) retention: Retention,
+    /// What a group has not read stays while the log is at most so large, in bytes.
+    pub(crate) keep_unread: Option<u64>,
     /// How the log is compacted, if it is.
     pub(crate) cleanup: Cleanup,
     /// At `Memory`, a flush after this long, so that recovery stays short.
@@ -68,6 +70,7 @@ impl LogSettings {
             timestamp_type: topic.timestamp_kind(),
             in_place,
             retention: topic.retention_policy(),
+            keep_unread: topic.keep_unread_bytes(),
             cleanup: Cleanup {
                 policy: topic.cleanup_policy_kind(),
                 delete_retention: topic.delete_retention_duration(),

@@ -252,6 +252,7 @@ impl Log {
     fn exchange(&self, sources: &[CleanableSegment], whole: &WholeSegment) {
         self.swaps.count.fetch_add(1, Ordering::AcqRel);
         for source in sources {
+            self.note_gone(&source.segment);
             source.segment.retire();
         }
         {

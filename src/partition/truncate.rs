@@ -62,6 +62,7 @@ impl Log {
     }
 
     fn delete_segment(&self, segment: &Arc<Segment>) -> Result<()> {
+        self.note_gone(segment);
         let marked = self.home.mark_deleted(segment.base())?;
         self.home.sync_dir()?;
         self.home.unlink(&marked)

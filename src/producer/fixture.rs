@@ -72,6 +72,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         in_place: true,
         lazy_flush: Duration::from_secs(30),
         retention: Retention::forever(),
+        keep_unread: None,
         cleanup: crate::partition::Cleanup::default(),
     }
 }

@@ -76,7 +76,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
             self.check_version(&key, expected)?;
             let mut builder = BatchBuilder::new(BatchSpec::default());
             builder.append(timestamp, Some(&key), encoded.value, &headers);
-            let bytes = builder.finish(0, None).map_err(|e| Error::codec(format!("could not build a batch: {e}")))?;
+            let bytes =
+                builder.finish(0, None).map_err(|e| Error::codec(format!("could not build a batch: {e}")))?;
             let mut batch = FinishedBatch::built(bytes)?.only_at(next);
             match log.append_batch(&mut batch, Patience::No) {
                 Ok(appended) => {

@@ -54,7 +54,9 @@ impl SnapshotPlace {
     pub(super) fn save(&self, positions: &[Position], rows: &Rows) -> Result<()> {
         let bytes = encode(self.topic, self.environment.clock().now().millis(), positions, rows);
         let Some(bytes) = bytes.filter(|bytes| (bytes.len() as u64) < MAX_LEN) else {
-            return Err(Error::invalid_argument("the table is too large for a snapshot, which holds up to 4 GiB"));
+            return Err(Error::invalid_argument(
+                "the table is too large for a snapshot, which holds up to 4 GiB",
+            ));
         };
         replace_file(&**self.environment.files(), &self.path, &bytes, Previous::Drop)
             .map_err(|e| Error::io("write a table's snapshot", &self.path, e))

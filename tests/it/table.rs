@@ -148,7 +148,8 @@ fn concurrent_increments_are_never_lost() {
                 for i in 0..EACH {
                     let key = [b'a' + ((worker + i) % 2) as u8];
                     loop {
-                        let entry = table.entry(&key[..]).unwrap().map(|e| (e.offset(), e.raw_value().to_vec()));
+                        let entry =
+                            table.entry(&key[..]).unwrap().map(|e| (e.offset(), e.raw_value().to_vec()));
                         let (expected, count) = match entry {
                             None => (Expected::Absent, 0),
                             Some((offset, value)) => {

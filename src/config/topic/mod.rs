@@ -56,6 +56,8 @@ pub struct TopicConfig {
     min_cleanable_dirty_percent: u32,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     delete_retention: Duration,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    keep_unread: Option<ByteSize>,
 }
 
 const MAX_PARTITIONS: u32 = 10_000;
@@ -86,6 +88,7 @@ impl Default for TopicConfig {
             max_compaction_lag: None,
             min_cleanable_dirty_percent: 50,
             delete_retention: Duration::from_secs(86_400),
+            keep_unread: None,
         }
     }
 }
@@ -214,6 +217,12 @@ impl TopicConfig {
         self.delete_retention
     }
 
+    /// Up to which size of a partition, in bytes, retention spares what a group has not read; none if it does not.
+    #[must_use]
+    pub fn keep_unread_bytes(&self) -> Option<u64> {
+        self.keep_unread.map(ByteSize::as_u64)
+    }
+
     /// The age at which a segment is ended: so that what must be compacted by then is not in the active one.
     pub(crate) fn rolls_after(&self) -> Duration {
         let lag = self.max_compaction_lag.filter(|_| self.cleanup_policy.compacts());
@@ -254,6 +263,9 @@ impl TopicConfig {
         check_duration("min_compaction_lag", self.min_compaction_lag, Duration::ZERO, MAX_DURATION)?;
         check_duration("delete_retention", self.delete_retention, Duration::ZERO, MAX_DURATION)?;
         check_count("min_cleanable_dirty_percent", self.min_cleanable_dirty_percent.into(), 0, 100)?;
+        if let Some(size) = self.keep_unread {
+            check_size("keep_unread", size, ByteSize::bytes(1), ByteSize::bytes(u64::MAX))?;
+        }
         if let Some(lag) = self.max_compaction_lag {
             let least = self.min_compaction_lag.max(Duration::from_millis(1));
             check_duration("max_compaction_lag", lag, least, MAX_DURATION)?;

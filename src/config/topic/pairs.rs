@@ -43,6 +43,7 @@ impl TopicConfig {
             ("max_compaction_lag", self.max_compaction_lag.map_or(NEVER.to_owned(), text_of)),
             ("min_cleanable_dirty_percent", self.min_cleanable_dirty_percent.to_string()),
             ("delete_retention", DurationText(self.delete_retention).to_string()),
+            ("keep_unread", self.keep_unread.map_or(NO.to_owned(), |size| size.to_string())),
         ]
     }
 
@@ -98,12 +99,16 @@ impl TopicConfig {
             "min_compaction_lag" => self.min_compaction_lag = duration(name, value)?,
             "max_compaction_lag" => self.max_compaction_lag = bounded(name, value)?,
             "min_cleanable_dirty_percent" => self.min_cleanable_dirty_percent = count(name, value)?,
+            "keep_unread" => self.keep_unread = if value == NO { None } else { Some(size(name, value)?) },
             "delete_retention" => self.delete_retention = duration(name, value)?,
             _ => return Err(unknown_name(name)),
         }
         Ok(())
     }
 }
+
+/// Nothing unread is spared.
+const NO: &str = "no";
 
 /// A time that is not bounded.
 const NEVER: &str = "never";

@@ -198,4 +198,15 @@ impl TopicConfig {
         self.delete_retention = delete_retention;
         self
     }
+
+    /// Retention by age and size spares what some group with committed offsets has not read yet, while the partition
+    /// is at most this large: slow consumers lose nothing silently, and one that never comes back does not fill the
+    /// disk.
+    ///
+    /// **Default** `no`: nothing is spared. **Allowed** 1 byte and more. **Kafka name** none.
+    #[must_use]
+    pub fn keep_unread(mut self, up_to: ByteSize) -> TopicConfig {
+        self.keep_unread = Some(up_to);
+        self
+    }
 }

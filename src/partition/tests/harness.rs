@@ -46,6 +46,7 @@ pub(super) fn settings(durability: Durability) -> LogSettings {
         timestamp_type: TimestampType::Create,
         in_place: true,
         retention: Retention::forever(),
+        keep_unread: None,
         cleanup: crate::partition::Cleanup::default(),
         lazy_flush: Duration::from_secs(30),
     }
