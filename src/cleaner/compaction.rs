@@ -25,7 +25,7 @@ use super::transactions::Transactions;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, Records};
 use crate::partition::{CleanableSegment, CleaningGuard, Log};
-use crate::segment::{BatchCheck, CleanedSegment, Scan, ScannedBatch, Stop};
+use crate::segment::{BatchCheck, CleanedSegment, OpenSegment, Scan, ScannedBatch, Stop};
 
 /// One log's compaction.
 pub(crate) struct Compaction<'a> {
@@ -107,7 +107,7 @@ impl Round<'_> {
         let mut transactions = Transactions::new(&survey.aborted);
         let dirty: Vec<_> = self.sources.iter().filter(|s| s.end_offset > from).cloned().collect();
         for source in dirty {
-            let mut scan = scan_of(&source)?;
+            let (mut scan, _open) = self.scan_of(&source)?;
             while let Some(batch) = self.next_batch(&mut scan, &source)? {
                 let header = &batch.header;
                 let skipped = header.attributes.is_control() || transactions.is_void(header);
@@ -177,7 +177,7 @@ impl Round<'_> {
         for source in group {
             self.report.segments_before += 1;
             self.report.bytes_before += source.bytes;
-            let mut scan = scan_of(source)?;
+            let (mut scan, _open) = self.scan_of(source)?;
             while let Some(batch) = self.next_batch(&mut scan, source)? {
                 left = left.saturating_sub(batch.bytes.len() as u64);
                 let void = is_void(transactions, &batch).map_err(at(source, &batch))?;
@@ -214,6 +214,13 @@ impl Round<'_> {
         }
     }
 
+    /// A walk over a source, whose files stay open for as long as the second part is held.
+    fn scan_of(&self, source: &CleanableSegment) -> Result<(Scan, Arc<OpenSegment>)> {
+        let check = BatchCheck { next_offset: source.segment.base(), gaps: true, leader_epoch: i32::MIN };
+        let open = self.compaction.log.open_to_clean(&source.segment)?;
+        Ok((Scan::new(open.file().clone(), 0, source.bytes, check), open))
+    }
+
     /// The next batch of a source, whole and checked; `None` at its end.
     fn next_batch(&mut self, scan: &mut Scan, source: &CleanableSegment) -> Result<Option<ScannedBatch>> {
         let failed = |e| Error::io("read a segment", &source.segment.log_path(), e).in_partition(self.tp());
@@ -234,11 +241,6 @@ impl Round<'_> {
     fn tp(&self) -> &crate::types::TopicPartition {
         self.compaction.log.topic_partition()
     }
-}
-
-fn scan_of(source: &CleanableSegment) -> Result<Scan> {
-    let check = BatchCheck { next_offset: source.segment.base(), gaps: true, leader_epoch: i32::MIN };
-    Ok(Scan::new(source.segment.file()?, 0, source.bytes, check))
 }
 
 /// Notes the keys of a batch from offset `from` on; answers the offset of the first record that did not fit.

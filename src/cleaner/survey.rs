@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::format::batch::{BatchHeader, BatchView};
 use crate::format::control::ControlType;
 use crate::partition::Log;
-use crate::segment::{BatchAt, Segment};
+use crate::segment::{BatchAt, OpenSegment, Segment};
 
 /// A producer of which nothing has been appended for this long needs no batch to be remembered by.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(7 * 86_400);
@@ -89,7 +89,7 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
         let last_append = segment.times().last().map_or(now, |last| last.millis());
         let lately =
             u128::try_from(now.saturating_sub(last_append)).unwrap_or(0) < PRODUCER_EXPIRY.as_millis();
-        let files = segment.open()?;
+        let files = log.open_to_clean(&segment)?;
         let mut position = 0;
         while let Some(batch) = segment.batch_in(&files, position)? {
             let header = &batch.header;
@@ -104,7 +104,7 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
                 survey.producers.see(header);
             }
             if header.attributes.is_transactional() {
-                survey.note_transaction(&mut open, &segment, &batch)?;
+                survey.note_transaction(&mut open, &segment, &files, &batch)?;
             }
         }
     }
@@ -118,6 +118,7 @@ impl Survey {
         &mut self,
         open: &mut HashMap<i64, u64>,
         segment: &Segment,
+        files: &OpenSegment,
         batch: &BatchAt,
     ) -> Result<()> {
         let header = &batch.header;
@@ -125,7 +126,7 @@ impl Survey {
             open.entry(header.producer_id).or_insert(header.base_offset as u64);
             return Ok(());
         }
-        let bytes = segment.open()?.read(batch.position, header.total_len())?;
+        let bytes = files.read(batch.position, header.total_len())?;
         let kind = control_type(&bytes).map_err(|e| e.at(&segment.log_path(), batch.position))?;
         let first = match kind {
             Some(ControlType::Abort | ControlType::Commit) => open.remove(&header.producer_id),

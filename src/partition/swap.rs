@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::log::Log;
 use super::manifest::PartitionManifest;
 use crate::error::{Error, Result};
-use crate::segment::{CleanedSegment, Segment, SegmentFiles, WholeSegment};
+use crate::segment::{CleanedSegment, OpenSegment, Segment, SegmentFiles, WholeSegment};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -153,6 +153,14 @@ impl Log {
     /// Rises whenever segments are exchanged; odd while they are.
     pub(super) fn swap_count(&self) -> u64 {
         self.swaps.count.load(Ordering::Acquire)
+    }
+
+    /// Opens a segment, after some others have been closed if far too many are open. The caller holds no lock.
+    pub(crate) fn open_to_clean(&self, segment: &Segment) -> Result<Arc<OpenSegment>> {
+        self.make_room();
+        let open = segment.open()?;
+        self.note_opened();
+        Ok(open)
     }
 
     /// Every segment, the active one too, oldest first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond::broker::Verdict;
@@ -120,7 +120,7 @@ fn readers_and_producers_go_on_while_segments_are_exchanged() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(dir.path()).unwrap();
     let topic = broker.create_topic("t", compacted()).unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
     const KEYS: u32 = 40;
     let send = |producer: &Producer, i: u32| {
         let (key, value) = (format!("{}", i % KEYS), format!("{i}"));
@@ -132,17 +132,19 @@ fn readers_and_producers_go_on_while_segments_are_exchanged() {
         scope.spawn(|| {
             let mut i = KEYS;
             while !stop.load(Ordering::Relaxed) {
-                send(&producer, i);
-                i += 1;
-                if i % 64 == 0 {
-                    std::thread::sleep(Duration::from_millis(1));
+                // A few segments for each round, so that readers reach the end.
+                if i < KEYS + 3000 * (1 + rounds.load(Ordering::Relaxed)) {
+                    send(&producer, i);
+                    i += 1;
+                } else {
+                    std::thread::yield_now();
                 }
             }
         });
         let mut readers = Vec::new();
         for _ in 0..2 {
             readers.push(scope.spawn(|| {
-                let mut rounds = 0;
+                let mut times = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let all = read_all(&topic);
                     assert_eq!(latest(&all).len(), KEYS as usize, "a key is missing");
@@ -151,13 +153,14 @@ fn readers_and_producers_go_on_while_segments_are_exchanged() {
                         let value: u32 = value.as_ref().unwrap().parse().unwrap();
                         assert_eq!(key, &format!("{}", value % KEYS));
                     }
-                    rounds += 1;
+                    times += 1;
                 }
-                rounds
+                times
             }));
         }
         for _ in 0..12 {
             topic.compact().unwrap().wait().unwrap();
+            rounds.fetch_add(1, Ordering::Relaxed);
         }
         stop.store(true, Ordering::Relaxed);
         assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
@@ -175,7 +178,7 @@ fn a_topic_may_be_deleted_while_it_is_compacted() {
             drop(producer.send(Record::new(&[b'v'; 50]).key(&i.to_be_bytes())).unwrap());
         }
         let compaction = topic.compact().unwrap();
-        std::thread::sleep(Duration::from_micros(500 * round));
+        (0..round * 300).for_each(|_| std::thread::yield_now());
         broker.delete_topic("t").unwrap();
         if let Err(error) = compaction.wait() {
             assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
@@ -248,4 +251,26 @@ fn what_groups_have_committed_survives_the_compaction_of_its_topic() {
         let tp = TopicPartition::new(TopicName::new("orders").unwrap(), number);
         assert_eq!(group.committed(&tp).unwrap().unwrap().offset().get(), 30);
     }
+}
+
+/// More segments than files may be open: a compaction closes what it has been through.
+#[test]
+fn a_compaction_keeps_few_files_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig::new().max_open_segments(16);
+    let broker = Broker::builder(dir.path()).config(config).open().unwrap();
+    let topic = broker.create_topic("t", compacted().segment_size(ByteSize::kib(2))).unwrap();
+    let producer = topic.producer().unwrap();
+    for i in 0..6000u32 {
+        drop(producer.send(Record::new(&[b'v'; 100]).key(&(i % 700).to_be_bytes())).unwrap());
+    }
+    assert!(topic.describe().partitions()[0].segment_count() > 300);
+    let most = Arc::new(AtomicU64::new(0));
+    let (seen, asked) = (most.clone(), broker.clone());
+    let running = topic.compaction().unwrap().on_progress(move |_| {
+        seen.fetch_max(asked.open_segments(), Ordering::Relaxed);
+    });
+    running.start().wait().unwrap();
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= 120, "{most} files were open at once");
 }

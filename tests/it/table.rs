@@ -165,7 +165,11 @@ fn concurrent_increments_are_never_lost() {
                 }
             });
         }
-        scope.spawn(|| (0..5).for_each(|_| drop(topic.compact().unwrap().wait().unwrap())));
+        scope.spawn(|| {
+            for _ in 0..5 {
+                topic.compact().unwrap().wait().unwrap();
+            }
+        });
     });
     let table = topic.table().unwrap();
     let total: u64 = table.iter().map(|e| u64::from_be_bytes(e.raw_value().try_into().unwrap())).sum();
