@@ -396,6 +396,11 @@ impl Place {
         self.open.as_ref().map(|open| &**open.map())
     }
 
+    /// The segment's files, which stay the same for as long as the place does: also where it has been compacted away.
+    fn files(&self) -> Result<Arc<OpenSegment>> {
+        self.open.clone().map_or_else(|| self.segment.open(), Ok)
+    }
+
     /// Looks whether records of an open batch are published here.
     fn begin_open_batch(&mut self) -> Result<bool> {
         let Some(map) = self.map() else { return Ok(false) };
@@ -460,7 +465,7 @@ impl Place {
         if !wanted {
             return Ok(false);
         }
-        let open = self.segment.open()?;
+        let open = self.files()?;
         match open.map().slice(start..end) {
             Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
             _ => self.verify(batch, &open.read(start, (end - start) as usize)?)?,
@@ -483,7 +488,7 @@ impl Place {
         let unreadable = |e: crate::format::FormatError| e.at(&self.segment.log_path(), batch.position);
         let codec: Codec = batch.header.attributes.codec().map_err(unreadable)?;
         let range = batch.position + HEADER_LEN as u64..batch.end();
-        let open = self.segment.open()?;
+        let open = self.files()?;
         match open.map().slice(range.clone()) {
             Some(bytes) => decompress(codec, bytes, MAX_DECOMPRESSED).map_err(unreadable),
             None => {

@@ -282,6 +282,7 @@ impl Log {
         self.home.sync_dir().map_err(|e| self.fail(e))?;
         self.change_manifest(|manifest| manifest.swap = None).map_err(|e| self.fail(e))?;
         pending.whole.segment.leave_index_to_files();
+        pending.gone.iter().for_each(|segment| segment.let_go());
         *upkeep = None;
         self.home.unlink(&marked)
     }

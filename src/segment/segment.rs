@@ -187,6 +187,13 @@ impl Segment {
         drop((slot, index));
     }
 
+    /// It is retired: its files are closed when the last reader that has them open is done.
+    pub(crate) fn let_go(&self) {
+        debug_assert!(self.is_retired());
+        let open = self.slot.write().open.take();
+        drop(open);
+    }
+
     /// Whether compaction has replaced it.
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {
