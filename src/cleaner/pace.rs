@@ -12,11 +12,11 @@ pub(crate) trait Pace: Sync {
 }
 
 /// As fast as it goes.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[derive(Debug)]
 pub(crate) struct Unhurried;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Pace for Unhurried {
     fn spend(&self, _bytes: u64) -> Result<()> {
         Ok(())

@@ -55,7 +55,6 @@ pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub use recover::PartitionRecovery;
 #[cfg(test)]
-#[cfg(not(loom))]
 pub(crate) use settings::Cleanup;
 pub(crate) use settings::LogSettings;
 pub(crate) use swap::{CleanableSegment, CleaningGuard};
