@@ -80,6 +80,11 @@ pub enum ErrorKind {
         /// The sequence number that the partition expects next.
         expected: u64,
     },
+    /// What an append depended on has changed: look at it again, and decide anew.
+    VersionConflict {
+        /// The offset of the key's latest record; none if the key has no value.
+        actual: Option<Offset>,
+    },
     /// There is no group of this name.
     GroupNotFound,
     /// The group has members that would lose what is asked to be changed: end them first.

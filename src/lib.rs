@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod group;
 pub mod prelude;
 pub mod producer;
+pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topic;

@@ -20,6 +20,7 @@ pub use crate::{
     config::{Acks, Durability, Isolation, Retention, Start, TopicConfig},
     consumer::{Consumer, Reader, Records, TopicReader},
     producer::Producer,
+    table::Table,
     topic::TopicDef,
     types::{ByteSize, Offset, Timestamp},
 };

@@ -16,6 +16,7 @@
 //! - Every payload is random.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a table is there to be printed")]
 
+mod cleaning;
 #[path = "../common/mod.rs"]
 mod common;
 mod durable;
@@ -88,6 +89,7 @@ fn rows() -> Vec<Row> {
     rows.extend(latency::rows());
     rows.extend(opening::rows());
     rows.extend(transactions::rows());
+    rows.extend(cleaning::rows());
     rows
 }
 

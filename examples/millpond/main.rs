@@ -6,6 +6,7 @@
 //!   create  delete           topics
 //!   groups  lag  top         consumer groups, how far they are, and what happens now (also beside a running program)
 //!   reset-offsets  delete-group  delete-offsets
+//!   compact  retain          what need not be kept
 //!   dump  verify  repair     the files themselves
 //!   txns  abort-txn          transactions that are open
 //!   producers                who has numbered its records
@@ -20,6 +21,7 @@
 mod acks;
 mod admin;
 mod bench;
+mod cleaning;
 mod consume;
 mod data;
 mod dump;
@@ -62,6 +64,8 @@ enum Command {
     Describe(topics::Describe),
     Create(admin::Create),
     Delete(admin::Delete),
+    Compact(cleaning::Compact),
+    Retain(cleaning::Retain),
     Dump(dump::Dump),
     Verify(verify::Verify),
     Repair(verify::Repair),
@@ -90,6 +94,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Describe(command) => command.run(),
         Command::Create(command) => command.run(),
         Command::Delete(command) => command.run(),
+        Command::Compact(command) => command.run(),
+        Command::Retain(command) => command.run(),
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Repair(command) => command.run(),

@@ -65,14 +65,15 @@ fn describe(topic: &TopicDescription, lines: &mut Vec<String>) {
     for partition in topic.partitions() {
         lines.push(format!(
             "  partition {}: log_start_offset={} high_watermark={} log_end_offset={} leader_epoch={} \
-             segments={} bytes={}",
+             segments={} bytes={} compacted_to={}",
             partition.partition(),
             partition.log_start_offset(),
             partition.high_watermark(),
             partition.log_end_offset(),
             partition.leader_epoch().get(),
             partition.segment_count(),
-            partition.size_bytes()
+            partition.size_bytes(),
+            partition.compacted_to()
         ));
     }
 }

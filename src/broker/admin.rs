@@ -210,7 +210,12 @@ impl Broker {
             let bound = format!("{count}, as the topic has it; add_partitions gives it more");
             return Err(Error::invalid_config("partitions", wanted, &bound));
         }
-        let manifest = TopicManifest { config, ..(*old).clone() };
+        self.change_settings(&topic, config)
+    }
+
+    /// Gives a topic settings that have been checked; the caller holds `admin`.
+    pub(super) fn change_settings(&self, topic: &TopicState, config: TopicConfig) -> Result<()> {
+        let manifest = TopicManifest { config, ..(*topic.manifest()).clone() };
         manifest.store(self.shared.files(), &self.shared.dir)?;
         let lazy_flush = self.shared.config.memory_flush_interval_duration();
         let expiration = self.shared.config.producer_expiration_duration();
@@ -338,6 +343,8 @@ impl Broker {
         topic.set_deleted();
         for log in topic.partitions().iter() {
             log.abandon();
+            // One that is being compacted: nothing is written into the folder any more once this is held.
+            drop(log.wait_to_clean());
         }
         delete::finish(&shared.environment, &shared.dir, &manifest)?;
         let mut points = shared.points.lock();

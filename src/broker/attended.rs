@@ -88,6 +88,13 @@ impl Attended {
         })
     }
 
+    /// This recovery point is on the device.
+    pub(super) fn point_stored(&self, point: &RecoveryPoint) {
+        if let Some(log) = self.log() {
+            log.point_stored(point.segment);
+        }
+    }
+
     /// Tells it from the broker's other ones.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -140,10 +147,11 @@ impl Attended {
 
     /// Lets go of what the topic's retention does not keep.
     fn retain(&self, log: &Log) -> Result<()> {
-        if log.is_poisoned() {
+        // Where groups count, only the broker knows how far they are.
+        if log.is_poisoned() || log.settings().keep_unread.is_some() {
             return Ok(());
         }
-        if let Some(left) = retain(log)? {
+        if let Some(left) = retain(log, None)? {
             self.due_at(self.service.now().saturating_add(left));
         }
         Ok(())

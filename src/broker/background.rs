@@ -4,6 +4,7 @@
 //!   millpond-flush  x flush_threads   jobs of the service
 //!   millpond-prep   x 1               room ahead of the writers
 //!   millpond-timer  x 1               linger, intervals, checkpoints
+//!   millpond-clean  x 1               compaction
 //! ```
 //!
 //! Invariants
@@ -44,6 +45,7 @@ impl Threads {
             self.spawn("millpond-flush", service, Service::flush_until_stopped)?;
         }
         self.spawn("millpond-prep", service, Service::prepare_until_stopped)?;
+        self.spawn("millpond-clean", service, Service::clean_until_stopped)?;
         self.spawn("millpond-timer", service, Service::keep_time_until_stopped)
     }
 

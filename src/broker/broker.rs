@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::attended::Attended;
 use super::background::Threads;
 use super::builder::BrokerBuilder;
 use super::cells::CellFile;
@@ -248,11 +249,11 @@ impl Shared {
     }
 
     /// Collects the recovery points that have moved. The others' points rise if one does not.
-    fn moved_points(&self) -> (Vec<(PartitionKey, RecoveryPoint)>, Result<()>) {
+    fn moved_points(&self) -> (Vec<(Arc<Attended>, RecoveryPoint)>, Result<()>) {
         let (mut moved, mut first) = (Vec::new(), Ok(()));
         for flushed in self.service.take_flushed() {
             match flushed.checkpoint() {
-                Ok(Some(point)) => moved.push((flushed.key(), point)),
+                Ok(Some(point)) => moved.push((flushed, point)),
                 Ok(None) => {}
                 Err(error) => first = first.and(Err(error)),
             }
@@ -268,12 +269,20 @@ impl Upkeep for Shared {
             return Ok(());
         }
         let (moved, first) = self.moved_points();
-        points.store_moved(&moved, self.files(), &self.dir)?;
+        let keyed: Vec<(PartitionKey, _)> =
+            moved.iter().map(|(whose, point)| (whose.key(), *point)).collect();
+        points.store_moved(&keyed, self.files(), &self.dir)?;
+        // What lies below them may be compacted from now on.
+        moved.iter().for_each(|(whose, point)| whose.point_stored(point));
         if moved.is_empty() { first } else { Ok(()) }
     }
 
     fn close_idle(&self) -> Result<()> {
         super::idle::close_idle(self)
+    }
+
+    fn compact_due(&self) -> Result<()> {
+        Shared::compact_due(self)
     }
 
     fn tick_groups(&self) {

@@ -1,6 +1,7 @@
 //! What a topic is, and where its partitions stand, at one moment.
 
 use super::topic_state::TopicState;
+use crate::cleaner::dirtiness;
 use crate::config::TopicConfig;
 use crate::partition::Log;
 use crate::topic::{CodecMark, TopicManifest};
@@ -28,6 +29,8 @@ pub struct PartitionDescription {
     pub(super) size: u64,
     pub(super) segments: usize,
     pub(super) poisoned: bool,
+    pub(super) compacted_to: u64,
+    pub(super) dirty: Option<(u64, u32)>,
 }
 
 impl TopicDescription {
@@ -102,6 +105,8 @@ impl PartitionDescription {
             size: log.size_bytes(),
             segments: log.segment_count(),
             poisoned: log.is_poisoned(),
+            compacted_to: log.cleaned_to(),
+            dirty: dirty(log),
         }
     }
 
@@ -147,9 +152,29 @@ impl PartitionDescription {
         self.segments
     }
 
+    /// Every record below this offset has been through a compaction; 0 of a log that was never compacted.
+    #[must_use]
+    pub fn compacted_to(&self) -> Offset {
+        Offset::of(self.compacted_to)
+    }
+
+    /// Bytes that a compaction would find new, in closed segments, and their share of all that it would look
+    /// through, in percent; `None` if there are none, or the broker is not asked itself.
+    #[must_use]
+    pub fn dirty(&self) -> Option<(u64, u32)> {
+        self.dirty
+    }
+
     /// Whether a write or sync of it has failed: it acknowledges nothing until the broker is opened again.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }
+}
+
+/// What a compaction would find new, if the log is compacted at all.
+fn dirty(log: &Log) -> Option<(u64, u32)> {
+    let compacts = log.settings().cleanup.policy.compacts();
+    let found = compacts.then(|| dirtiness(log).ok().flatten()).flatten()?;
+    Some((found.bytes, found.percent))
 }

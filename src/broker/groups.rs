@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::broker::{Broker, Shared};
 use super::group_builder::Group;
-use crate::config::{Durability, TopicConfig};
+use super::topic_state::TopicState;
+use crate::config::{CleanupPolicy, Durability, TopicConfig};
 use crate::consumer::{Directory, FoundPartition};
 use crate::error::{Error, Result};
 use crate::group::GroupId;
@@ -73,7 +74,22 @@ impl Shared {
 
 /// The settings of the offsets topic.
 pub(super) fn offsets_topic_config() -> TopicConfig {
-    TopicConfig::new().durability(Durability::Sync).segment_size(ByteSize::mib(16))
+    TopicConfig::new()
+        .durability(Durability::Sync)
+        .segment_size(ByteSize::mib(16))
+        .cleanup_policy(CleanupPolicy::Compact)
+}
+
+/// The offsets topic, compacted also where an earlier version has made it.
+fn with_compaction(broker: &Broker, topic: Arc<TopicState>) -> Result<Arc<TopicState>> {
+    let policy = CleanupPolicy::Compact;
+    if topic.manifest().config.cleanup_policy_kind() == policy {
+        return Ok(topic);
+    }
+    let _admin = broker.begin_admin()?;
+    let config = topic.manifest().config.clone().cleanup_policy(policy);
+    broker.change_settings(&topic, config)?;
+    Ok(topic)
 }
 
 /// The log of the offsets topic of this broker, which is made if there is none.
@@ -81,7 +97,7 @@ pub(super) fn offsets_log(broker: &Broker) -> Result<Arc<Log>> {
     let name = TopicName::new(OFFSETS_TOPIC).map_err(Error::from)?;
     let known = broker.shared.topics.read().find(&name);
     let topic = match known {
-        Some(topic) => topic,
+        Some(topic) => with_compaction(broker, topic)?,
         None => {
             let _admin = broker.begin_admin()?;
             let known = broker.shared.topics.read().find(&name);

@@ -20,6 +20,7 @@ mod broker;
 mod builder;
 mod cells;
 mod close;
+mod compaction;
 mod delete;
 mod description;
 #[cfg(feature = "metrics")]
@@ -49,6 +50,7 @@ mod reader_builder;
 mod recovery_report;
 mod repair;
 mod repair_report;
+mod retention;
 mod service;
 mod small_file;
 mod subscribe;
@@ -63,9 +65,11 @@ mod verify_report;
 mod walk;
 mod watch;
 
+pub use crate::cleaner::{CompactionReport, RetentionReport};
 pub use crate::partition::PartitionRecovery;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
+pub use compaction::{CompactionBuilder, CompactionProgress};
 pub use description::{PartitionDescription, TopicDescription};
 pub use group_builder::Group;
 pub use lag::PartitionLag;

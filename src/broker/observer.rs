@@ -291,6 +291,8 @@ impl Observer {
             size: walk.size()?,
             segments: walk.bases().len(),
             poisoned: false,
+            compacted_to: walk.manifest().cleaned_to,
+            dirty: None,
         })
     }
 }

@@ -88,7 +88,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         true => CellFile::create(&environment, &dir, count)?,
         false => None,
     };
-    let service = Service::new(environment.clock().clone(), config.checkpoint_interval_duration());
+    let service = new_service(&environment, &config);
     let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
     let open_segments = OpenSegments::new(most_open(&config, files));
     let map = map && maps_work(files, &dir, cells.is_some())?;
@@ -136,6 +136,11 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
     });
     introduce(&shared);
     Ok(Broker { shared })
+}
+
+fn new_service(environment: &Environment, config: &BrokerConfig) -> Arc<Service> {
+    let (points, cleaning) = (config.checkpoint_interval_duration(), config.compaction_interval_duration());
+    Service::new(environment.clock().clone(), points, cleaning)
 }
 
 /// Those that work for the broker get to know it.

@@ -3,7 +3,8 @@
 //! ```text
 //!   Attended --ask------------> jobs     --> flusher threads --+
 //!            --ask_to_prepare-> prepare  --> preparer thread --+--> the partitions
-//!            --set_timer------> timers   --> timer thread ---> jobs
+//!            --set_timer------> timers   --> timer thread ---> jobs, clean
+//!                               clean    --> cleaner thread --> the logs that are due
 //!                                                  |
 //!   once per checkpoint interval ------------------+-------> jobs (Checkpoint)
 //!
@@ -42,6 +43,8 @@ pub(crate) enum Job {
     CloseIdle,
     /// Something is due in the consumer groups.
     Groups,
+    /// Logs are to be looked through for one to compact.
+    Clean,
 }
 
 /// What the broker itself has to do now and then.
@@ -54,14 +57,22 @@ pub(crate) trait Upkeep: Send + Sync {
 
     /// Does what is due in the consumer groups.
     fn tick_groups(&self);
+
+    /// Compacts the logs that are due.
+    fn compact_due(&self) -> Result<()>;
 }
 
 /// Queues and timers of one broker.
 pub(crate) struct Service {
     clock: Arc<dyn Clock>,
     checkpoint_interval: Duration,
+    clean_interval: Duration,
     jobs: Mailbox<Job>,
     prepare: Mailbox<Arc<Attended>>,
+    clean: Mailbox<()>,
+    /// Set once it has been stopped; who is held back waits here.
+    stopped: Mutex<bool>,
+    stop_set: Condvar,
     /// Partitions that have been flushed since the last checkpoint; none once stopped.
     flushed: Mutex<Option<Vec<Arc<Attended>>>>,
     timers: Mutex<Timers>,
@@ -76,6 +87,7 @@ struct Timers {
     /// By time in nanoseconds, then by the partition's number: one for each partition at most.
     set: BTreeMap<(u64, u64), Arc<Attended>>,
     next_checkpoint: Duration,
+    next_clean: Duration,
     /// When something is due in the consumer groups.
     next_groups: Option<Duration>,
     stopped: bool,
@@ -83,17 +95,27 @@ struct Timers {
 
 impl Service {
     /// Nothing to do yet.
-    pub(crate) fn new(clock: Arc<dyn Clock>, checkpoint_interval: Duration) -> Arc<Service> {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        checkpoint_interval: Duration,
+        clean_interval: Duration,
+    ) -> Arc<Service> {
         let next_checkpoint = clock.monotonic() + checkpoint_interval;
+        let next_clean = clock.monotonic() + clean_interval;
         Arc::new(Service {
             clock,
             checkpoint_interval,
+            clean_interval,
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
+            clean: Mailbox::new(),
+            stopped: Mutex::new(false),
+            stop_set: Condvar::new(),
             flushed: Mutex::new(Some(Vec::new())),
             timers: Mutex::new(Timers {
                 set: BTreeMap::new(),
                 next_checkpoint,
+                next_clean,
                 next_groups: None,
                 stopped: false,
             }),
@@ -198,6 +220,33 @@ impl Service {
         self.timer_set.notify_all();
         self.jobs.close();
         self.prepare.close();
+        self.clean.close();
+        *self.stopped.lock() = true;
+        self.stop_set.notify_all();
+    }
+
+    /// Waits for so long, or until everything stops; answers whether it does.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let mut stopped = self.stopped.lock();
+        let until = self.now().saturating_add(time);
+        loop {
+            let left = until.saturating_sub(self.now());
+            if *stopped || left.is_zero() {
+                return *stopped;
+            }
+            self.stop_set.wait_for(&mut stopped, left);
+        }
+    }
+
+    /// The cleaner's life.
+    pub(super) fn clean_until_stopped(&self) {
+        while self.clean.wait_for_next().is_some() {
+            let _ = self.compact_due();
+        }
+    }
+
+    fn compact_due(&self) -> Result<()> {
+        self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.compact_due())
     }
 
     /// A flusher's life.
@@ -223,7 +272,7 @@ impl Service {
         let mut timers = self.timers.lock();
         while !timers.stopped {
             let now = self.now();
-            let fired = timers.fire(now, self.checkpoint_interval);
+            let fired = timers.fire(now, self.checkpoint_interval, self.clean_interval);
             if fired.is_empty() {
                 // A clock that ticks coarsely may still show the time before when the wait is over.
                 let wait = timers.next_due().saturating_sub(now).max(Duration::from_millis(1));
@@ -250,14 +299,17 @@ impl Service {
         let now = self.now();
         // One pass per timer set meanwhile; a partition that asks again and again must not hold us.
         for _ in 0..64 {
-            let fired = self.timers.lock().fire(now, self.checkpoint_interval);
+            let fired = self.timers.lock().fire(now, self.checkpoint_interval, self.clean_interval);
             fired.into_iter().for_each(|job| self.ask_fired(job));
-            let (jobs, prepare) = (self.jobs.take(), self.prepare.take());
-            if jobs.is_empty() && prepare.is_empty() {
+            let (jobs, prepare, clean) = (self.jobs.take(), self.prepare.take(), self.clean.take());
+            if jobs.is_empty() && prepare.is_empty() && clean.is_empty() {
                 break;
             }
             prepare.into_iter().for_each(|whose| note(whose.prepare()));
             jobs.into_iter().for_each(|job| note(self.run(job)));
+            if !clean.is_empty() {
+                note(self.compact_due());
+            }
         }
         first
     }
@@ -269,6 +321,10 @@ impl Service {
 
     fn ask_fired(&self, job: Job) {
         let wanted = match &job {
+            Job::Clean => {
+                self.clean.put(());
+                false
+            }
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
             Job::Flush(_) | Job::Tick(_) | Job::CloseIdle | Job::Groups => true,
         };
@@ -287,6 +343,7 @@ impl Service {
                 self.checkpoint_asked.store(false, Ordering::Release);
                 done
             }
+            Job::Clean => self.compact_due(),
             Job::CloseIdle => {
                 self.close_asked.store(false, Ordering::Release);
                 self.close_idle()
@@ -303,7 +360,7 @@ impl Service {
 
 impl Timers {
     /// Takes out what is due.
-    fn fire(&mut self, now: Duration, checkpoint_interval: Duration) -> Vec<Job> {
+    fn fire(&mut self, now: Duration, checkpoint_interval: Duration, clean_interval: Duration) -> Vec<Job> {
         let mut fired = Vec::new();
         while let Some(first) = self.set.first_entry() {
             if Duration::from_nanos(first.key().0) > now {
@@ -317,6 +374,10 @@ impl Timers {
             self.next_checkpoint = now + checkpoint_interval;
             fired.push(Job::Checkpoint);
         }
+        if self.next_clean <= now {
+            self.next_clean = now + clean_interval;
+            fired.push(Job::Clean);
+        }
         if self.next_groups.is_some_and(|due| due <= now) {
             self.next_groups = None;
             fired.push(Job::Groups);
@@ -326,7 +387,7 @@ impl Timers {
 
     fn next_due(&self) -> Duration {
         let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
-        let others = [Some(self.next_checkpoint), self.next_groups, timer];
+        let others = [Some(self.next_checkpoint), Some(self.next_clean), self.next_groups, timer];
         others.into_iter().flatten().min().unwrap_or(self.next_checkpoint)
     }
 }

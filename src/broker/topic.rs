@@ -14,9 +14,10 @@ use super::reader_builder::TopicReaderBuilder;
 use super::topic_state::TopicState;
 use crate::codec::{Codec, Raw};
 use crate::config::{Start, TopicConfig};
-use crate::consumer::TopicReader;
+use crate::consumer::{Codecs, TopicReader};
 use crate::error::Result;
 use crate::producer::{IdempotentProducer, Producer};
+use crate::table::{SnapshotPlace, Table};
 use crate::types::{TopicId, TopicName};
 
 /// A topic of an open broker, with the codecs of its keys and values. Cheap to clone; keeps the broker open.
@@ -118,6 +119,23 @@ impl<K, V> Topic<K, V> {
 }
 
 impl<K: Codec + Default, V: Codec + Default> Topic<K, V> {
+    /// The topic as a map of the latest value of each key, read up to its end: from the snapshot that was
+    /// [saved](Table::save_snapshot) last, if it is good, else from the log start.
+    ///
+    /// # Errors
+    /// Those of reading; `Closed`.
+    pub fn table(&self) -> Result<Table<K, V>> {
+        self.check()?;
+        let place = SnapshotPlace {
+            environment: self.shared.environment.clone(),
+            path: self.state.manifest().snapshot_path(&self.shared.dir),
+            topic: self.id(),
+        };
+        let codecs = Codecs { key: K::default(), value: V::default() };
+        let partitions = self.state.partitions().clone();
+        Table::open(self.name().clone(), partitions, codecs, place, self.shared.clone())
+    }
+
     /// A producer with the default settings.
     ///
     /// ```

@@ -141,6 +141,8 @@ impl Watch {
             size: walk.size()?,
             segments: walk.bases().len(),
             poisoned: false,
+            compacted_to: walk.manifest().cleaned_to,
+            dirty: None,
         })
     }
 

@@ -8,11 +8,14 @@
 //! Invariants
 //! - Age counts from the append time, not from the records' timestamps: one record from the future pins
 //!   nothing.
+//! - Where a floor is given (what a group has not read), nothing at or above it goes.
 //! - The active segment stays, and so does all that lies above the high watermark: the log start moves by
 //!   [`Log::delete_records`], which refuses to go beyond.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::report::RetentionReport;
 use crate::config::Retention;
 use crate::error::Result;
 use crate::partition::{ClosedSegment, Log};
@@ -20,15 +23,16 @@ use crate::telemetry;
 
 /// Deletes what the topic's retention lets go of. Answers when the next segment will be too old, counted
 /// from now, if age is limited and there is one.
-pub(crate) fn retain(log: &Log) -> Result<Option<Duration>> {
+pub(crate) fn retain(log: &Log, floor: Option<u64>) -> Result<Option<Duration>> {
     let retention = log.settings().retention;
-    if retention == Retention::forever() {
+    if retention == Retention::forever() || !log.settings().cleanup.policy.deletes() {
         return Ok(None);
     }
     let segments = log.closed_segments()?;
+    let segments = below(&segments, floor);
     let now = log.clock().now().millis();
     let total: u64 = log.size_bytes();
-    let gone = count_to_delete(&segments, retention, now, total);
+    let gone = count_to_delete(segments, retention, now, total);
     if let Some(last) = gone.checked_sub(1).and_then(|i| segments.get(i)) {
         if last.end_offset > log.log_start() && last.end_offset <= log.high_watermark() {
             let log_start = log.delete_records(last.end_offset)?;
@@ -37,6 +41,47 @@ pub(crate) fn retain(log: &Log) -> Result<Option<Duration>> {
     }
     let next = retention.max_age().and_then(|age| segments.get(gone).map(|oldest| left(oldest, age, now)));
     Ok(next)
+}
+
+/// Those that end at or below the floor.
+fn below(segments: &[ClosedSegment], floor: Option<u64>) -> &[ClosedSegment] {
+    let Some(floor) = floor else { return segments };
+    let count = segments.iter().take_while(|segment| segment.end_offset <= floor).count();
+    segments.get(..count).unwrap_or(segments)
+}
+
+/// Deletes the oldest segments of these logs, as far as their topics let any be deleted, while the logs together
+/// are larger than `budget`, in bytes.
+pub(crate) fn trim(
+    logs: &[Arc<Log>],
+    budget: u64,
+    floor: impl Fn(&Log) -> Option<u64>,
+) -> Result<RetentionReport> {
+    let mut report = RetentionReport::default();
+    let deletes = |log: &&Arc<Log>| {
+        let internal = log.topic_partition().topic().as_str().starts_with("__");
+        !internal && log.settings().cleanup.policy.deletes() && !log.is_poisoned() && !log.is_closed()
+    };
+    loop {
+        let total: u64 = logs.iter().map(|log| log.size_bytes()).sum();
+        if total <= budget {
+            return Ok(report);
+        }
+        let mut oldest: Option<(ClosedSegment, &Arc<Log>)> = None;
+        for log in logs.iter().filter(deletes) {
+            let segments = log.closed_segments()?;
+            let visible = log.high_watermark();
+            let first = below(&segments, floor(log)).first().filter(|first| first.end_offset <= visible);
+            let Some(first) = first.filter(|first| first.end_offset > log.log_start()) else { continue };
+            if oldest.is_none_or(|(oldest, _)| first.last_append < oldest.last_append) {
+                oldest = Some((*first, log));
+            }
+        }
+        let Some((segment, log)) = oldest else { return Ok(report) };
+        let before = RetentionReport::now(log);
+        log.delete_records(segment.end_offset)?;
+        report.join(before.until(log));
+    }
 }
 
 /// How many of `segments`, oldest first, may go.

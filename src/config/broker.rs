@@ -39,6 +39,13 @@ pub struct BrokerConfig {
     producer_expiration: Duration,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     max_transaction_timeout: Duration,
+    compaction_memory: ByteSize,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    compaction_rate: Option<ByteSize>,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    compaction_interval: Duration,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    disk_budget: Option<ByteSize>,
 }
 
 /// The longest wait for room.
@@ -59,6 +66,10 @@ impl Default for BrokerConfig {
             offsets_retention: Duration::from_secs(7 * 86_400),
             producer_expiration: Duration::from_secs(86_400),
             max_transaction_timeout: Duration::from_secs(900),
+            compaction_memory: ByteSize::mib(128),
+            compaction_rate: None,
+            compaction_interval: Duration::from_secs(15),
+            disk_budget: None,
         }
     }
 }
@@ -201,6 +212,50 @@ impl BrokerConfig {
         self
     }
 
+    /// The most memory for the offsets of keys while a log is compacted, 24 bytes a key; a log with more new keys
+    /// is compacted in several rounds.
+    ///
+    /// **Default** 128 MiB. **Allowed** 1 KiB to 1 TiB. **Kafka name** `log.cleaner.dedupe.buffer.size`.
+    #[doc(alias = "log.cleaner.dedupe.buffer.size")]
+    #[must_use]
+    pub fn compaction_memory(mut self, compaction_memory: ByteSize) -> BrokerConfig {
+        self.compaction_memory = compaction_memory;
+        self
+    }
+
+    /// The most bytes that compaction in the background works through in a second (new ones count twice). What is compacted on request
+    /// is not held back.
+    ///
+    /// **Default** unlimited. **Allowed** 1 KiB to 1 TiB. **Kafka name** `log.cleaner.io.max.bytes.per.second`.
+    #[doc(alias = "log.cleaner.io.max.bytes.per.second")]
+    #[must_use]
+    pub fn compaction_rate(mut self, compaction_rate: ByteSize) -> BrokerConfig {
+        self.compaction_rate = Some(compaction_rate);
+        self
+    }
+
+    /// How many bytes the logs of all topics may take together. Above it the oldest segments go, of whichever topic
+    /// deletes by age or size (its `cleanup_policy`), also before their time; what is active, compacted only, or
+    /// internal stays.
+    ///
+    /// **Default** unlimited. **Allowed** 1 MiB and more. **Kafka name** none.
+    #[must_use]
+    pub fn disk_budget(mut self, disk_budget: ByteSize) -> BrokerConfig {
+        self.disk_budget = Some(disk_budget);
+        self
+    }
+
+    /// How often the logs are looked through for one to compact, and for what retention over several partitions
+    /// lets go of.
+    ///
+    /// **Default** 15 s. **Allowed** 1 ms to 1 day. **Kafka name** `log.cleaner.backoff.ms`.
+    #[doc(alias = "log.cleaner.backoff.ms")]
+    #[must_use]
+    pub fn compaction_interval(mut self, compaction_interval: Duration) -> BrokerConfig {
+        self.compaction_interval = compaction_interval;
+        self
+    }
+
     /// How bytes of the logs are reached.
     #[must_use]
     pub fn read_mode_kind(&self) -> ReadMode {
@@ -274,6 +329,30 @@ impl BrokerConfig {
         self.max_transaction_timeout
     }
 
+    /// The most memory for the offsets of keys, in bytes.
+    #[must_use]
+    pub fn compaction_memory_bytes(&self) -> u64 {
+        self.compaction_memory.as_u64()
+    }
+
+    /// The most bytes that compaction in the background works through in a second, if that is limited.
+    #[must_use]
+    pub fn compaction_rate_bytes(&self) -> Option<u64> {
+        self.compaction_rate.map(ByteSize::as_u64)
+    }
+
+    /// How often the logs are looked through for one to compact.
+    #[must_use]
+    pub fn compaction_interval_duration(&self) -> Duration {
+        self.compaction_interval
+    }
+
+    /// How many bytes the logs of all topics may take together, if that is limited.
+    #[must_use]
+    pub fn disk_budget_bytes(&self) -> Option<u64> {
+        self.disk_budget.map(ByteSize::as_u64)
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -285,6 +364,14 @@ impl BrokerConfig {
         check_duration("max_block", self.max_block, Duration::ZERO, MAX_BLOCK)?;
         check_count("flush_threads", self.flush_threads.into(), 1, 64)?;
         check_duration("checkpoint_interval", self.checkpoint_interval, instant, day)?;
+        check_size("compaction_memory", self.compaction_memory, ByteSize::kib(1), ByteSize::gib(1024))?;
+        if let Some(rate) = self.compaction_rate {
+            check_size("compaction_rate", rate, ByteSize::kib(1), ByteSize::gib(1024))?;
+        }
+        if let Some(budget) = self.disk_budget {
+            check_size("disk_budget", budget, ByteSize::mib(1), ByteSize::bytes(u64::MAX))?;
+        }
+        check_duration("compaction_interval", self.compaction_interval, instant, day)?;
         check_duration("memory_flush_interval", self.memory_flush_interval, instant, day)?;
         self.max_open_segments.map_or(Ok(()), |most| {
             check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)

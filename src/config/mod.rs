@@ -27,6 +27,7 @@
 mod text;
 
 mod broker;
+mod cleanup;
 mod compression;
 mod durability;
 mod group;
@@ -39,6 +40,7 @@ mod topic;
 mod transaction;
 
 pub use broker::BrokerConfig;
+pub use cleanup::CleanupPolicy;
 pub use compression::Compression;
 pub use durability::{Acks, Durability};
 pub use group::{GroupConfig, OffsetReset};

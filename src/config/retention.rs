@@ -23,18 +23,18 @@ use crate::types::ByteSize;
 /// assert_eq!(Retention::default(), Retention::forever());
 /// # Ok::<(), millpond::Error>(())
 /// ```
-#[doc(alias = "cleanup.policy")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Retention {
     age: Option<Duration>,
     size: Option<ByteSize>,
+    topic_size: Option<ByteSize>,
 }
 
 impl Retention {
     /// Nothing is deleted.
     #[must_use]
     pub const fn forever() -> Retention {
-        Retention { age: None, size: None }
+        Retention { age: None, size: None, topic_size: None }
     }
 
     /// Records may be deleted once they have been in the log for this long.
@@ -42,26 +42,45 @@ impl Retention {
     #[doc(alias = "retention.ms")]
     #[must_use]
     pub const fn age(age: Duration) -> Retention {
-        Retention { age: Some(age), size: None }
+        Retention { age: Some(age), size: None, topic_size: None }
     }
 
     /// The oldest records may be deleted once a partition is larger than this. **Allowed** at least 1 byte.
     #[doc(alias = "retention.bytes")]
     #[must_use]
     pub const fn size(size: ByteSize) -> Retention {
-        Retention { age: None, size: Some(size) }
+        Retention { age: None, size: Some(size), topic_size: None }
     }
 
     /// The same, and by age too.
     #[must_use]
     pub const fn and_age(self, age: Duration) -> Retention {
-        Retention { age: Some(age), size: self.size }
+        Retention { age: Some(age), ..self }
     }
 
     /// The same, and by size too.
     #[must_use]
     pub const fn and_size(self, size: ByteSize) -> Retention {
-        Retention { age: self.age, size: Some(size) }
+        Retention { size: Some(size), ..self }
+    }
+
+    /// The oldest records of any partition may be deleted once the topic's partitions together are larger than this.
+    /// **Allowed** at least 1 byte.
+    #[must_use]
+    pub const fn topic_size(size: ByteSize) -> Retention {
+        Retention { topic_size: Some(size), ..Retention::forever() }
+    }
+
+    /// The same, and by the topic's size too.
+    #[must_use]
+    pub const fn and_topic_size(self, size: ByteSize) -> Retention {
+        Retention { topic_size: Some(size), ..self }
+    }
+
+    /// How large the topic's partitions together grow before their oldest records go, if that matters.
+    #[must_use]
+    pub const fn max_topic_size(self) -> Option<ByteSize> {
+        self.topic_size
     }
 
     /// How long a record is kept at least, if age matters.
@@ -80,21 +99,21 @@ impl Retention {
         if let Some(age) = self.age {
             check_duration(field, age, Duration::from_millis(1), MAX_DURATION)?;
         }
-        match self.size {
-            Some(size) => check_size(field, size, ByteSize::bytes(1), ByteSize::bytes(u64::MAX)),
-            None => Ok(()),
+        for size in [self.size, self.topic_size].into_iter().flatten() {
+            check_size(field, size, ByteSize::bytes(1), ByteSize::bytes(u64::MAX))?;
         }
+        Ok(())
     }
 }
 
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.age, self.size) {
-            (None, None) => f.write_str("forever"),
-            (Some(age), None) => write!(f, "age:{}", DurationText(age)),
-            (None, Some(size)) => write!(f, "size:{size}"),
-            (Some(age), Some(size)) => write!(f, "age:{},size:{size}", DurationText(age)),
-        }
+        let age = self.age.map(|age| format!("age:{}", DurationText(age)));
+        let size = self.size.map(|size| format!("size:{size}"));
+        let topic_size = self.topic_size.map(|size| format!("topic_size:{size}"));
+        let all: Vec<String> = [age, size, topic_size].into_iter().flatten().collect();
+        f.write_str(if all.is_empty() { "forever" } else { "" })?;
+        f.write_str(&all.join(","))
     }
 }
 
@@ -103,7 +122,11 @@ impl FromStr for Retention {
 
     fn from_str(text: &str) -> Result<Retention> {
         parse(text).ok_or_else(|| {
-            unknown_word("retention", text, "forever, age:<time>, size:<size>, age:<time>,size:<size>")
+            unknown_word(
+                "retention",
+                text,
+                "forever, age:<time>, size:<size>, topic_size:<size>, or several with commas",
+            )
         })
     }
 }
@@ -117,6 +140,9 @@ fn parse(text: &str) -> Option<Retention> {
         match part.trim().split_once(':')? {
             ("age", age) if retention.age.is_none() => retention.age = Some(parse_duration(age)?),
             ("size", size) if retention.size.is_none() => retention.size = Some(size.parse().ok()?),
+            ("topic_size", size) if retention.topic_size.is_none() => {
+                retention.topic_size = Some(size.parse().ok()?);
+            }
             _ => return None,
         }
     }

@@ -240,8 +240,14 @@ fn unusual() -> TopicConfig {
         .index_interval(ByteSize::kib(1))
         .index_size(ByteSize::kib(512))
         .timestamp_type(TimestampType::LogAppend)
-        .retention(Retention::age(DAY).and_size(ByteSize::mib(64)))
+        .retention(Retention::age(DAY).and_size(ByteSize::mib(64)).and_topic_size(ByteSize::gib(1)))
         .min_in_sync_replicas(2)
+        .cleanup_policy(CleanupPolicy::CompactAndDelete)
+        .min_compaction_lag(DAY)
+        .max_compaction_lag(2 * DAY)
+        .min_cleanable_dirty_percent(20)
+        .delete_retention(3 * DAY)
+        .keep_unread(ByteSize::gib(1))
 }
 
 #[test]
@@ -276,6 +282,12 @@ fn the_names_of_the_stored_settings_do_not_change() {
         "timestamp_type",
         "retention",
         "min_in_sync_replicas",
+        "cleanup_policy",
+        "min_compaction_lag",
+        "max_compaction_lag",
+        "min_cleanable_dirty_percent",
+        "delete_retention",
+        "keep_unread",
     ];
     assert_eq!(names, stored);
 }

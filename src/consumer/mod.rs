@@ -34,6 +34,7 @@ pub use group::{Commit, Consumer, Handover, Interrupter, Polls, RebalanceListene
 pub(crate) use group::{Directory, FoundPartition, GroupService, LagSource, Membership};
 pub use owned::OwnedRecord;
 pub use poll::PollRecords;
+pub(crate) use poll::PollSource;
 pub use reader::Reader;
 pub use record_view::RecordView;
 pub use records::{Records, RecordsIter};

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::sync::{block_on, block_on_for};
 
 /// What can be polled for records.
-pub(in crate::consumer) trait PollSource<K, V>: Send {
+pub(crate) trait PollSource<K, V>: Send {
     /// The next records, or `Pending` with the waker registered where they will come.
     fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>>;
 

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchHeader, BatchSpec, HEADER_LEN};
 use crate::segment::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
 use crate::sync::WaitKey;
-use crate::types::TopicPartition;
+use crate::types::{Offset, TopicPartition};
 
 /// How long an append may wait for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct Appender {
     spec: BatchSpec,
     /// Greatest size of a record as encoded, in bytes.
     max_record_size: u64,
+    /// The log is compacted: a record without a key could never be found again.
+    needs_key: bool,
     flush_after_ms: Option<i64>,
     /// Interval: appends wait once the oldest unflushed record is older than this.
     overdue_after_ms: i64,
@@ -93,6 +95,8 @@ pub(super) enum Obstacle {
     Overdue,
     Poisoned,
     Closed,
+    /// The batch was for another end of the log, which is here.
+    Elsewhere(u64),
 }
 
 /// What the caller does after an append, without the lock.
@@ -114,6 +118,7 @@ impl Appender {
             limits: limits(settings, epoch),
             spec: spec(settings, epoch),
             max_record_size: settings.max_record_size,
+            needs_key: false,
             flush_after_ms: None,
             overdue_after_ms: i64::MAX,
             oldest_unflushed: None,
@@ -129,6 +134,7 @@ impl Appender {
         self.limits = limits(settings, epoch);
         self.spec = spec(settings, epoch);
         self.max_record_size = settings.max_record_size;
+        self.needs_key = settings.cleanup.policy.compacts();
         self.flush_after_ms = settings.flush_after().map(millis);
         self.overdue_after_ms = match settings.durability {
             Durability::Interval(d) => millis(d),
@@ -348,6 +354,9 @@ impl Appender {
         budget: &super::Budget,
     ) -> std::result::Result<(Appended, Aftermath), Obstacle> {
         self.check(now)?;
+        if !batch.fits_at(self.next_offset()) {
+            return Err(Obstacle::Elsewhere(self.next_offset()));
+        }
         let mut after = Aftermath::default();
         let epoch = self.limits.leader_epoch;
         let settled = match &mut self.mode {
@@ -442,6 +451,9 @@ impl Log {
             let outcome = {
                 let mut appender = self.append.lock();
                 self.check_size(record, appender.max_record_size)?;
+                if appender.needs_key && record.key.is_none() {
+                    return Err(self.without_key());
+                }
                 appender.append(record, now, &self.budget)
             };
             match outcome {
@@ -460,11 +472,7 @@ impl Log {
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
     /// Its memory is left to the caller, unless the batch is staged.
     pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience) -> Result<Appended> {
-        let settings = self.settings();
-        let limit = settings.segment_size;
-        if batch.len() > limit {
-            return Err(self.too_large(batch.len(), limit));
-        }
+        self.check_batch(batch)?;
         loop {
             let now = self.environment.clock().now().millis();
             let outcome = self.append.lock().append_batch(batch, now, &self.budget);
@@ -488,10 +496,7 @@ impl Log {
         gate: impl Fn(&BatchHeader, u64) -> Result<bool>,
         after: impl Fn(Option<&BatchHeader>, i64),
     ) -> Result<Option<Appended>> {
-        let limit = self.settings().segment_size;
-        if batch.len() > limit {
-            return Err(self.too_large(batch.len(), limit));
-        }
+        self.check_batch(batch)?;
         loop {
             let now = self.environment.clock().now().millis();
             let outcome = {
@@ -516,6 +521,24 @@ impl Log {
         }
     }
 
+    /// Whether a batch may go into this log as it is.
+    fn check_batch(&self, batch: &FinishedBatch) -> Result<()> {
+        let settings = self.settings();
+        let limit = settings.segment_size;
+        if batch.len() > limit {
+            return Err(self.too_large(batch.len(), limit));
+        }
+        if settings.cleanup.policy.compacts() && batch.lacks_a_key()? {
+            return Err(self.without_key());
+        }
+        Ok(())
+    }
+
+    /// A record of a compacted log must have a key.
+    pub(crate) fn check_key(&self, settings: &LogSettings, key: Option<&[u8]>) -> Result<()> {
+        if key.is_none() && settings.cleanup.policy.compacts() { Err(self.without_key()) } else { Ok(()) }
+    }
+
     /// A record must fit as a batch of its own.
     #[inline]
     fn check_size(&self, record: &NewRecord<'_>, limit: u64) -> Result<()> {
@@ -526,6 +549,12 @@ impl Log {
         }
         let size = HEADER_LEN as u64 + staged_size(record);
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+    }
+
+    #[cold]
+    fn without_key(&self) -> Error {
+        let why = "the topic is compacted: each record needs a key";
+        Error::invalid_argument(why).in_partition(&self.tp)
     }
 
     #[cold]
@@ -598,7 +627,13 @@ impl Log {
             Obstacle::Overdue => self.flush(),
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
+            Obstacle::Elsewhere(next) => Err(self.elsewhere(next)),
         }
+    }
+
+    fn elsewhere(&self, next: u64) -> Error {
+        let kind = ErrorKind::VersionConflict { actual: Some(Offset::of(next)) };
+        Error::new(kind, format!("the log ends at {next} by now")).in_partition(&self.tp)
     }
 
     fn closed(&self) -> Error {

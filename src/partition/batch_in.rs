@@ -2,7 +2,8 @@
 
 use crate::config::Compression;
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchHeader, BatchView};
+use crate::format::FormatError;
+use crate::format::batch::{BatchHeader, BatchView, Records};
 use crate::format::compression::Codec;
 
 /// Who says which offsets a batch has.
@@ -20,6 +21,7 @@ pub(crate) struct FinishedBatch {
     bytes: Vec<u8>,
     header: BatchHeader,
     assign: Assign,
+    only_at: Option<u64>,
 }
 
 impl FinishedBatch {
@@ -28,7 +30,7 @@ impl FinishedBatch {
         let header = BatchHeader::parse(&bytes)
             .map_err(|e| Error::invalid_argument(format!("not a batch that can be appended: {e}")))?;
         debug_assert_eq!(header.total_len(), bytes.len());
-        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here, only_at: None })
     }
 
     /// A batch whose offsets and epoch are given.
@@ -44,7 +46,18 @@ impl FinishedBatch {
         if header.total_len() != bytes.len() {
             return Err(bad(format!("{} bytes where {} were announced", bytes.len(), header.total_len())));
         }
-        Ok(FinishedBatch { bytes, header, assign })
+        Ok(FinishedBatch { bytes, header, assign, only_at: None })
+    }
+
+    /// The same, to be appended only where the log ends at this offset.
+    pub(crate) fn only_at(mut self, offset: u64) -> FinishedBatch {
+        self.only_at = Some(offset);
+        self
+    }
+
+    /// Whether it may be appended where the log ends at this offset.
+    pub(crate) fn fits_at(&self, offset: u64) -> bool {
+        self.only_at.is_none_or(|only| only == offset)
     }
 
     /// Bytes, the header included.
@@ -70,6 +83,23 @@ impl FinishedBatch {
     /// What follows its header.
     pub(crate) fn records(&self) -> &[u8] {
         self.bytes.get(crate::format::batch::HEADER_LEN..).unwrap_or_default()
+    }
+
+    /// Whether a record of it has no key; never of one whose offsets are given, or of a control batch.
+    pub(crate) fn lacks_a_key(&self) -> Result<bool> {
+        const MAX: usize = 1 << 30;
+        if self.assign == Assign::Given || self.header.attributes.is_control() {
+            return Ok(false);
+        }
+        let bad = |e: FormatError| Error::invalid_argument(format!("not a batch that can be appended: {e}"));
+        let view = BatchView { header: self.header, bytes: &self.bytes };
+        let payload = view.decompressed(MAX).map_err(bad)?;
+        for record in Records::new(&self.header, &payload) {
+            if record.map_err(bad)?.key.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Writes offset and epoch into it, unless they were given.

@@ -87,7 +87,8 @@ impl Log {
         self.poison.check(&self.tp)?;
         let flush = self.commit.last();
         let mut done = self.checkpointed.lock();
-        if done.point.as_ref().is_some_and(|point| point.offset >= flush.offset) {
+        let reached = (flush.offset, flush.segment.base());
+        if done.point.as_ref().is_some_and(|point| (point.offset, point.segment) >= reached) {
             return Ok(None);
         }
         self.checkpoint_producers(flush.offset).map_err(|e| self.fail(e))?;

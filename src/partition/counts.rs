@@ -13,11 +13,10 @@
 //! - Counts order nothing: loom need not see them, so they are the standard library's atomics everywhere.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::Log;
-use crate::segment::OpenSegment;
 use crate::sync::Mutex;
 
 /// What has passed through a partition.
@@ -81,8 +80,6 @@ pub(super) struct Counts {
     readers: Mutex<Readers>,
     flushes: Stopwatch,
     waits: Stopwatch,
-    /// What has been deleted and may be looked at still, with its length.
-    deleted: Mutex<Vec<(Weak<OpenSegment>, u64)>>,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +121,6 @@ impl Counts {
             readers: Mutex::new(Readers::default()),
             flushes: Stopwatch::default(),
             waits: Stopwatch::default(),
-            deleted: Mutex::new(Vec::new()),
         }
     }
 
@@ -147,13 +143,6 @@ impl Counts {
     /// A thread has waited so long for the device.
     pub(super) fn waited(&self, took: Duration) {
         self.waits.note(took);
-    }
-
-    /// A segment of this length has been deleted, and somebody may look at it still.
-    pub(super) fn deleted(&self, open: &Arc<OpenSegment>, bytes: u64) {
-        let mut deleted = self.deleted.lock();
-        deleted.retain(|(open, _)| open.strong_count() > 0);
-        deleted.push((Arc::downgrade(open), bytes));
     }
 }
 
@@ -213,12 +202,5 @@ impl Log {
     /// How long threads have waited for the device since the opening.
     pub(crate) fn durable_waits(&self) -> Took {
         self.counts.waits.took()
-    }
-
-    /// Bytes of segments that have been deleted and stay on the disk, because somebody looks at them.
-    pub(crate) fn pinned_bytes(&self) -> u64 {
-        let mut deleted = self.counts.deleted.lock();
-        deleted.retain(|(open, _)| open.strong_count() > 0);
-        deleted.iter().map(|(_, bytes)| bytes).sum()
     }
 }

@@ -184,7 +184,7 @@ impl Cursor {
             return Ok(Some(chunk));
         }
         let bound = Bound { visible, until };
-        let chunk = self.gather(bound, limits).map_err(|e| self.explain(e));
+        let chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
         match &chunk {
             Ok(Some(chunk)) => self.note_chunk(chunk),
             Ok(None) => self.pause = 0,
@@ -274,6 +274,19 @@ impl Cursor {
         error.in_partition(&self.log.tp).at_offset(crate::types::Offset::of(self.next))
     }
 
+    /// As [`gather`](Self::gather), anew where compaction has exchanged segments under an attempt that failed.
+    fn gather_again(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
+        loop {
+            let (next, before) = (self.next, self.log.swap_count());
+            let gathered = self.gather(bound, limits);
+            if gathered.is_ok() || (before % 2 == 0 && self.log.swap_count() == before) {
+                return gathered;
+            }
+            (self.next, self.place) = (next, None);
+            crate::sync::thread::yield_now();
+        }
+    }
+
     fn gather(&mut self, bound: Bound, limits: &ReadLimits) -> Result<Option<Chunk>> {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
@@ -342,8 +355,13 @@ impl Cursor {
         if !place.segment.is_closed() {
             return Ok(Step::Stop);
         }
+        if place.segment.is_retired() {
+            // What follows may be in the segment that has taken its place.
+            self.place = None;
+            return Ok(Step::NextSegment);
+        }
         let Some(segment) = self.log.segment_after(place.segment.base()) else { return Ok(Step::Stop) };
-        let gaps = place.gaps;
+        let gaps = place.gaps || self.log.is_compacted();
         if !gaps && self.next < segment.base() {
             let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
             return Err(place.segment.corrupted(place.position, why));
@@ -459,6 +477,11 @@ impl Place {
         self.open.as_ref().map(|open| &**open.map())
     }
 
+    /// The segment's files, which stay the same for as long as the place does: also where it has been compacted away.
+    fn files(&self) -> Result<Arc<OpenSegment>> {
+        self.open.clone().map_or_else(|| self.segment.open(), Ok)
+    }
+
     /// Looks whether records of an open batch are published here.
     fn begin_open_batch(&mut self) -> Result<bool> {
         let Some(map) = self.map() else { return Ok(false) };
@@ -535,7 +558,7 @@ impl Place {
         if !wanted {
             return Ok(false);
         }
-        let open = self.segment.open()?;
+        let open = self.files()?;
         match open.map().slice(start..end) {
             Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
             _ => self.verify(batch, &open.read(start, (end - start) as usize)?)?,
@@ -558,7 +581,7 @@ impl Place {
         let unreadable = |e: crate::format::FormatError| e.at(&self.segment.log_path(), batch.position);
         let codec: Codec = batch.header.attributes.codec().map_err(unreadable)?;
         let range = batch.position + HEADER_LEN as u64..batch.end();
-        let open = self.segment.open()?;
+        let open = self.files()?;
         match open.map().slice(range.clone()) {
             Some(bytes) => decompress(codec, bytes, MAX_DECOMPRESSED).map_err(unreadable),
             None => {

@@ -82,6 +82,17 @@ impl Log {
         self.reach_acked(end, Some(self.monotonic().saturating_add(timeout)))
     }
 
+    /// As [`flush`](Self::flush), so that the next recovery point lies in the active segment, however little is in it.
+    pub(super) fn flush_past_roll(&self) -> Result<()> {
+        let done = || {
+            self.poison.check(&self.tp)?;
+            let active = self.active_segment().map_or(0, |active| active.base());
+            Ok(self.commit.last().segment.base() >= active)
+        };
+        let lead = || self.lead().map_err(|e| self.fail(e));
+        self.commit.leadership.until(done, lead, None).map(|_| ())
+    }
+
     fn reach_acked(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
         if let Some(done) = self.acked(end) {
             return done;

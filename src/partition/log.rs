@@ -1,7 +1,7 @@
 //! A partition's log: the parts that the other files of this module work on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use super::poison::Poison;
 use super::produced::Producers;
 use super::roll::Writer;
 use super::settings::LogSettings;
+use super::swap::Swaps;
 use super::watermarks::Watermarks;
 use crate::config::{CrcCheck, Durability};
-use crate::env::{Clock, Environment};
+use crate::env::{Clock, Environment, Random};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::segment::{Cell, RestingTail, Segment, SegmentFiles};
+use crate::segment::{Cell, OpenSegment, RestingTail, Segment, SegmentFiles};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
@@ -52,6 +53,9 @@ pub(crate) struct Log {
     pub(super) producers: Producers,
     /// Somebody waits for the device, also where the level asks for less.
     flush_wanted: AtomicBool,
+    pub(super) swaps: Swaps,
+    /// Segments that are deleted, or compacted away, while somebody looks at them, with their bytes.
+    pub(super) pinned: Mutex<Vec<(Weak<OpenSegment>, u64)>>,
     /// Who waits at the high watermark.
     pub(super) readers: WaitList,
     /// Who waits for an acknowledgement.
@@ -89,6 +93,8 @@ pub(crate) struct LogParts {
     pub(crate) end: RestingTail,
     /// Where it ended when it was opened; everything below is on the device.
     pub(crate) checkpointed: Checkpointed,
+    /// The segment of the recovery point that is on the device; 0 where that is not known.
+    pub(crate) point_segment: u64,
     pub(crate) budget: Arc<Budget>,
     pub(crate) attendant: Arc<dyn Attendant>,
 }
@@ -126,6 +132,8 @@ impl Log {
             manifest: Mutex::new(parts.manifest),
             producers: Producers::new(),
             flush_wanted: AtomicBool::new(false),
+            swaps: Swaps::new(parts.point_segment),
+            pinned: Mutex::new(Vec::new()),
             readers: WaitList::new(),
             acks: WaitList::new(),
             budget: parts.budget,
@@ -147,6 +155,11 @@ impl Log {
     /// The clock.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.environment.clock()
+    }
+
+    /// The randomness.
+    pub(crate) fn random(&self) -> &Arc<dyn Random> {
+        self.environment.random()
     }
 
     /// Staging memory.
@@ -368,21 +381,38 @@ impl Log {
 
     /// The segments that grow no more, oldest first.
     pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
-        let segments: Vec<_> = self.segments.read().clone();
-        let pairs = segments.iter().zip(segments.iter().skip(1));
-        pairs
-            .map(|(segment, next)| {
-                segment.load_times()?;
-                let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
-                Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
-            })
-            .collect()
+        self.while_segments_stand(|| {
+            let segments: Vec<_> = self.segments.read().clone();
+            let pairs = segments.iter().zip(segments.iter().skip(1));
+            pairs
+                .map(|(segment, next)| {
+                    segment.load_times()?;
+                    let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
+                    Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
+                })
+                .collect()
+        })
     }
 
     /// Bytes of all segments' log files.
     pub(crate) fn size_bytes(&self) -> u64 {
         let size = |segment: &Arc<Segment>| segment.sealed_end().unwrap_or(0);
         self.segments.read().iter().map(size).sum()
+    }
+
+    /// A segment leaves the log: as long as anybody has it open, its bytes stay on the device.
+    pub(super) fn note_gone(&self, segment: &Segment) {
+        let Some(open) = segment.opened() else { return };
+        let mut pinned = self.pinned.lock();
+        pinned.retain(|(open, _)| open.strong_count() > 0);
+        pinned.push((Arc::downgrade(&open), segment.sealed_end().unwrap_or(0)));
+    }
+
+    /// Bytes of segments that have left the log and are still looked at.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        let mut pinned = self.pinned.lock();
+        pinned.retain(|(open, _)| open.strong_count() > 0);
+        pinned.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// How many segments there are.

@@ -29,7 +29,8 @@ impl Log {
     /// The first record below the high watermark at or after `timestamp`: its offset and timestamp.
     pub(crate) fn offset_for_timestamp(self: &Arc<Self>, timestamp: i64) -> Result<Option<(u64, i64)>> {
         let limits = ReadLimits { max_bytes: 1 << 20, max_records: 1, crc: self.crc_check };
-        let Some(start) = self.scan_start_for_time(timestamp)? else { return Ok(None) };
+        let start = self.while_segments_stand(|| self.scan_start_for_time(timestamp))?;
+        let Some(start) = start else { return Ok(None) };
         if start >= self.high_watermark() {
             // The index may know more than is visible (a poisoned log shows only what was flushed), and every
             // record before this one is older.

@@ -3,14 +3,16 @@
 //! ```text
 //!   millpond.partition: topic id | log start | compacted | truncation (0/1, offset) | generation
 //!                       | lowest truncation (0/1, offset) | overlaps
+//!                       | since version 2: compacted to | swap of segments (0/1, from, to)
 //! ```
 //!
 //! Invariants
 //! - Replaced atomically; the generation before is kept for `repair`, never used silently.
-//! - A recorded truncation is repeated at opening until it is cleared.
+//! - A recorded truncation, and a recorded swap of segments, is repeated at opening until it is cleared.
 
 use std::path::{Path, PathBuf};
 
+use super::swap::SwapRange;
 use crate::env::{FileSystem, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
 use crate::format::sealed_file::{self, Reader, Writer};
@@ -20,7 +22,7 @@ use crate::types::TopicId;
 pub(crate) const FILE_NAME: &str = "millpond.partition";
 /// Kind number of the file.
 const KIND: u16 = 0x5041;
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Content of the partition manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub(crate) struct PartitionManifest {
     pub(crate) lowest_truncation: Option<u64>,
     /// Offsets of finished truncations whose cut bytes are still in the file before, ascending.
     pub(crate) overlaps: Vec<u64>,
+    /// Below this offset every record has been seen by compaction.
+    pub(crate) cleaned_to: u64,
+    /// A compacted segment is to take the place of those in this range.
+    pub(crate) swap: Option<SwapRange>,
 }
 
 impl PartitionManifest {
@@ -52,6 +58,8 @@ impl PartitionManifest {
             generation: 0,
             lowest_truncation: None,
             overlaps: Vec::new(),
+            cleaned_to: 0,
+            swap: None,
         }
     }
 
@@ -73,6 +81,7 @@ impl PartitionManifest {
         self.lowest_truncation = Some(self.lowest_truncation.map_or(to, |lowest| lowest.min(to)));
         self.overlaps.retain(|&overlap| overlap < to);
         self.overlaps.push(to);
+        self.cleaned_to = self.cleaned_to.min(to);
     }
 
     /// Writes it durably.
@@ -110,11 +119,16 @@ impl PartitionManifest {
         for &overlap in &self.overlaps {
             writer.put_u64(overlap);
         }
+        writer.put_u64(self.cleaned_to);
+        writer.put_u8(self.swap.is_some().into());
+        let swap = self.swap.unwrap_or(SwapRange { from: 0, to: 0 });
+        writer.put_u64(swap.from);
+        writer.put_u64(swap.to);
         writer.seal(KIND, VERSION)
     }
 
     fn decode(bytes: &[u8]) -> std::result::Result<PartitionManifest, String> {
-        let (_, payload) = sealed_file::open(KIND, VERSION, bytes).map_err(|e| e.to_string())?;
+        let (version, payload) = sealed_file::open(KIND, VERSION, bytes).map_err(|e| e.to_string())?;
         let mut reader = Reader::new(payload);
         let mut read = || -> std::result::Result<PartitionManifest, crate::format::FormatError> {
             let topic_id = TopicId::from_bytes(reader.get_array()?);
@@ -128,6 +142,13 @@ impl PartitionManifest {
             let overlaps =
                 (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
             let truncation = truncating.then_some(offset);
+            let (mut cleaned_to, mut swap) = (0, None);
+            if version >= 2 {
+                cleaned_to = reader.get_u64()?;
+                let swapping = reader.get_u8()? != 0;
+                let range = SwapRange { from: reader.get_u64()?, to: reader.get_u64()? };
+                swap = swapping.then_some(range);
+            }
             Ok(PartitionManifest {
                 topic_id,
                 log_start,
@@ -136,6 +157,8 @@ impl PartitionManifest {
                 generation,
                 lowest_truncation: truncated.then_some(lowest),
                 overlaps,
+                cleaned_to,
+                swap,
             })
         };
         read().map_err(|e| e.to_string())

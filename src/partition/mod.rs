@@ -33,6 +33,7 @@ mod recover;
 mod roll;
 mod settings;
 mod staging;
+mod swap;
 mod truncate;
 mod watermarks;
 
@@ -61,4 +62,7 @@ pub(crate) use producers::{KnownProducer, sequence_after};
 #[cfg(test)]
 pub(crate) use producers::{Marker, ProducerTable};
 pub use recover::PartitionRecovery;
+#[cfg(test)]
+pub(crate) use settings::Cleanup;
 pub(crate) use settings::LogSettings;
+pub(crate) use swap::{CleanableSegment, CleaningGuard};

@@ -110,7 +110,14 @@ impl Opening<'_> {
             return self.create(home);
         }
         let mut manifest = self.manifest(&home)?;
-        let (mut bases, snapshots) = self.segment_bases(&home)?;
+        let (mut bases, snapshots, swaps) = self.segment_bases(&home)?;
+        if let Some(range) = manifest.swap {
+            super::swap::repeat(&home, &mut bases, range)?;
+            manifest.swap = None;
+            manifest.store(&*home.files, &home.dir)?;
+        }
+        // Those that were not decided on; of the others none has this name any more.
+        home.unlink(&swaps)?;
         let mut epochs = load_epochs(&home)?;
         if let Some(to) = manifest.truncation {
             super::truncate::repeat(&home, &mut bases, &mut epochs, to)?;
@@ -237,12 +244,12 @@ impl Opening<'_> {
         Ok(manifest)
     }
 
-    /// Base offsets of the segments, ascending, and the offsets of snapshots; what interrupted operations left is
-    /// removed.
-    fn segment_bases(&self, home: &SegmentFiles) -> Result<(Vec<u64>, Vec<u64>)> {
+    /// Base offsets of the segments, ascending, the offsets of snapshots, and the files of compacted segments that
+    /// wait for their place; what interrupted operations left is removed.
+    fn segment_bases(&self, home: &SegmentFiles) -> Result<(Vec<u64>, Vec<u64>, Vec<PathBuf>)> {
         let entries =
             home.files.list(&home.dir).map_err(|e| Error::io("list a partition's folder", &home.dir, e))?;
-        let (mut bases, mut snapshots) = (Vec::new(), Vec::new());
+        let (mut bases, mut snapshots, mut swaps) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             match SegmentFileName::parse(&entry.name) {
                 SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
@@ -251,13 +258,14 @@ impl Opening<'_> {
                     bases.push(base);
                 }
                 SegmentFileName::Live(offset, FileKind::Snapshot) => snapshots.push(offset),
+                SegmentFileName::Swap(..) => swaps.push(home.dir.join(&entry.name)),
                 SegmentFileName::Leftover => home.unlink(&[home.dir.join(&entry.name)])?,
                 _ => {}
             }
         }
         bases.sort_unstable();
         bases.dedup();
-        Ok((bases, snapshots))
+        Ok((bases, snapshots, swaps))
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything that opening has found out")]
@@ -272,6 +280,7 @@ impl Opening<'_> {
         snapshots: Vec<u64>,
     ) -> Result<OpenLog> {
         let settings = &self.settings;
+        let point_segment = point_segment(&self.state, &manifest);
         let point = &recovered.point;
         let mut segments: Vec<_> = bases
             .iter()
@@ -311,11 +320,20 @@ impl Opening<'_> {
             segments,
             end,
             checkpointed,
+            point_segment,
             budget: self.budget,
             attendant: self.attendant,
         });
         log.load_producers(snapshots)?;
         Ok(OpenLog { log: Arc::new(log), recovery: recovered.report })
+    }
+}
+
+/// The segment of the point that is on the device. Of an unclean end nothing is known: the next point tells.
+fn point_segment(state: &Found, manifest: &PartitionManifest) -> u64 {
+    match state {
+        Found::Clean(point) if point.generation == manifest.generation => point.segment,
+        Found::Clean(_) | Found::Unclean(_) | Found::New => 0,
     }
 }
 

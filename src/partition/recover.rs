@@ -157,6 +157,8 @@ impl Recovery<'_> {
                 report.segments_deleted += self.delete_from(bases, at)?;
                 break;
             }
+            // Behind what compaction has taken away the log goes on where the segment begins.
+            check.next_offset = check.next_offset.max(base);
             let from = if base == start.segment { start.position } else { 0 };
             let index = self.index_below(base, &start)?;
             let tail = bases.get(at + 1).is_none();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Compression, Durability, Retention, TimestampType, TopicConfig};
+use crate::config::{CleanupPolicy, Compression, Durability, Retention, TimestampType, TopicConfig};
 
 /// Settings of a log. Cheap to clone; replaced as a whole.
 #[derive(Clone, Debug)]
@@ -31,10 +31,29 @@ pub(crate) struct LogSettings {
     pub(crate) in_place: bool,
     /// What may be deleted.
     pub(crate) retention: Retention,
+    /// What a group has not read stays while the log is at most so large, in bytes.
+    pub(crate) keep_unread: Option<u64>,
+    /// How the log is compacted, if it is.
+    pub(crate) cleanup: Cleanup,
     /// At `Memory`, a flush after this long, so that recovery stays short.
     pub(crate) lazy_flush: Duration,
     /// Producers that have not been heard of for so long are forgotten.
     pub(crate) producer_expiration: Duration,
+}
+
+/// What a topic's settings say of compaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cleanup {
+    /// Whether records leave by age and size, by key, or both.
+    pub(crate) policy: CleanupPolicy,
+    /// How long a tombstone stays after the first compaction that saw it.
+    pub(crate) delete_retention: Duration,
+    /// A record is not compacted before it has been in the log for this long.
+    pub(crate) min_lag: Duration,
+    /// A record is compacted once it has been in the log for this long.
+    pub(crate) max_lag: Option<Duration>,
+    /// How much of the log, in percent of its bytes, must be new before it is compacted.
+    pub(crate) dirty_percent: u32,
 }
 
 impl LogSettings {
@@ -52,12 +71,20 @@ impl LogSettings {
             linger: topic.linger_duration(),
             max_record_size: topic.max_record_size_bytes(),
             segment_size: topic.segment_size_bytes(),
-            segment_age: topic.segment_age_duration(),
+            segment_age: topic.rolls_after(),
             index_interval: topic.index_interval_bytes(),
             index_size: topic.index_size_bytes(),
             timestamp_type: topic.timestamp_kind(),
             in_place,
             retention: topic.retention_policy(),
+            keep_unread: topic.keep_unread_bytes(),
+            cleanup: Cleanup {
+                policy: topic.cleanup_policy_kind(),
+                delete_retention: topic.delete_retention_duration(),
+                min_lag: topic.min_compaction_lag_duration(),
+                max_lag: topic.max_compaction_lag_duration(),
+                dirty_percent: topic.min_cleanable_dirty_percentage(),
+            },
             lazy_flush,
             producer_expiration,
         }

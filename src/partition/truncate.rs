@@ -24,6 +24,7 @@ impl Log {
     /// Raises the log start to `before` and deletes the segments wholly below it; answers the log start.
     pub(crate) fn delete_records(&self, before: u64) -> Result<u64> {
         self.poison.check(&self.tp)?;
+        let _upkeep = self.begin_upkeep()?;
         let point = self.written_point().map_err(|e| self.fail(e))?;
         if before > self.high_watermark().max(self.log_start()) {
             return Err(self.out_of_range(before));
@@ -63,17 +64,16 @@ impl Log {
     }
 
     fn delete_segment(&self, segment: &Arc<Segment>) -> Result<()> {
+        self.note_gone(segment);
         let marked = self.home.mark_deleted(segment.base())?;
         self.home.sync_dir()?;
-        if let Some(open) = segment.opened() {
-            self.counts.deleted(&open, segment.published().position.into());
-        }
         self.home.unlink(&marked)
     }
 
     /// Takes back everything from the batch that holds `to` on; answers the new log end.
     pub(crate) fn truncate(&self, to: u64) -> Result<u64> {
         self.flush()?;
+        let _upkeep = self.begin_upkeep()?;
         if to < self.log_start() {
             return Err(self.out_of_range(to));
         }
@@ -125,6 +125,7 @@ impl Log {
     fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
         let (end, bytes_in) = (self.log_end(), self.passed_in().bytes);
+        self.no_point_stored();
         let (kept_end, gone) = self.cut_list(to)?;
         for segment in gone.iter().rev() {
             segment.set_end(0);

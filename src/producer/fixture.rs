@@ -73,6 +73,8 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         lazy_flush: Duration::from_secs(30),
         producer_expiration: Duration::from_secs(86_400),
         retention: Retention::forever(),
+        keep_unread: None,
+        cleanup: crate::partition::Cleanup::default(),
     }
 }
 

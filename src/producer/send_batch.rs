@@ -78,6 +78,7 @@ impl<'p, K, V> BatchSender<'p, K, V> {
             let mut measured = building.builder.measure(timestamp, key, value, headers);
             let size = measured.len() as u64;
             building.check_size(size)?;
+            building.log.check_key(&building.settings, key)?;
             if building.is_full_for(size) {
                 building.hand_over(shared, partition, delivery)?;
                 measured = building.builder.measure(timestamp, key, value, headers);

@@ -30,6 +30,15 @@ impl AppendTimes {
         AppendTimes { first: unset(), last: unset(), offset_index: unset(), time_index: unset() }
     }
 
+    /// Of a segment whose batches were appended between these times, in milliseconds since the epoch.
+    pub(crate) fn between(first: i64, last: i64, lengths: IndexLengths) -> AppendTimes {
+        let times = AppendTimes::none();
+        times.first.store(first as u64, Ordering::Relaxed);
+        times.last.store(last as u64, Ordering::Relaxed);
+        times.set_index_lengths(lengths);
+        times
+    }
+
     /// A batch is appended at `now`.
     pub(crate) fn appended(&self, now: Timestamp) {
         let now = now.millis() as u64;

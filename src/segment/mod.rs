@@ -14,6 +14,7 @@
 
 mod append_times;
 mod cells;
+mod cleaned;
 mod files;
 mod index;
 mod name;
@@ -33,6 +34,7 @@ mod verified;
 mod tests_loom;
 
 pub(crate) use cells::{Cell, FoundCell, TailCells};
+pub(crate) use cleaned::{CleanedSegment, WholeSegment};
 pub(crate) use files::SegmentFiles;
 pub(crate) use index::{IndexLengths, LiveIndex};
 pub(crate) use name::{FileKind, SegmentFileName};

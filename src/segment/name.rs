@@ -61,6 +61,8 @@ pub(crate) enum SegmentFileName {
     Entering(u64),
     /// A file that waits to be unlinked, or that an interrupted operation left behind.
     Leftover,
+    /// A file of a compacted segment with this base offset: whole, and waiting for its place.
+    Swap(u64, FileKind),
     /// Not a segment's.
     Other,
 }
@@ -77,13 +79,15 @@ impl SegmentFileName {
                 _ => SegmentFileName::Other,
             };
         }
+        let (name, waits) = name.strip_suffix(".swap").map_or((name, false), |name| (name, true));
         let Some((digits, suffix)) = name.split_once('.') else { return SegmentFileName::Other };
         let kind = FileKind::ALL.into_iter().find(|kind| kind.suffix() == suffix);
         let numeric = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
         match (kind, digits.parse::<u64>()) {
-            (Some(kind), Ok(base)) if numeric && i64::try_from(base).is_ok() => {
-                SegmentFileName::Live(base, kind)
-            }
+            (Some(kind), Ok(base)) if numeric && i64::try_from(base).is_ok() => match waits {
+                true => SegmentFileName::Swap(base, kind),
+                false => SegmentFileName::Live(base, kind),
+            },
             _ => SegmentFileName::Other,
         }
     }
@@ -102,6 +106,8 @@ mod tests {
         check("00000000000000001234.log.deleted", SegmentFileName::Leftover);
         check("00000000000000001234.log.entering", SegmentFileName::Entering(1234));
         check("00000000000000001234.index.entering", SegmentFileName::Other);
+        check("00000000000000001234.log.cleaned", SegmentFileName::Leftover);
+        check("00000000000000001234.log.swap", SegmentFileName::Swap(1234, FileKind::Log));
         check("99999999999999999999.log", SegmentFileName::Other);
         check("1234.log", SegmentFileName::Other);
         check("leader-epoch-checkpoint", SegmentFileName::Other);

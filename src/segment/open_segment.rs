@@ -151,6 +151,7 @@ impl Segment {
         if let Some(open) = &slot.open {
             return Ok(open.clone());
         }
+        self.check_in_place()?;
         let path = self.log_path();
         let file = self.home.open(FileKind::Log, self.base, OpenMode::ReadWrite)?;
         let len = file.size().map_err(|e| Error::io("look at a segment's size", &path, e))?;
@@ -206,6 +207,7 @@ impl Segment {
                 return Ok(bytes);
             }
         }
+        self.check_in_place()?;
         let path = self.log_path();
         let len = self.home.files.size_of(&path).map_err(|e| Error::io("look at a segment", &path, e))?;
         let position =

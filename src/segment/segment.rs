@@ -71,6 +71,8 @@ pub(crate) struct Segment {
     pub(super) index_settings: (u64, u64),
     /// When it was last used, in openings of segments (see [`OpenSegments`](super::OpenSegments)).
     used: AtomicU64,
+    /// Compaction has replaced it: its files may be those of another one by now.
+    retired: AtomicBool,
 }
 
 /// How often a writer looks whether the piece being prepared is there.
@@ -156,6 +158,61 @@ impl Segment {
         Ok((Arc::new(segment), writer))
     }
 
+    /// A segment that compaction has written over `file`, of `len` bytes, with its files open; they may have other
+    /// names yet.
+    pub(super) fn rewritten(
+        home: &Arc<SegmentFiles>,
+        base: u64,
+        file: Arc<dyn File>,
+        len: u32,
+        index: LiveIndex,
+        times: AppendTimes,
+        index_settings: (u64, u64),
+    ) -> Result<(Arc<Segment>, Arc<OpenSegment>)> {
+        let verified = Verified::new(len.into(), UNBOUNDED);
+        let mut segment = Segment::new(home, base, Index::Live(index), verified, index_settings);
+        segment.end.store(UNBOUNDED - 1, Ordering::Relaxed);
+        segment.synced.store(UNBOUNDED, Ordering::Relaxed);
+        segment.times = times;
+        let (open, _) = segment.mapped(file, Mark { position: len, delta: u32::MAX }, len.into())?;
+        segment.slot.write().open = Some(open.clone());
+        Ok((Arc::new(segment), open))
+    }
+
+    /// Compaction is about to replace it: from now on nothing of it is opened by its name. Who has it open goes on.
+    pub(crate) fn retire(&self) {
+        let index = self.index.lock();
+        let slot = self.slot.write();
+        self.retired.store(true, Ordering::Release);
+        drop((slot, index));
+    }
+
+    /// It is retired: its files are closed when the last reader that has them open is done.
+    pub(crate) fn let_go(&self) {
+        debug_assert!(self.is_retired());
+        let open = self.slot.write().open.take();
+        drop(open);
+    }
+
+    /// Whether compaction has replaced it.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// What is opened by name would be another segment's.
+    pub(super) fn check_in_place(&self) -> Result<()> {
+        if !self.is_retired() {
+            return Ok(());
+        }
+        Err(self.corrupted(0, "the segment has been compacted into another one"))
+    }
+
+    /// Its indexes are in their files, under their names: the memory they took is free.
+    pub(crate) fn leave_index_to_files(&self) {
+        *self.index.lock() = Index::Unopened;
+    }
+
     fn new(
         home: &Arc<SegmentFiles>,
         base: u64,
@@ -183,6 +240,7 @@ impl Segment {
             vouched: AtomicBool::new(false),
             index_settings,
             used: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         }
     }
 

@@ -132,6 +132,7 @@ impl Segment {
     }
 
     fn open_index(&self) -> Result<Index> {
+        self.check_in_place()?;
         let log_len = u64::from(self.open()?.map().published().position);
         if let Some(stored) = self.stored_index(log_len)? {
             return Ok(Index::Stored(stored));
@@ -293,6 +294,7 @@ impl Segment {
         if self.times.last().is_some() {
             return Ok(());
         }
+        self.check_in_place()?;
         if self.stored_times().is_some_and(|bytes| self.times.restore(&bytes)) && self.times.last().is_some()
         {
             return Ok(());

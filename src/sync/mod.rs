@@ -26,7 +26,7 @@ mod tests;
 mod tests_loom;
 
 pub(crate) use cache_line::CacheLine;
-pub(crate) use mutex::Mutex;
+pub(crate) use mutex::{Mutex, MutexGuard};
 #[cfg(all(test, not(loom)))]
 pub(crate) use operation::Now;
 pub use operation::Operation;

@@ -4,15 +4,15 @@
 //! left half changed across a call that can panic.
 
 #[cfg(loom)]
-pub(crate) use self::under_loom::Mutex;
+pub(crate) use self::under_loom::{Mutex, MutexGuard};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(loom)]
 mod under_loom {
     use std::sync::{PoisonError, TryLockError};
 
-    use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::MutexGuard;
 
     /// loom's mutex with parking_lot's calls.
     #[derive(Debug, Default)]

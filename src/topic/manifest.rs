@@ -87,6 +87,11 @@ impl TopicManifest {
         dir.join(file_name(&self.name, self.id))
     }
 
+    /// The path of the topic's table snapshot, if it has one.
+    pub(crate) fn snapshot_path(&self, dir: &Path) -> PathBuf {
+        self.path(dir).with_extension("table")
+    }
+
     /// Every manifest of a data directory, by file name.
     pub(crate) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Vec<PathBuf>> {
         let entries = files.list(dir).map_err(|e| Error::io("list the data directory", dir, e))?;
@@ -123,7 +128,8 @@ impl TopicManifest {
     /// Removes its files; that they are gone already is no error. Durable after a sync of `dir`.
     pub(crate) fn remove(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = self.path(dir);
-        for path in [crate::env::with_suffix(&path, "previous"), path] {
+        let snapshot = self.snapshot_path(dir);
+        for path in [snapshot, crate::env::with_suffix(&path, "previous"), path] {
             match files.remove_file(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("remove a topic's manifest", &path, e));

@@ -7,6 +7,8 @@ mod cli;
 #[cfg(test)]
 mod commit_crashes;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod concurrent;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
@@ -35,6 +37,8 @@ mod retention;
 mod scale;
 #[cfg(test)]
 mod shape;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::config::{Background, BrokerConfig, Durability, Retention};
+use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
 
@@ -57,4 +57,109 @@ fn by_size_keeps_at_least_the_limit() {
     let partition = topic.partition(0).unwrap();
     let kept = 200 - partition.log_start_offset().get();
     assert!((90..150).contains(&kept), "{kept} records of about 110 bytes kept");
+}
+
+#[test]
+fn the_topics_size_counts_over_its_partitions() {
+    let machine = SimEnvironment::new(1);
+    let broker = broker(&machine);
+    let config = TopicConfig::new()
+        .partitions(3)
+        .durability(Durability::Memory)
+        .segment_size(ByteSize::kib(4))
+        .retention(Retention::topic_size(ByteSize::kib(30)));
+    let topic = broker.create_topic("t", config).unwrap();
+    let producer = topic.producer().unwrap();
+    for i in 0..600u32 {
+        drop(producer.send(Record::new(&[7u8; 100]).partition(i % 3)).unwrap());
+        machine.clock().advance(Duration::from_millis(1));
+    }
+    let report = topic.retain().unwrap();
+    let size: u64 = topic.describe().size_bytes();
+    assert!((22_000..=30 << 10).contains(&size), "{size}");
+    assert!(report.bytes_deleted() > 30_000 && report.segments_deleted() > 6, "{report:?}");
+    // The oldest went, of each partition about as much.
+    let starts: Vec<u64> =
+        topic.partitions().unwrap().iter().map(|partition| partition.log_start_offset().get()).collect();
+    assert!(starts.iter().all(|start| (80..180).contains(start)), "{starts:?}");
+}
+
+#[test]
+fn one_budget_for_all_topics_that_delete() {
+    let machine = SimEnvironment::new(1);
+    let config = BrokerConfig::new().background(Background::Manual).disk_budget(ByteSize::mib(1));
+    let broker = Broker::builder("/pond").environment(machine.environment()).config(config).open().unwrap();
+    let fill = |name: &str, policy| {
+        let config = TopicConfig::new()
+            .cleanup_policy(policy)
+            .durability(Durability::Memory)
+            .segment_size(ByteSize::kib(64));
+        let topic = broker.create_topic(name, config).unwrap();
+        let producer = topic.producer().unwrap();
+        for i in 0..900u32 {
+            drop(producer.send(Record::new(&[7u8; 1000]).key(&i.to_be_bytes())).unwrap());
+        }
+        machine.clock().advance(Duration::from_secs(1));
+        topic
+    };
+    let kept = fill("kept", CleanupPolicy::Compact);
+    let old = fill("old", CleanupPolicy::Delete);
+    let new = fill("new", CleanupPolicy::Delete);
+    // In the background, by the same timer as compaction.
+    machine.clock().advance(Duration::from_secs(15));
+    broker.tick().unwrap();
+    let size = |topic: &Topic| topic.describe().size_bytes();
+    assert!(size(&kept) + size(&old) + size(&new) <= 1 << 20);
+    assert_eq!(kept.partition(0).unwrap().log_start_offset(), Offset::ZERO, "what is only compacted stays");
+    assert!(size(&old) < 100 << 10, "the oldest goes first: {}", size(&old));
+    assert!(size(&new) > 20 << 10, "{}", size(&new));
+}
+
+#[test]
+fn what_a_group_has_not_read_is_spared_up_to_a_bound() {
+    let machine = SimEnvironment::new(1);
+    let broker = broker(&machine);
+    let make = |name: &str, bound| {
+        let config = TopicConfig::new()
+            .durability(Durability::Memory)
+            .segment_size(ByteSize::kib(4))
+            .retention(Retention::age(Duration::from_secs(60)))
+            .keep_unread(bound);
+        let topic = broker.create_topic(name, config).unwrap();
+        let mut consumer = broker.group("slow").unwrap().join(name).unwrap();
+        let producer = topic.producer().unwrap();
+        (0..50).for_each(|_| drop(producer.send(Record::new(&[7u8; 100])).unwrap()));
+        let records = consumer.poll().wait_timeout(Duration::ZERO).unwrap();
+        consumer.commit(&records).wait().unwrap();
+        (0..150).for_each(|_| drop(producer.send(Record::new(&[7u8; 100])).unwrap()));
+        topic
+    };
+    let spared = make("spared", ByteSize::mib(1));
+    let full = make("full", ByteSize::kib(8));
+    machine.clock().advance(Duration::from_secs(3600));
+    broker.tick().unwrap();
+    broker.retain().unwrap();
+    let start = |topic: &Topic| topic.partition(0).unwrap().log_start_offset().get();
+    assert!((1..=50).contains(&start(&spared)), "{}", start(&spared));
+    assert!(start(&full) > 100, "above the bound even the unread goes: {}", start(&full));
+}
+
+#[test]
+fn what_is_looked_at_is_counted_until_it_is_let_go() {
+    let machine = SimEnvironment::new(1);
+    let broker = broker(&machine);
+    let topic = fill(&broker, Retention::forever());
+    let partition = topic.partition(0).unwrap();
+    let mut reader = partition.read(..).unwrap();
+    let records = reader.next().unwrap().unwrap();
+    assert_eq!(broker.pinned_bytes(), 0);
+    partition.delete_records(Offset::new(150).unwrap()).unwrap();
+    let pinned = broker.pinned_bytes();
+    assert!((1000..10_000).contains(&pinned), "{pinned}");
+    assert_eq!(
+        records.iter().count(),
+        usize::try_from(records.iter().last().unwrap().offset().get()).unwrap() + 1
+    );
+    drop((records, reader));
+    assert_eq!(broker.pinned_bytes(), 0);
 }

@@ -9,7 +9,7 @@ mod setters;
 use std::time::Duration;
 
 use super::text::{MAX_DURATION, check_count, check_duration, check_size};
-use super::{Compression, Durability, Retention, TimestampType};
+use super::{CleanupPolicy, Compression, Durability, Retention, TimestampType};
 use crate::error::{Error, Result};
 use crate::types::ByteSize;
 
@@ -45,6 +45,19 @@ pub struct TopicConfig {
     timestamp_type: TimestampType,
     retention: Retention,
     min_in_sync_replicas: u32,
+    cleanup_policy: CleanupPolicy,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    min_compaction_lag: Duration,
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::text::serde_duration_option", skip_serializing_if = "Option::is_none")
+    )]
+    max_compaction_lag: Option<Duration>,
+    min_cleanable_dirty_percent: u32,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    delete_retention: Duration,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    keep_unread: Option<ByteSize>,
 }
 
 const MAX_PARTITIONS: u32 = 10_000;
@@ -70,6 +83,12 @@ impl Default for TopicConfig {
             timestamp_type: TimestampType::default(),
             retention: Retention::default(),
             min_in_sync_replicas: 1,
+            cleanup_policy: CleanupPolicy::default(),
+            min_compaction_lag: Duration::ZERO,
+            max_compaction_lag: None,
+            min_cleanable_dirty_percent: 50,
+            delete_retention: Duration::from_secs(86_400),
+            keep_unread: None,
         }
     }
 }
@@ -168,6 +187,48 @@ impl TopicConfig {
         self.min_in_sync_replicas
     }
 
+    /// How records leave the log.
+    #[must_use]
+    pub fn cleanup_policy_kind(&self) -> CleanupPolicy {
+        self.cleanup_policy
+    }
+
+    /// How long a record stays in the log at least before it is compacted.
+    #[must_use]
+    pub fn min_compaction_lag_duration(&self) -> Duration {
+        self.min_compaction_lag
+    }
+
+    /// How long a record stays in the log at most before it is compacted, if that is bounded.
+    #[must_use]
+    pub fn max_compaction_lag_duration(&self) -> Option<Duration> {
+        self.max_compaction_lag
+    }
+
+    /// How much of a log must be new before it is compacted, in percent of its bytes.
+    #[must_use]
+    pub fn min_cleanable_dirty_percentage(&self) -> u32 {
+        self.min_cleanable_dirty_percent
+    }
+
+    /// How long tombstones stay after the first compaction that saw them.
+    #[must_use]
+    pub fn delete_retention_duration(&self) -> Duration {
+        self.delete_retention
+    }
+
+    /// Up to which size of a partition, in bytes, retention spares what a group has not read; none if it does not.
+    #[must_use]
+    pub fn keep_unread_bytes(&self) -> Option<u64> {
+        self.keep_unread.map(ByteSize::as_u64)
+    }
+
+    /// The age at which a segment is ended: so that what must be compacted by then is not in the active one.
+    pub(crate) fn rolls_after(&self) -> Duration {
+        let lag = self.max_compaction_lag.filter(|_| self.cleanup_policy.compacts());
+        lag.map_or(self.segment_age, |lag| lag.min(self.segment_age))
+    }
+
     /// Checks every setting, and that this build has the codec of the compression.
     ///
     /// # Errors
@@ -189,12 +250,31 @@ impl TopicConfig {
         check_size("index_size", self.index_size, ByteSize::bytes(64), MAX_SEGMENT_SIZE)?;
         self.retention.check("retention")?;
         check_count("min_in_sync_replicas", self.min_in_sync_replicas.into(), 1, i16::MAX as u64)?;
+        self.check_cleanup()?;
         let batch_size = ByteSize::bytes(self.batch_size_bytes());
         check_size("batch_size", batch_size, ByteSize::kib(1), ByteSize::mib(16))?;
         self.check_fits_segment("batch_size", batch_size)?;
         let max_record_size = ByteSize::bytes(self.max_record_size_bytes());
         check_size("max_record_size", max_record_size, ByteSize::bytes(1), ByteSize::gib(1))?;
         self.check_fits_segment("max_record_size", max_record_size)
+    }
+
+    fn check_cleanup(&self) -> Result<()> {
+        check_duration("min_compaction_lag", self.min_compaction_lag, Duration::ZERO, MAX_DURATION)?;
+        check_duration("delete_retention", self.delete_retention, Duration::ZERO, MAX_DURATION)?;
+        check_count("min_cleanable_dirty_percent", self.min_cleanable_dirty_percent.into(), 0, 100)?;
+        if let Some(size) = self.keep_unread {
+            check_size("keep_unread", size, ByteSize::bytes(1), ByteSize::bytes(u64::MAX))?;
+        }
+        if let Some(lag) = self.max_compaction_lag {
+            let least = self.min_compaction_lag.max(Duration::from_millis(1));
+            check_duration("max_compaction_lag", lag, least, MAX_DURATION)?;
+        }
+        if !self.cleanup_policy.deletes() && self.retention != Retention::forever() {
+            let bound = "forever, as nothing is deleted by age or size with the cleanup_policy compact";
+            return Err(Error::invalid_config("retention", self.retention, bound));
+        }
+        Ok(())
     }
 
     fn check_fits_segment(&self, field: &str, value: ByteSize) -> Result<()> {

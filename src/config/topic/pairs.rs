@@ -38,6 +38,12 @@ impl TopicConfig {
             ("timestamp_type", self.timestamp_type.to_string()),
             ("retention", self.retention.to_string()),
             ("min_in_sync_replicas", self.min_in_sync_replicas.to_string()),
+            ("cleanup_policy", self.cleanup_policy.to_string()),
+            ("min_compaction_lag", DurationText(self.min_compaction_lag).to_string()),
+            ("max_compaction_lag", self.max_compaction_lag.map_or(NEVER.to_owned(), text_of)),
+            ("min_cleanable_dirty_percent", self.min_cleanable_dirty_percent.to_string()),
+            ("delete_retention", DurationText(self.delete_retention).to_string()),
+            ("keep_unread", self.keep_unread.map_or(NO.to_owned(), |size| size.to_string())),
         ]
     }
 
@@ -89,10 +95,30 @@ impl TopicConfig {
             "timestamp_type" => self.timestamp_type = value.parse()?,
             "retention" => self.retention = value.parse()?,
             "min_in_sync_replicas" => self.min_in_sync_replicas = count(name, value)?,
+            "cleanup_policy" => self.cleanup_policy = value.parse()?,
+            "min_compaction_lag" => self.min_compaction_lag = duration(name, value)?,
+            "max_compaction_lag" => self.max_compaction_lag = bounded(name, value)?,
+            "min_cleanable_dirty_percent" => self.min_cleanable_dirty_percent = count(name, value)?,
+            "keep_unread" => self.keep_unread = if value == NO { None } else { Some(size(name, value)?) },
+            "delete_retention" => self.delete_retention = duration(name, value)?,
             _ => return Err(unknown_name(name)),
         }
         Ok(())
     }
+}
+
+/// Nothing unread is spared.
+const NO: &str = "no";
+
+/// A time that is not bounded.
+const NEVER: &str = "never";
+
+fn text_of(time: Duration) -> String {
+    DurationText(time).to_string()
+}
+
+fn bounded(name: &str, value: &str) -> Result<Option<Duration>> {
+    if value == NEVER { Ok(None) } else { duration(name, value).map(Some) }
 }
 
 fn count(name: &str, value: &str) -> Result<u32> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::TopicConfig;
-use crate::config::{Compression, Durability, Retention, TimestampType};
+use crate::config::{CleanupPolicy, Compression, Durability, Retention, TimestampType};
 use crate::types::ByteSize;
 
 impl TopicConfig {
@@ -141,6 +141,72 @@ impl TopicConfig {
     #[must_use]
     pub fn min_in_sync_replicas(mut self, min_in_sync_replicas: u32) -> TopicConfig {
         self.min_in_sync_replicas = min_in_sync_replicas;
+        self
+    }
+
+    /// How records leave the log: by age and size, by key, or both. Compacted topics take records with keys only.
+    ///
+    /// **Default** `delete`. **Allowed** any; `compact` with the retention `forever` only.
+    /// **Kafka name** `cleanup.policy`.
+    #[doc(alias = "cleanup.policy")]
+    #[must_use]
+    pub fn cleanup_policy(mut self, cleanup_policy: CleanupPolicy) -> TopicConfig {
+        self.cleanup_policy = cleanup_policy;
+        self
+    }
+
+    /// How long a record stays in the log at least before it is compacted, counted from its append: a reader that
+    /// is never further behind sees every record.
+    ///
+    /// **Default** 0. **Allowed** 0 to 100 years. **Kafka name** `min.compaction.lag.ms`.
+    #[doc(alias = "min.compaction.lag.ms")]
+    #[must_use]
+    pub fn min_compaction_lag(mut self, min_compaction_lag: Duration) -> TopicConfig {
+        self.min_compaction_lag = min_compaction_lag;
+        self
+    }
+
+    /// How long a record stays in the log at most before it is compacted, however little is new. Segments roll at
+    /// this age, too.
+    ///
+    /// **Default** `never`. **Allowed** 1 ms (or `min_compaction_lag`) to 100 years.
+    /// **Kafka name** `max.compaction.lag.ms`.
+    #[doc(alias = "max.compaction.lag.ms")]
+    #[must_use]
+    pub fn max_compaction_lag(mut self, max_compaction_lag: Duration) -> TopicConfig {
+        self.max_compaction_lag = Some(max_compaction_lag);
+        self
+    }
+
+    /// How much of a log must be new before it is compacted, in percent of the bytes that could be compacted.
+    ///
+    /// **Default** 50. **Allowed** 0 to 100. **Kafka name** `min.cleanable.dirty.ratio`.
+    #[doc(alias = "min.cleanable.dirty.ratio")]
+    #[must_use]
+    pub fn min_cleanable_dirty_percent(mut self, min_cleanable_dirty_percent: u32) -> TopicConfig {
+        self.min_cleanable_dirty_percent = min_cleanable_dirty_percent;
+        self
+    }
+
+    /// How long tombstones stay after the first compaction that saw them: a reader that needs no longer than this
+    /// for the whole log sees every deletion.
+    ///
+    /// **Default** 1 day. **Allowed** 0 to 100 years. **Kafka name** `delete.retention.ms`.
+    #[doc(alias = "delete.retention.ms")]
+    #[must_use]
+    pub fn delete_retention(mut self, delete_retention: Duration) -> TopicConfig {
+        self.delete_retention = delete_retention;
+        self
+    }
+
+    /// Retention by age and size spares what some group with committed offsets has not read yet, while the partition
+    /// is at most this large: slow consumers lose nothing silently, and one that never comes back does not fill the
+    /// disk.
+    ///
+    /// **Default** `no`: nothing is spared. **Allowed** 1 byte and more. **Kafka name** none.
+    #[must_use]
+    pub fn keep_unread(mut self, up_to: ByteSize) -> TopicConfig {
+        self.keep_unread = Some(up_to);
         self
     }
 }

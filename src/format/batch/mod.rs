@@ -14,11 +14,13 @@
 mod attributes;
 mod builder;
 mod header;
+mod rewrite;
 mod view;
 
 pub(crate) use attributes::Attributes;
 pub(crate) use builder::{BatchBuilder, BatchSpec, seal_header};
 pub(crate) use header::BatchHeader;
+pub(crate) use rewrite::{empty, rebuild};
 pub(crate) use view::{BatchView, Records};
 
 use super::checksum::{crc32c, crc32c_combine};

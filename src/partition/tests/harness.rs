@@ -46,6 +46,8 @@ pub(super) fn settings(durability: Durability) -> LogSettings {
         timestamp_type: TimestampType::Create,
         in_place: true,
         retention: Retention::forever(),
+        keep_unread: None,
+        cleanup: crate::partition::Cleanup::default(),
         lazy_flush: Duration::from_secs(30),
         producer_expiration: Duration::from_secs(86_400),
     }

@@ -56,3 +56,21 @@ fn a_codec_that_the_build_lacks_is_named() {
         }
     }
 }
+
+#[test]
+fn topics_are_compacted_and_retained_on_request() {
+    let tool = Tool::new();
+    tool.run("create --topic prices --durability memory --set cleanup_policy=compact").ok();
+    tool.produce("--topic prices --key-column 1 --delimiter =", b"tea=1\njam=2\ntea=3\n");
+    let done = tool.run("compact --topic prices").ok();
+    assert!(done.text().contains("2 of 3 records"), "{}", done.text());
+    let described = tool.run("describe --topic prices").ok();
+    assert!(described.text().contains("compacted_to=3"), "{}", described.text());
+    assert_eq!(tool.run("consume --topic prices").ok().text(), "jam=2\ntea=3\n");
+    tool.run("verify").ok();
+
+    tool.run("create --topic clicks").ok();
+    tool.run("compact --topic clicks").failed(1, "cleanup_policy is delete");
+    let retained = tool.run("retain").ok();
+    assert!(retained.text().contains("topic clicks: 0 bytes in 0 segments deleted"), "{}", retained.text());
+}

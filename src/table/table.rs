@@ -1,0 +1,283 @@
+//! The table itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::changes::{Change, Changes, PollChanges};
+use super::rows::{Row, Rows};
+use super::snapshot::{Position, SnapshotPlace};
+use crate::codec::{Codec, Encode, Raw};
+use crate::config::{ReaderConfig, Start};
+use crate::consumer::{Codecs, Records, TopicReader};
+use crate::error::{Error, ErrorKind, Result};
+use crate::partition::Log;
+use crate::producer::{KeptOpen, PartitionSet};
+use crate::types::{Offset, Timestamp, TopicName};
+
+/// The latest value of each key of a topic, as a map that follows the topic: by
+/// [`Topic::table`](crate::Topic::table).
+///
+/// It is as new as its last [`update`](Table::update) or [`poll`](Table::poll), and takes the memory of all
+/// keys and values. It works on any topic; on a compacted one it needs not much more than the map to be read.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use millpond::config::CleanupPolicy;
+/// use millpond::prelude::*;
+///
+/// fn compacted() -> TopicConfig {
+///     TopicConfig::new().cleanup_policy(CleanupPolicy::Compact)
+/// }
+/// const CAPITALS: TopicDef<Utf8, Utf8> = TopicDef::new("capitals").settings(compacted);
+///
+/// let broker = Broker::open(dir.path())?;
+/// let topic = broker.topic(&CAPITALS)?;
+/// let producer = topic.producer()?;
+/// producer.send(Record::new("Bonn").key("Germany"))?.wait()?;
+/// producer.send(Record::new("Paris").key("France"))?.wait()?;
+///
+/// let mut capitals = topic.table()?;
+/// assert_eq!(capitals.get("Germany")?, Some("Bonn"));
+/// producer.send(Record::new("Berlin").key("Germany"))?.wait()?;
+/// producer.send(Record::tombstone().key("France"))?.wait()?;
+/// assert_eq!(capitals.update()?.len(), 2);
+/// assert_eq!(capitals.get("Germany")?, Some("Berlin"));
+/// assert_eq!(capitals.get("France")?, None);
+/// capitals.save_snapshot()?;                              // the next opening reads only what is new
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "KTable")]
+pub struct Table<K = Raw, V = Raw> {
+    pub(super) rows: Rows,
+    pub(super) reader: TopicReader<Raw, Raw>,
+    pub(super) partitions: Arc<PartitionSet>,
+    pub(super) codecs: Codecs<K, V>,
+    place: SnapshotPlace,
+    from_snapshot: bool,
+}
+
+/// What a table holds of one key.
+#[derive(Debug)]
+pub struct Entry<'a, K = Raw, V = Raw> {
+    key: &'a [u8],
+    row: &'a Row,
+    codecs: &'a Codecs<K, V>,
+}
+
+impl<K: Codec, V: Codec> Table<K, V> {
+    /// Reads a topic up to its end, from its snapshot on if there is a good one.
+    pub(crate) fn open(
+        topic: TopicName,
+        partitions: Arc<PartitionSet>,
+        codecs: Codecs<K, V>,
+        place: SnapshotPlace,
+        broker: KeptOpen,
+    ) -> Result<Table<K, V>> {
+        let raw = Codecs { key: Raw, value: Raw };
+        let config = ReaderConfig::new();
+        let reader = TopicReader::new(topic, partitions.clone(), Start::Earliest, &config, raw)?;
+        let reader = reader.keeping_open(broker);
+        let (rows, from_snapshot) = (Rows::default(), false);
+        let mut table = Table { rows, reader, partitions, codecs, place, from_snapshot };
+        table.take_snapshot();
+        table.update()?;
+        Ok(table)
+    }
+
+    fn take_snapshot(&mut self) {
+        let logs: Vec<Arc<Log>> = self.partitions.iter().cloned().collect();
+        let Some(snapshot) = self.place.load(&logs) else { return };
+        let seek = |(number, position): (u32, &Position)| {
+            self.reader.seek(number, Start::Offset(Offset::of(position.next)))
+        };
+        if (0..).zip(&snapshot.positions).map(seek).any(|sought| sought.is_err()) {
+            // The log has moved on meanwhile: from the start, then.
+            for (number, log) in (0..).zip(&logs) {
+                let _ = self.reader.seek(number, Start::Offset(Offset::of(log.log_start())));
+            }
+            return;
+        }
+        self.rows = snapshot.rows;
+        for (number, log) in (0..).zip(&logs) {
+            self.rows.drop_below(number, log.log_start());
+        }
+        self.from_snapshot = true;
+    }
+
+    /// Whether the opening could use a snapshot.
+    #[must_use]
+    pub fn is_from_snapshot(&self) -> bool {
+        self.from_snapshot
+    }
+
+    /// Takes up everything that is there to read, and answers what has changed. Never waits.
+    ///
+    /// # Errors
+    /// Those of reading; what was read before is in the table.
+    pub fn update(&mut self) -> Result<Changes> {
+        let mut changes = Changes::default();
+        loop {
+            match self.reader.next() {
+                Ok(Some(records)) => self.apply(&records, &mut changes)?,
+                Ok(None) => return Ok(changes),
+                Err(error) => self.skip_deleted(error)?,
+            }
+        }
+    }
+
+    /// The next changes, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`.
+    pub fn poll(&mut self) -> PollChanges<'_, K, V> {
+        PollChanges::new(self)
+    }
+
+    /// Writes a snapshot, durably: the next opening reads only what has come since.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Io`; `InvalidArgument` for a table above 4 GiB.
+    pub fn save_snapshot(&self) -> Result<()> {
+        let mut positions = Vec::new();
+        for (number, log) in (0..).zip(self.partitions.iter()) {
+            let next = self.reader.position(number)?.get();
+            positions.push(Position { next, epoch: log.epoch_before(next) });
+        }
+        self.place.save(&positions, &self.rows)
+    }
+
+    pub(super) fn apply(&mut self, records: &Records<Raw, Raw>, changes: &mut Changes) -> Result<()> {
+        for record in records {
+            // A damaged record says so here.
+            let Some(key) = record.key()? else { continue };
+            let (partition, offset) = (record.partition(), record.offset().get());
+            let changed = match record.raw_value() {
+                Some(value) => {
+                    let timestamp = record.timestamp().millis();
+                    self.rows.put(key, Row { partition, offset, timestamp, value: value.into() });
+                    true
+                }
+                None => self.rows.remove(key, partition, offset),
+            };
+            if changed {
+                let deleted = record.is_tombstone();
+                changes.push(Change { key: key.into(), partition, offset: record.offset(), deleted });
+            }
+        }
+        Ok(())
+    }
+
+    /// Retention has overtaken the table: it goes on where the log starts now, without what is gone.
+    pub(super) fn skip_deleted(&mut self, error: Error) -> Result<()> {
+        let ErrorKind::OffsetOutOfRange { requested, earliest, .. } = error.kind() else { return Err(error) };
+        let Some(tp) = error.topic_partition().filter(|_| requested < earliest) else { return Err(error) };
+        let number = tp.partition();
+        self.reader.seek(number, Start::Offset(earliest))?;
+        self.rows.drop_below(number, earliest.get());
+        Ok(())
+    }
+
+    /// The value of a key; `None` if it has none.
+    ///
+    /// # Errors
+    /// `Codec` if the key has no form in bytes, or the value cannot be read.
+    pub fn get<Q: ?Sized>(&self, key: &Q) -> Result<Option<V::Output<'_>>>
+    where
+        K: Encode<Q>,
+    {
+        self.entry(key)?.map(|entry| entry.value()).transpose()
+    }
+
+    /// What the table holds of a key: its value, and where that came from.
+    ///
+    /// # Errors
+    /// `Codec` if the key has no form in bytes.
+    pub fn entry<Q: ?Sized>(&self, key: &Q) -> Result<Option<Entry<'_, K, V>>>
+    where
+        K: Encode<Q>,
+    {
+        let mut buf = Vec::new();
+        let bytes = self.codecs.key.encode(key, &mut buf)?;
+        let found = self.rows.get_entry(bytes);
+        Ok(found.map(|(key, row)| Entry { key, row, codecs: &self.codecs }))
+    }
+
+    /// Every key with its value, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_, K, V>> {
+        self.rows.iter().map(|(key, row)| Entry { key, row, codecs: &self.codecs })
+    }
+
+    /// How many keys have a value.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no key has a value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The offset that is read next in a partition.
+    ///
+    /// # Errors
+    /// `PartitionNotFound`.
+    pub fn position(&self, partition: u32) -> Result<Offset> {
+        self.reader.position(partition)
+    }
+}
+
+impl<'a, K: Codec, V: Codec> Entry<'a, K, V> {
+    /// The key.
+    ///
+    /// # Errors
+    /// `Codec` if it cannot be read.
+    pub fn key(&self) -> Result<K::Output<'a>> {
+        self.codecs.key.decode(Some(self.key))
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// `Codec` if it cannot be read.
+    pub fn value(&self) -> Result<V::Output<'a>> {
+        self.codecs.value.decode(Some(&self.row.value))
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub fn raw_key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// The value's bytes.
+    #[must_use]
+    pub fn raw_value(&self) -> &'a [u8] {
+        &self.row.value
+    }
+
+    /// The offset of the record: the version of the key.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        Offset::of(self.row.offset)
+    }
+
+    /// The partition of the record.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.row.partition
+    }
+
+    /// The timestamp of the record.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.row.timestamp)
+    }
+}
+
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("topic", self.reader.topic())
+            .field("keys", &self.rows.len())
+            .finish_non_exhaustive()
+    }
+}
