@@ -605,7 +605,7 @@ fn a_transactional_log_of_kafkas_reads_as_kafka_reads_it() {
     let partition = topic.partition(0).unwrap();
     let mut from = 0;
     // Before the markers, and behind each: where readers of committed records stop.
-    let stable = [0, 0, 0, 2, 6].map(|n| offset(n));
+    let stable = [0, 0, 0, 2, 6].map(offset);
     for (end, stable) in ends.iter().zip(stable) {
         partition.append_batches(&bytes[from..*end]).unwrap();
         from = *end;
