@@ -122,11 +122,14 @@ fn carrier_and_day(line: &str) -> String {
     format!("{} {}", column[CARRIER], column[DAY].join("-"))
 }
 
-/// Tells the driver how far we are.
+/// Tells the driver how far we are, and takes a step that it has left in the pipe; without a driver there are as
+/// many as we like. So a worker that runs faster than its driver does not get away.
 fn say(what: &str) -> AnyResult<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{what}")?;
-    Ok(out.flush()?)
+    out.flush()?;
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
 }
 
 /// Kills workers, lets one finish, and compares what they have left with the work of one that lived.
@@ -146,7 +149,7 @@ fn compare(disturbed: &Path, calm: &Path) -> AnyResult<()> {
         killed += u32::from(kill_at_random(disturbed, &mut random)?);
     }
     for dir in [disturbed, calm] {
-        let lived = worker(dir)?.stdout(Stdio::null()).status()?;
+        let lived = worker(dir)?.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
         if !lived.success() {
             return Err("a worker failed".into());
         }
@@ -169,9 +172,12 @@ fn compare(disturbed: &Path, calm: &Path) -> AnyResult<()> {
 
 /// Starts a worker and kills it some steps later; answers false if it had finished before.
 fn kill_at_random(dir: &Path, random: &mut Random) -> AnyResult<bool> {
-    let mut child = worker(dir)?.stdout(Stdio::piped()).spawn()?;
+    const AHEAD: usize = 3;
+    let mut child = worker(dir)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take().ok_or("the worker says nothing")?;
-    let steps = random.below(30) as usize;
+    let mut steps_left = child.stdin.take().ok_or("the worker does not listen")?;
+    let steps = random.below(24) as usize;
+    steps_left.write_all("\n".repeat(steps + AHEAD).as_bytes())?;
     // Read on until the end: a worker that cannot speak would end by itself.
     let mut lines = BufReader::new(out).lines();
     let said = lines.by_ref().take(steps).filter(Result::is_ok).count();

@@ -14,6 +14,7 @@ use crate::format::index::{self, IndexEntry, OffsetEntry, TimeEntry, TxnEntry};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::record::{HeaderRef, RecordFields, RecordRef, decode_record};
 use crate::format::sealed_file::{self, Reader};
+use crate::format::transaction_state::{StateKey, TxnState};
 use crate::format::varint::{get_varint, get_varlong, put_varint, put_varlong, varint_len, varlong_len};
 use crate::format::{FormatError, partition_metadata, snapshot};
 use crate::partition::{Found, PartitionManifest, RecoveryPoint};
@@ -164,6 +165,7 @@ fn search<E: IndexEntry>(bytes: &[u8], target: impl Fn(&mut Input<'_>) -> E::Key
 pub fn checkpoints(bytes: &[u8]) {
     epochs(bytes);
     snapshots(bytes);
+    transactions(bytes);
     if let Ok(id) = partition_metadata::parse(bytes) {
         assert_eq!(partition_metadata::parse(partition_metadata::print(id).as_bytes()), Ok(id));
     }
@@ -205,6 +207,19 @@ fn snapshots(bytes: &[u8]) {
         if let Ok(entries) = snapshot::parse(bytes) {
             assert_eq!(snapshot::encode(&entries), bytes);
         }
+    }
+}
+
+/// Records of the transaction topic; names are far shorter than what a string may hold.
+fn transactions(bytes: &[u8]) {
+    if bytes.len() >= 1 << 15 {
+        return;
+    }
+    if let Ok(state) = TxnState::decode(bytes) {
+        assert_eq!(TxnState::decode(&state.encode()), Ok(state));
+    }
+    if let Ok(StateKey::Id(id)) = StateKey::decode(bytes) {
+        assert_eq!(StateKey::encode(&id), bytes);
     }
 }
 
