@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::world::{RETENTION_MS, Sent, World};
 use crate::cleaner::plan::groups;
 use crate::cleaner::{dirtiness, is_due};
+use crate::config::CrcCheck;
 use crate::format::control::TxnOutcome;
+use crate::partition::{Cursor, ReadLimits};
 
 fn put(key: u8, value: &str) -> Vec<Sent> {
     vec![Sent { key, value: Some(value.into()) }]
@@ -193,4 +195,30 @@ fn the_overdue_are_due() {
     assert_eq!(is_due(world.log()).unwrap(), None);
     world.sim.clock().advance(Duration::from_secs(61));
     assert!(is_due(world.log()).unwrap().is_some_and(|dirty| dirty.overdue));
+}
+
+/// A reader at the end of a segment that was put together with its neighbours goes on in the middle of the new one.
+#[test]
+fn a_reader_goes_on_where_its_segment_has_become_part_of_another() {
+    let mut world = World::new();
+    for key in 0..6 {
+        world.send(-1, false, put(key, "v"));
+        world.settle();
+    }
+    let mut cursor = Cursor::new(world.log().clone(), 0);
+    let limits = ReadLimits { max_bytes: 1, max_records: 1, crc: CrcCheck::Once };
+    let lent = cursor.read(u64::MAX, &limits).unwrap().unwrap();
+    assert_eq!(cursor.next_offset(), 1);
+    let segments = world.log().segment_count();
+    world.compact().unwrap();
+    assert!(world.log().segment_count() < segments);
+    let mut offsets = Vec::new();
+    while let Some(chunk) = cursor.read(u64::MAX, &limits).unwrap() {
+        offsets.extend(chunk.iter().map(|record| record.unwrap().offset));
+    }
+    assert_eq!(offsets, [1, 2, 3, 4, 5]);
+    assert_eq!(lent.iter().count(), 1, "what was lent is still there");
+    assert!(world.log().pinned_bytes() > 0);
+    drop((lent, cursor));
+    assert_eq!(world.log().pinned_bytes(), 0);
 }

@@ -66,11 +66,13 @@ fn topics_are_compacted_and_retained_on_request() {
     assert!(done.text().contains("2 of 3 records"), "{}", done.text());
     let described = tool.run("describe --topic prices").ok();
     assert!(described.text().contains("compacted_to=3"), "{}", described.text());
-    assert_eq!(tool.run("consume --topic prices").ok().text(), "jam=2\ntea=3\n");
+    let left = tool.run("consume --topic prices").ok();
+    let values: Vec<&str> = left.text().lines().filter_map(|line| line.split('\t').next_back()).collect();
+    assert_eq!(values, ["jam=2", "tea=3"]);
     tool.run("verify").ok();
 
     tool.run("create --topic clicks").ok();
-    tool.run("compact --topic clicks").failed(1, "cleanup_policy is delete");
+    tool.run("compact --topic clicks").failed(64, "cleanup_policy is delete");
     let retained = tool.run("retain").ok();
     assert!(retained.text().contains("topic clicks: 0 bytes in 0 segments deleted"), "{}", retained.text());
 }
