@@ -31,6 +31,7 @@ mod idle;
 mod lag;
 mod log_file;
 mod manifest;
+mod memory;
 mod metrics;
 mod observed;
 mod observed_group;

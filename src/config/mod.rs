@@ -36,6 +36,7 @@ mod reader;
 mod retention;
 mod start;
 mod topic;
+mod volatile;
 
 pub use broker::BrokerConfig;
 pub use compression::Compression;
@@ -47,6 +48,7 @@ pub use reader::ReaderConfig;
 pub use retention::Retention;
 pub use start::Start;
 pub use topic::TopicConfig;
+pub use volatile::{Overflow, Volatile};
 
 #[cfg(test)]
 mod tests;

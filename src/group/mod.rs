@@ -29,6 +29,7 @@ mod coordinator;
 mod description;
 mod effect;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
+mod floors;
 mod group;
 mod ids;
 mod joining;

@@ -24,7 +24,7 @@ impl TopicConfig {
     /// ```
     #[must_use]
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut pairs = vec![
             ("partitions", self.partitions.to_string()),
             ("durability", self.durability.to_string()),
             ("compression", self.compression.to_string()),
@@ -38,7 +38,10 @@ impl TopicConfig {
             ("timestamp_type", self.timestamp_type.to_string()),
             ("retention", self.retention.to_string()),
             ("min_in_sync_replicas", self.min_in_sync_replicas.to_string()),
-        ]
+        ];
+        // Said only where it is so: what is on a disk never is.
+        pairs.extend(self.volatile.map(|volatile| ("volatile", volatile.to_string())));
+        pairs
     }
 
     /// Settings from their names and texts; what is left out has its default. Whether this build has the
@@ -89,6 +92,7 @@ impl TopicConfig {
             "timestamp_type" => self.timestamp_type = value.parse()?,
             "retention" => self.retention = value.parse()?,
             "min_in_sync_replicas" => self.min_in_sync_replicas = count(name, value)?,
+            "volatile" => self.volatile = Some(value.parse()?),
             _ => return Err(unknown_name(name)),
         }
         Ok(())
@@ -112,7 +116,8 @@ fn unreadable(name: &str, value: &str, expected: &str) -> Error {
 }
 
 fn unknown_name(name: &str) -> Error {
-    let known: Vec<&str> = TopicConfig::new().to_pairs().into_iter().map(|(name, _)| name).collect();
+    let mut known: Vec<&str> = TopicConfig::new().to_pairs().into_iter().map(|(name, _)| name).collect();
+    known.push("volatile");
     Error::invalid_config(&shorten(name), "unknown", &format!("one of {}", known.join(", ")))
 }
 
