@@ -16,15 +16,17 @@ use std::sync::Arc;
 
 use super::broker::{Broker, Shared};
 use super::description::TopicDescription;
+use super::memory::{self, NoLock};
 use super::open_partition::PartitionOpener;
 use super::topic::Topic;
 use super::topic_ref::TopicRef;
 use super::topic_state::TopicState;
 use super::{delete, folders};
-use crate::config::TopicConfig;
-use crate::env::DirLock;
+use crate::config::{TopicConfig, Volatile};
+use crate::env::{DirLock, Environment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::LogSettings;
+use crate::segment::OpenSegments;
 use crate::topic::{CodecMark, TopicLife, TopicManifest};
 use crate::types::{TopicId, TopicName, TopicPartition};
 
@@ -175,8 +177,10 @@ impl Broker {
         let config = old.config.clone().partitions(total.max(count));
         config.validate()?;
         let mut manifest = TopicManifest { config, ..(*old).clone() };
-        manifest.store(self.shared.files(), &self.shared.dir)?;
-        let logs = self.shared.with_opener(|opener| opener.create_missing(&mut manifest))?;
+        let (shared, memory) = (&self.shared, topic.memory());
+        let home = shared.home(memory);
+        manifest.store(home.files(), home.dir)?;
+        let logs = shared.with_opener(memory, |opener| opener.create_missing(&mut manifest))?;
         topic.set_manifest(manifest);
         topic.partitions().add(logs);
         self.shared.groups.topic_changed(topic.name(), topic.known());
@@ -210,13 +214,21 @@ impl Broker {
             let bound = format!("{count}, as the topic has it; add_partitions gives it more");
             return Err(Error::invalid_config("partitions", wanted, &bound));
         }
+        if old.config.volatile_bound() != config.volatile_bound() {
+            let shown =
+                |bound: Option<Volatile>| bound.map_or_else(|| "none".to_owned(), |bound| bound.to_string());
+            let known = shown(old.config.volatile_bound());
+            let bound = format!("{known}, as the topic was made: a topic stays where it is");
+            return Err(Error::invalid_config("volatile", shown(config.volatile_bound()), &bound));
+        }
         self.change_settings(&topic, config)
     }
 
     /// Gives a topic settings that have been checked; the caller holds `admin`.
     pub(super) fn change_settings(&self, topic: &TopicState, config: TopicConfig) -> Result<()> {
         let manifest = TopicManifest { config, ..(*topic.manifest()).clone() };
-        manifest.store(self.shared.files(), &self.shared.dir)?;
+        let home = self.shared.home(topic.memory());
+        manifest.store(home.files(), home.dir)?;
         let lazy_flush = self.shared.config.memory_flush_interval_duration();
         let expiration = self.shared.config.producer_expiration_duration();
         for log in topic.partitions().iter() {
@@ -251,7 +263,8 @@ impl Broker {
         // The topic was made without a definition: this is its first.
         let [key, value] = codecs;
         let manifest = TopicManifest { key_codec: Some(key), value_codec: Some(value), ..(*old).clone() };
-        manifest.store(self.shared.files(), &self.shared.dir)?;
+        let home = self.shared.home(topic.memory());
+        manifest.store(home.files(), home.dir)?;
         topic.set_manifest(manifest);
         Ok(topic)
     }
@@ -283,24 +296,28 @@ impl Broker {
         if let Some([key, value]) = codecs {
             (manifest.key_codec, manifest.value_codec) = (Some(key), Some(value));
         }
-        self.check_folders_free(&manifest)?;
-        let made = manifest
-            .store(shared.files(), &shared.dir)
-            .and_then(|()| shared.with_opener(|opener| opener.create_missing(&mut manifest)));
+        let memory = memory::for_topic(&manifest.config, &shared.environment);
+        let home = shared.home(memory.as_ref());
+        if memory.is_none() {
+            self.check_folders_free(&manifest)?;
+        }
+        let made = manifest.store(home.files(), home.dir).and_then(|()| {
+            shared.with_opener(memory.as_ref(), |opener| opener.create_missing(&mut manifest))
+        });
         let logs = match made {
             Ok(logs) => logs,
             Err(error) => {
                 // What is left over must not come to life at the next opening. If this fails too, the
                 // next opening finishes the topic, which then is there, and empty.
                 let gone = TopicManifest { life: TopicLife::Deleting, ..manifest };
-                if gone.store(shared.files(), &shared.dir).is_ok() {
-                    let _ = delete::finish(&shared.environment, &shared.dir, &gone);
-                    let _ = folders::remove_deleted(shared.files(), &shared.dir);
+                if gone.store(home.files(), home.dir).is_ok() {
+                    let _ = delete::finish(home.environment, home.dir, &gone);
+                    let _ = folders::remove_deleted(home.files(), home.dir);
                 }
                 return Err(error);
             }
         };
-        let topic = Arc::new(TopicState::new(manifest, logs));
+        let topic = Arc::new(TopicState::new(manifest, logs).in_memory(memory));
         shared.topics.write().insert(name.clone(), topic.clone())?;
         if !name.as_str().starts_with("__") {
             shared.groups.topic_changed(&name, topic.known());
@@ -335,7 +352,8 @@ impl Broker {
         // Offsets committed for this topic are gone before it is: a later one of its name inherits none.
         shared.groups.topic_deleted(topic.name(), topic.known())?;
         let manifest = TopicManifest { life: TopicLife::Deleting, ..(*topic.manifest()).clone() };
-        if let Err(error) = manifest.store(shared.files(), &shared.dir) {
+        let home = shared.home(topic.memory());
+        if let Err(error) = manifest.store(home.files(), home.dir) {
             shared.groups.topic_changed(topic.name(), topic.known());
             return Err(error);
         }
@@ -346,7 +364,7 @@ impl Broker {
             // One that is being compacted: nothing is written into the folder any more once this is held.
             drop(log.wait_to_clean());
         }
-        delete::finish(&shared.environment, &shared.dir, &manifest)?;
+        delete::finish(home.environment, home.dir, &manifest)?;
         let mut points = shared.points.lock();
         if points.points_mut().forget_topic(topic.id()) {
             points.store(shared.files(), &shared.dir)?;
@@ -354,16 +372,35 @@ impl Broker {
         drop(points);
         // The topic is gone; what cannot be removed now (because it is mapped, on some systems) goes at
         // the next opening.
-        let _ = folders::remove_deleted(shared.files(), &shared.dir);
+        let _ = folders::remove_deleted(home.files(), home.dir);
         Ok(())
     }
 }
 
 impl Shared {
-    /// Calls with what partitions are opened with.
-    pub(super) fn with_opener<T>(&self, call: impl FnOnce(&PartitionOpener<'_>) -> Result<T>) -> Result<T> {
+    /// Calls with what partitions are opened with: in this memory, or on the disk.
+    pub(super) fn with_opener<T>(
+        &self,
+        memory: Option<&Environment>,
+        call: impl FnOnce(&PartitionOpener<'_>) -> Result<T>,
+    ) -> Result<T> {
         let pin: Option<Arc<dyn DirLock>> = self.lock.lock().clone();
         let Some(pin) = pin else { return Err(Error::closed("the broker")) };
+        let home = self.home(memory);
+        if memory.is_some() {
+            return call(&PartitionOpener {
+                environment: home.environment,
+                dir: home.dir,
+                config: &self.config,
+                pin: &(Arc::new(NoLock) as Arc<dyn DirLock>),
+                cells: None,
+                map: false,
+                budget: &self.budget,
+                // Files in memory cost no descriptors.
+                open_segments: &OpenSegments::new(u64::MAX / 2),
+                service: &self.service,
+            });
+        }
         call(&PartitionOpener {
             environment: &self.environment,
             dir: &self.dir,

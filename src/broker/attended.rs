@@ -36,6 +36,8 @@ pub(crate) struct Attended {
     log: OnceLock<Weak<Log>>,
     /// Which partition.
     key: PartitionKey,
+    /// It has a recovery point: it is no volatile one.
+    lasts: bool,
     /// It has been flushed since its recovery point was asked for.
     flushed: AtomicBool,
     flush_asked: AtomicBool,
@@ -46,13 +48,14 @@ pub(crate) struct Attended {
 
 impl Attended {
     /// The attendant of a partition that is about to be opened.
-    pub(crate) fn new(service: &Arc<Service>, key: PartitionKey) -> Arc<Attended> {
+    pub(crate) fn new(service: &Arc<Service>, key: PartitionKey, lasts: bool) -> Arc<Attended> {
         Arc::new_cyclic(|me| Attended {
             me: me.clone(),
             number: service.next_number(),
             service: service.clone(),
             log: OnceLock::new(),
             key,
+            lasts,
             flushed: AtomicBool::new(false),
             flush_asked: AtomicBool::new(false),
             prepare_asked: AtomicBool::new(false),
@@ -180,7 +183,7 @@ impl Attendant for Attended {
     }
 
     fn flushed(&self) {
-        if self.flushed.swap(true, Ordering::AcqRel) {
+        if !self.lasts || self.flushed.swap(true, Ordering::AcqRel) {
             return;
         }
         if let Some(me) = self.me.upgrade() {

@@ -124,6 +124,11 @@ fn close_now(shared: &Shared) -> Result<()> {
     let topics = shared.topics.read().all();
     let mut logs = Vec::new();
     for topic in &topics {
+        if topic.memory().is_some() {
+            // It ends here.
+            topic.partitions().iter().for_each(|log| log.abandon());
+            continue;
+        }
         let numbered = (0..).zip(topic.partitions().iter().cloned());
         logs.extend(numbered.map(|(number, log)| ((topic.id(), number), log)));
     }

@@ -28,7 +28,7 @@ pub(super) fn close_idle(shared: &Shared) -> Result<()> {
 
 fn longest_unused(shared: &Shared) -> Vec<Idle> {
     let mut open = Vec::new();
-    for topic in shared.topics.read().all() {
+    for topic in shared.topics.read().all().into_iter().filter(|topic| topic.memory().is_none()) {
         topic.partitions().iter().for_each(|log| log.open_segments(&mut open));
     }
     open.sort_by_key(|idle| idle.last_used);

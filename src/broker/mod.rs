@@ -32,6 +32,7 @@ mod idle;
 mod lag;
 mod log_file;
 mod manifest;
+mod memory;
 mod metrics;
 mod observed;
 mod observed_group;

@@ -13,6 +13,7 @@ use super::attended::Attended;
 use super::background::{threads_of, with_each};
 use super::cells::CellFile;
 use super::folders;
+use super::memory;
 use super::service::Service;
 use crate::config::BrokerConfig;
 use crate::env::{DirLock, Environment};
@@ -54,7 +55,8 @@ impl PartitionOpener<'_> {
             lazy_flush,
             self.config.producer_expiration_duration(),
         );
-        let attended = Attended::new(self.service, (topic.id, number));
+        let lasts = topic.config.volatile_bound().is_none();
+        let attended = Attended::new(self.service, (topic.id, number), lasts);
         let opened = Opening {
             dir: folders::folder(self.dir, &tp),
             tp,
@@ -65,7 +67,7 @@ impl PartitionOpener<'_> {
             crc_check: self.config.crc_check_kind(),
             pin: Arc::clone(self.pin),
             open_segments: Arc::clone(self.open_segments),
-            budget: Arc::clone(self.budget),
+            budget: memory::budget(&topic.config).unwrap_or_else(|| Arc::clone(self.budget)),
             attendant: Arc::clone(&attended) as Arc<dyn Attendant>,
             state,
             cell,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::env::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::KnownTopic;
 use crate::partition::Log;
@@ -24,6 +25,8 @@ pub(crate) struct TopicState {
     manifest: RwLock<Arc<TopicManifest>>,
     partitions: Arc<PartitionSet>,
     deleted: AtomicBool,
+    /// Where its files are, if that is not the broker's directory: of a volatile topic.
+    memory: Option<Environment>,
 }
 
 impl TopicState {
@@ -35,7 +38,18 @@ impl TopicState {
             manifest: RwLock::new(Arc::new(manifest)),
             partitions: Arc::new(PartitionSet::new(logs)),
             deleted: AtomicBool::new(false),
+            memory: None,
         }
+    }
+
+    /// The same, with its files in this memory.
+    pub(crate) fn in_memory(self, memory: Option<Environment>) -> TopicState {
+        TopicState { memory, ..self }
+    }
+
+    /// The memory its files are in, if it is volatile.
+    pub(crate) fn memory(&self) -> Option<&Environment> {
+        self.memory.as_ref()
     }
 
     /// Its name.
@@ -50,7 +64,7 @@ impl TopicState {
 
     /// What consumer groups know of it.
     pub(crate) fn known(&self) -> KnownTopic {
-        KnownTopic { id: self.id, partitions: self.partitions.count() }
+        KnownTopic { id: self.id, partitions: self.partitions.count(), volatile: self.memory.is_some() }
     }
 
     /// Its manifest now.

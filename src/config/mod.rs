@@ -38,6 +38,7 @@ mod retention;
 mod start;
 mod topic;
 mod transaction;
+mod volatile;
 
 pub use broker::BrokerConfig;
 pub use cleanup::CleanupPolicy;
@@ -51,6 +52,7 @@ pub use retention::Retention;
 pub use start::Start;
 pub use topic::TopicConfig;
 pub use transaction::TransactionConfig;
+pub use volatile::{Overflow, Volatile};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub(crate) mod map;
+mod memory;
 mod os;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use crate::types::Timestamp;
 
 pub use map::{Region, StoreTap};
+pub(crate) use memory::MemoryFileSystem;
 
 /// The files, the clock and the randomness that a broker uses.
 ///

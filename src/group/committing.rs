@@ -187,6 +187,14 @@ impl Coordinator {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Option<WriteId> {
+        let topics = &self.topics;
+        let is_volatile =
+            |entry: &CommitEntry| topics.get(entry.tp.topic()).is_some_and(|topic| topic.volatile);
+        let (held, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_volatile);
+        for entry in held {
+            self.touched.insert(entry.tp.clone());
+            self.group_mut(id).offsets.hold(entry.tp, entry.topic_id, entry.offset.at(now.wall));
+        }
         if entries.is_empty() {
             return None;
         }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::effect::{Effect, Now, OffsetsRecord, WriteId};
+use super::floors::Touched;
 use super::group::Group;
 use super::ids::{GroupId, MemberId};
 use super::joining::{JoinRequest, Leave};
@@ -38,6 +39,7 @@ pub(crate) struct Coordinator {
     nonce: u64,
     next_member: u64,
     pub(super) retention: Duration,
+    pub(super) touched: Touched,
 }
 
 impl Coordinator {
@@ -52,6 +54,7 @@ impl Coordinator {
             nonce,
             next_member: 0,
             retention,
+            touched: Touched::new(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Coordinator {
         if let Some(joined) = joined {
             joined.join(request, id.clone(), &self.topics, now, out);
         }
+        self.touch_volatile();
         self.save(group, out);
         Ok(id)
     }
@@ -95,6 +99,7 @@ impl Coordinator {
         if let Some(left) = self.groups.get_mut(group) {
             left.leave(member, how, &self.topics, now, out);
         }
+        self.touch_volatile();
         self.save(group, out);
     }
 
@@ -175,6 +180,7 @@ impl Coordinator {
             self.tombstone_offsets(id, &expired, out);
             self.save(id, out);
         }
+        self.touch_volatile();
         self.next_tick(now)
     }
 
@@ -241,6 +247,13 @@ impl Coordinator {
         gone: &[TopicPartition],
         out: &mut Vec<Effect>,
     ) -> Option<WriteId> {
+        let mut gone = gone.to_vec();
+        if let Some(known) = self.groups.get_mut(group) {
+            let held = |tp: &TopicPartition| known.offsets.drop_held(tp);
+            let (held, written) = gone.into_iter().partition(held);
+            self.touched.extend::<Vec<_>>(held);
+            gone = written;
+        }
         if gone.is_empty() {
             return None;
         }
@@ -249,7 +262,7 @@ impl Coordinator {
         let about = gone.iter().map(|tp| (group.clone(), tp.clone())).collect();
         let id = self.begin_write(records, about, out);
         if let Some(known) = self.groups.get_mut(group) {
-            for tp in gone {
+            for tp in &gone {
                 known.offsets.begin(id, tp, none, None);
             }
         }

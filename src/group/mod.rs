@@ -28,6 +28,7 @@ pub(crate) mod conformance;
 mod coordinator;
 mod description;
 mod effect;
+mod floors;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod group;
 mod ids;

@@ -8,6 +8,7 @@
 //! Invariants
 //! - What is seen is as durable as the offsets topic promises.
 //! - Absent, damaged and zero are three different things.
+//! - What is committed for a volatile topic is seen at once, and written nowhere.
 //! - Pending values are in the order of their writes, and become seen in that order.
 
 use std::collections::btree_map::Entry;
@@ -106,6 +107,14 @@ struct Slot {
     seen: Committed,
     /// Appended, but not yet as durable as promised; `None` is a deletion.
     pending: VecDeque<(WriteId, TopicId, Option<OffsetAndMetadata>)>,
+    /// Of a volatile topic: it is written nowhere.
+    in_memory: bool,
+}
+
+impl Slot {
+    fn new(topic_id: Option<TopicId>, seen: Committed) -> Slot {
+        Slot { topic_id, seen, pending: VecDeque::new(), in_memory: false }
+    }
 }
 
 /// The offsets of a group, by partition.
@@ -155,6 +164,21 @@ impl OffsetStore {
         self.slots.is_empty()
     }
 
+    /// An offset in a volatile topic: it holds at once.
+    pub(crate) fn hold(&mut self, tp: TopicPartition, topic_id: TopicId, offset: OffsetAndMetadata) {
+        let slot = Slot { in_memory: true, ..Slot::new(Some(topic_id), Committed::At(offset)) };
+        self.slots.insert(tp, slot);
+    }
+
+    /// Deletes an offset in a volatile topic; answers whether it is one.
+    pub(crate) fn drop_held(&mut self, tp: &TopicPartition) -> bool {
+        let held = self.slots.get(tp).is_some_and(|slot| slot.in_memory);
+        if held {
+            self.slots.remove(tp);
+        }
+        held
+    }
+
     /// A write is under way; `None` deletes.
     pub(crate) fn begin(
         &mut self,
@@ -163,7 +187,7 @@ impl OffsetStore {
         topic_id: TopicId,
         offset: Option<OffsetAndMetadata>,
     ) {
-        let empty = || Slot { topic_id: None, seen: Committed::Absent, pending: VecDeque::new() };
+        let empty = || Slot::new(None, Committed::Absent);
         self.slots.entry(tp.clone()).or_insert_with(empty).pending.push_back((id, topic_id, offset));
     }
 
@@ -201,7 +225,7 @@ impl OffsetStore {
             Some(Err(why)) => (None, Committed::Corrupt(why)),
             Some(Ok(commit)) => (commit.topic_id, seen_of(&commit)),
         };
-        self.slots.insert(tp, Slot { topic_id, seen, pending: VecDeque::new() });
+        self.slots.insert(tp, Slot::new(topic_id, seen));
     }
 }
 

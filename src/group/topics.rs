@@ -11,6 +11,8 @@ use crate::types::{TopicId, TopicName, TopicPartition};
 pub(crate) struct KnownTopic {
     pub(crate) id: TopicId,
     pub(crate) partitions: u32,
+    /// It is in memory only, and so are offsets committed for it.
+    pub(crate) volatile: bool,
 }
 
 /// Topics by name.

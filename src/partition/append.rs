@@ -644,11 +644,16 @@ impl Log {
         Error::new(ErrorKind::Backpressure, why.to_string()).in_partition(&self.tp)
     }
 
-    /// Staging memory is used up: write out our own batches, then wait for those of others.
+    /// Staging memory is used up: write out our own batches, then wait for those of others. Where written batches
+    /// stay in it, let go of what may go, then wait for more to be released.
     fn wait_for_room(&self, bytes: u64, patience: Patience) -> Result<()> {
+        if self.is_bounded() && self.let_go_for(bytes)? {
+            return Ok(());
+        }
         if patience == Patience::No {
             self.attendant.flush_soon();
-            return Err(self.backpressure("staging memory is used up"));
+            let what = if self.is_bounded() { "the topic's memory" } else { "staging memory" };
+            return Err(self.backpressure(&format!("{what} is used up")));
         }
         self.seal_and_write()?;
         let Patience::Until(deadline) = patience else { return Ok(()) };
@@ -657,7 +662,7 @@ impl Log {
         let left = deadline.saturating_sub(now());
         match crate::sync::block_on_for(&mut room, left, &now) {
             Some(()) => Ok(()),
-            None => Err(self.backpressure("no staging memory came free within max_block")),
+            None => Err(self.backpressure("no memory came free within max_block")),
         }
     }
 }
@@ -671,8 +676,7 @@ struct RoomWait<'a> {
 
 impl RoomWait<'_> {
     fn done(&self) -> bool {
-        let budget = &self.log.budget;
-        budget.used() == 0 || budget.used() + self.bytes <= budget.limit() || self.log.is_poisoned()
+        self.log.may_have_room(self.bytes) || self.log.check_open().is_err()
     }
 }
 

@@ -1,7 +1,10 @@
-//! Bounded memory for staged batches, shared by all partitions of a broker.
+//! Bounded memory for staged batches, shared by all partitions of a broker; or for all batches of one partition,
+//! of a volatile topic, where those that have been written stay in memory.
 //!
-//! Invariant: what is taken is given back exactly once, when the batch has been written or dropped.
+//! Invariant: what is taken is given back exactly once: when the batch has been written or dropped, or when its
+//! segment is gone.
 
+use crate::config::Overflow;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, WaitList};
 
@@ -13,6 +16,18 @@ pub(crate) struct Budget {
     room: WaitList,
     /// Memory of batches that have been written, for the next ones.
     spare: Mutex<Vec<Vec<u8>>>,
+    /// Of a partition whose written batches stay in it.
+    keeps: Option<Keeps>,
+}
+
+/// What may be let go of a partition in memory.
+#[derive(Debug)]
+pub(crate) struct Keeps {
+    overflow: Overflow,
+    /// Below this nobody needs the records any more.
+    released: AtomicU64,
+    /// Held by who lets segments go.
+    pub(super) alone: Mutex<()>,
 }
 
 /// The most buffers kept: batches that are under construction or on their way at once.
@@ -23,7 +38,35 @@ const KEPT_SIZE: usize = 256 << 10;
 impl Budget {
     /// A budget of `limit` bytes.
     pub(crate) fn new(limit: u64) -> Budget {
-        Budget { limit, used: AtomicU64::new(0), room: WaitList::new(), spare: Mutex::new(Vec::new()) }
+        let (used, room, spare) = (AtomicU64::new(0), WaitList::new(), Mutex::new(Vec::new()));
+        Budget { limit, used, room, spare, keeps: None }
+    }
+
+    /// A budget of `limit` bytes for one partition, in which batches stay when they have been written.
+    pub(crate) fn keeping(limit: u64, overflow: Overflow) -> Budget {
+        let keeps = Keeps { overflow, released: AtomicU64::new(0), alone: Mutex::new(()) };
+        Budget { keeps: Some(keeps), ..Budget::new(limit) }
+    }
+
+    /// What may be let go, if written batches stay in it.
+    #[inline]
+    pub(crate) fn keeps(&self) -> Option<&Keeps> {
+        self.keeps.as_ref()
+    }
+
+    /// Whether `bytes` more can be taken now.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let used = self.used();
+        used == 0 || used.saturating_add(bytes) <= self.limit
+    }
+
+    /// For what `taken` bytes were taken, `needed` are: more, at worst, by the header of a batch.
+    pub(crate) fn change(&self, taken: u64, needed: u64) {
+        if needed > taken {
+            self.used.fetch_add(needed - taken, Ordering::AcqRel);
+        } else {
+            self.give_back(taken - needed);
+        }
     }
 
     /// Takes `bytes`, if there is room; one taker alone may exceed the limit, so that a record larger
@@ -45,6 +88,7 @@ impl Budget {
     }
 
     /// The limit, in bytes.
+    #[cfg(test)]
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
@@ -60,7 +104,8 @@ impl Budget {
             return;
         }
         let mut spare = self.spare.lock();
-        if spare.len() < KEPT {
+        let most = if self.keeps.is_some() { 1 } else { KEPT };
+        if spare.len() < most {
             spare.push(buffer);
         }
     }
@@ -68,5 +113,20 @@ impl Budget {
     /// Who waits for room.
     pub(crate) fn waiters(&self) -> &WaitList {
         &self.room
+    }
+}
+
+impl Keeps {
+    /// Everything below `floor` may go when room is needed.
+    pub(crate) fn release(&self, floor: u64) {
+        self.released.store(floor, Ordering::Release);
+    }
+
+    /// Below this everything may go.
+    pub(crate) fn floor(&self) -> u64 {
+        match self.overflow {
+            Overflow::DropOldest => u64::MAX,
+            Overflow::SendersWait => self.released.load(Ordering::Acquire),
+        }
     }
 }

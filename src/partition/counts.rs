@@ -12,8 +12,8 @@
 //! - `carried` moves only under the write lock of the list of segments, with the list.
 //! - Counts order nothing: loom need not see them, so they are the standard library's atomics everywhere.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::log::Log;

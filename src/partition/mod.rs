@@ -14,6 +14,7 @@
 mod append;
 mod attendant;
 mod batch_in;
+mod bounded;
 mod budget;
 mod checkpoint;
 mod chunk;

@@ -66,8 +66,8 @@ impl Log {
 
     fn write_staged(&self, writer: &mut Writer, mut batch: StagedBatch) -> Result<()> {
         match self.try_write(writer, &mut batch) {
-            Ok(()) => {
-                self.budget.give_back(batch.taken);
+            Ok(len) => {
+                self.batch_written(batch.taken, len);
                 self.budget.keep_buffer(batch.into_buffer());
                 Ok(())
             }
@@ -80,7 +80,8 @@ impl Log {
         }
     }
 
-    fn try_write(&self, writer: &mut Writer, batch: &mut StagedBatch) -> Result<()> {
+    /// Answers how many bytes the batch takes in the segment.
+    fn try_write(&self, writer: &mut Writer, batch: &mut StagedBatch) -> Result<u64> {
         let (sealed_at, count) = (batch.sealed_at, batch.count);
         let level = self.settings().compression.level();
         let (bytes, header) = batch.finish(level)?;
@@ -95,7 +96,7 @@ impl Log {
         if len <= SMALL_BATCH && self.settings().durability == Durability::Sync {
             tail.segment().write_zeros_ahead(tail.end(), tail.end() + len)?;
         }
-        tail.write_batch(bytes, header, sealed_at)
+        tail.write_batch(bytes, header, sealed_at).map(|()| len)
     }
 
     /// Whether the active segment is older than its topic allows.

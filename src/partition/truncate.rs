@@ -65,13 +65,20 @@ impl Log {
 
     fn delete_segment(&self, segment: &Arc<Segment>) -> Result<()> {
         self.note_gone(segment);
+        let bytes = if self.is_bounded() { segment.sealed_end()? } else { 0 };
         let marked = self.home.mark_deleted(segment.base())?;
         self.home.sync_dir()?;
-        self.home.unlink(&marked)
+        self.home.unlink(&marked)?;
+        self.segment_gone(bytes);
+        Ok(())
     }
 
     /// Takes back everything from the batch that holds `to` on; answers the new log end.
     pub(crate) fn truncate(&self, to: u64) -> Result<u64> {
+        if self.is_bounded() {
+            let why = "a volatile topic follows no leader: its records are not taken back";
+            return Err(Error::invalid_argument(why).in_partition(&self.tp));
+        }
         self.flush()?;
         let _upkeep = self.begin_upkeep()?;
         if to < self.log_start() {

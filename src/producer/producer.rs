@@ -262,7 +262,7 @@ impl<K, V> Producer<K, V> {
     /// Told by the operation: see [`Flush::wait`].
     pub fn close(&self) -> Flush {
         self.shared.closed.store(true, Ordering::Release);
-        if let Some(log) = self.shared.target.partitions.get(0) {
+        for log in self.shared.target.partitions.iter() {
             // Whoever waits for room here looks up and finds the producer closed.
             log.budget().waiters().wake_all();
         }
@@ -529,11 +529,9 @@ impl<K, V> RoomWait<K, V> {
     }
 
     fn has_room(&self) -> bool {
-        let budget = self.log.budget();
-        let used = budget.used();
-        let needed = used.saturating_add(self.shared.refused.load(Ordering::Relaxed));
+        let needed = self.shared.refused.load(Ordering::Relaxed);
         // The log's own error is told by the next `try_send`.
-        used == 0 || needed <= budget.limit() || self.log.check_open().is_err()
+        self.log.may_have_room(needed) || self.log.check_open().is_err()
     }
 }
 

@@ -9,7 +9,7 @@ mod setters;
 use std::time::Duration;
 
 use super::text::{MAX_DURATION, check_count, check_duration, check_size};
-use super::{CleanupPolicy, Compression, Durability, Retention, TimestampType};
+use super::{CleanupPolicy, Compression, Durability, Retention, TimestampType, Volatile};
 use crate::error::{Error, Result};
 use crate::types::ByteSize;
 
@@ -58,6 +58,8 @@ pub struct TopicConfig {
     delete_retention: Duration,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     keep_unread: Option<ByteSize>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    volatile: Option<Volatile>,
 }
 
 const MAX_PARTITIONS: u32 = 10_000;
@@ -89,6 +91,7 @@ impl Default for TopicConfig {
             min_cleanable_dirty_percent: 50,
             delete_retention: Duration::from_secs(86_400),
             keep_unread: None,
+            volatile: None,
         }
     }
 }
@@ -130,7 +133,7 @@ impl TopicConfig {
     /// The size at which a batch is full, in bytes.
     #[must_use]
     pub fn batch_size_bytes(&self) -> u64 {
-        self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE.min(self.segment_size)).as_u64()
+        self.batch_size.unwrap_or(DEFAULT_BATCH_SIZE.min(self.greatest_segment())).as_u64()
     }
 
     /// How long a batch waits for more records.
@@ -142,13 +145,18 @@ impl TopicConfig {
     /// The greatest batch that one record may need for itself, in bytes.
     #[must_use]
     pub fn max_record_size_bytes(&self) -> u64 {
-        self.max_record_size.unwrap_or(DEFAULT_MAX_RECORD_SIZE.min(self.segment_size)).as_u64()
+        self.max_record_size.unwrap_or(DEFAULT_MAX_RECORD_SIZE.min(self.greatest_segment())).as_u64()
     }
 
-    /// The size at which a new segment is begun, in bytes.
+    /// The size at which a new segment is begun, in bytes; an eighth of the bound of a volatile topic, at most.
     #[must_use]
     pub fn segment_size_bytes(&self) -> u64 {
-        self.segment_size.as_u64()
+        self.greatest_segment().as_u64()
+    }
+
+    fn greatest_segment(&self) -> ByteSize {
+        let bound = self.volatile.map(Volatile::greatest_segment);
+        bound.map_or(self.segment_size, |bound| bound.min(self.segment_size))
     }
 
     /// The age at which a new segment is begun.
@@ -229,6 +237,12 @@ impl TopicConfig {
         lag.map_or(self.segment_age, |lag| lag.min(self.segment_age))
     }
 
+    /// Whether the topic is kept in memory only, and what bounds it.
+    #[must_use]
+    pub fn volatile_bound(&self) -> Option<Volatile> {
+        self.volatile
+    }
+
     /// Checks every setting, and that this build has the codec of the compression.
     ///
     /// # Errors
@@ -251,6 +265,7 @@ impl TopicConfig {
         self.retention.check("retention")?;
         check_count("min_in_sync_replicas", self.min_in_sync_replicas.into(), 1, i16::MAX as u64)?;
         self.check_cleanup()?;
+        self.check_volatile()?;
         let batch_size = ByteSize::bytes(self.batch_size_bytes());
         check_size("batch_size", batch_size, ByteSize::kib(1), ByteSize::mib(16))?;
         self.check_fits_segment("batch_size", batch_size)?;
@@ -277,11 +292,31 @@ impl TopicConfig {
         Ok(())
     }
 
-    fn check_fits_segment(&self, field: &str, value: ByteSize) -> Result<()> {
-        if value <= self.segment_size {
+    fn check_volatile(&self) -> Result<()> {
+        let Some(volatile) = self.volatile else { return Ok(()) };
+        volatile.check("volatile")?;
+        if self.cleanup_policy.compacts() {
+            let bound = "delete: what bounds a volatile topic is its bytes";
+            return Err(Error::invalid_config("cleanup_policy", self.cleanup_policy, bound));
+        }
+        if self.durability == Durability::Memory {
             return Ok(());
         }
-        let bound = format!("at most segment_size, which is {}", self.segment_size);
+        let bound = "memory: a volatile topic is never on a disk";
+        Err(Error::invalid_config("durability", self.durability, bound))
+    }
+
+    fn check_fits_segment(&self, field: &str, value: ByteSize) -> Result<()> {
+        let greatest = self.greatest_segment();
+        if value <= greatest {
+            return Ok(());
+        }
+        let bound = match self.volatile {
+            Some(_) => {
+                format!("at most an eighth of the bound of a volatile topic, and segment_size: {greatest}")
+            }
+            None => format!("at most segment_size, which is {greatest}"),
+        };
         Err(Error::invalid_config(field, value, &bound))
     }
 }

@@ -24,7 +24,7 @@ impl TopicConfig {
     /// ```
     #[must_use]
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut pairs = vec![
             ("partitions", self.partitions.to_string()),
             ("durability", self.durability.to_string()),
             ("compression", self.compression.to_string()),
@@ -44,7 +44,10 @@ impl TopicConfig {
             ("min_cleanable_dirty_percent", self.min_cleanable_dirty_percent.to_string()),
             ("delete_retention", DurationText(self.delete_retention).to_string()),
             ("keep_unread", self.keep_unread.map_or(NO.to_owned(), |size| size.to_string())),
-        ]
+        ];
+        // Said only where it is so: what is on a disk never is.
+        pairs.extend(self.volatile.map(|volatile| ("volatile", volatile.to_string())));
+        pairs
     }
 
     /// Settings from their names and texts; what is left out has its default. Whether this build has the
@@ -101,6 +104,7 @@ impl TopicConfig {
             "min_cleanable_dirty_percent" => self.min_cleanable_dirty_percent = count(name, value)?,
             "keep_unread" => self.keep_unread = if value == NO { None } else { Some(size(name, value)?) },
             "delete_retention" => self.delete_retention = duration(name, value)?,
+            "volatile" => self.volatile = Some(value.parse()?),
             _ => return Err(unknown_name(name)),
         }
         Ok(())
@@ -138,7 +142,8 @@ fn unreadable(name: &str, value: &str, expected: &str) -> Error {
 }
 
 fn unknown_name(name: &str) -> Error {
-    let known: Vec<&str> = TopicConfig::new().to_pairs().into_iter().map(|(name, _)| name).collect();
+    let mut known: Vec<&str> = TopicConfig::new().to_pairs().into_iter().map(|(name, _)| name).collect();
+    known.push("volatile");
     Error::invalid_config(&shorten(name), "unknown", &format!("one of {}", known.join(", ")))
 }
 

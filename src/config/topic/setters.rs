@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::TopicConfig;
-use crate::config::{CleanupPolicy, Compression, Durability, Retention, TimestampType};
+use crate::config::{CleanupPolicy, Compression, Durability, Retention, TimestampType, Volatile};
 use crate::types::ByteSize;
 
 impl TopicConfig {
@@ -131,6 +131,20 @@ impl TopicConfig {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> TopicConfig {
         self.retention = retention;
+        self
+    }
+
+    /// Keeps the topic in memory only: it is gone when the broker is closed or the process ends. Its durability is
+    /// [`Memory`](Durability::Memory), which this sets where none other was chosen before; its segments are an
+    /// eighth of the bound at most, and so is a record.
+    ///
+    /// **Default** none: the topic is on the disk. **Allowed** a bound of 64 KiB to 1 TiB for each partition.
+    #[must_use]
+    pub fn volatile(mut self, volatile: Volatile) -> TopicConfig {
+        if self.durability == Durability::default() {
+            self.durability = Durability::Memory;
+        }
+        self.volatile = Some(volatile);
         self
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct GroupService {
     state: Mutex<State>,
     /// Held while records are appended, so that they keep their order.
     appending: Mutex<()>,
+    /// Held while volatile partitions are told what of them may go, so that they hear the latest last.
+    releasing: Mutex<()>,
     /// `None` before the first group, and when the broker is closed.
     offsets_log: RwLock<Option<Arc<Log>>>,
     directory: OnceLock<Weak<dyn Directory>>,
@@ -103,6 +105,8 @@ struct State {
 struct Aftermath {
     woken: Vec<Arc<Mailbox>>,
     has_writes: bool,
+    /// What volatile partitions may let go has changed.
+    has_floors: bool,
 }
 
 /// How long a call may wait for room in the offsets topic.
@@ -132,6 +136,7 @@ impl GroupService {
         GroupService {
             state: Mutex::new(state),
             appending: Mutex::new(()),
+            releasing: Mutex::new(()),
             offsets_log: RwLock::new(None),
             directory: OnceLock::new(),
             clock,
@@ -262,6 +267,9 @@ impl GroupService {
         if after.has_writes {
             self.append_with(room);
         }
+        if after.has_floors {
+            self.tell_floors();
+        }
         after.woken.iter().for_each(|mailbox| mailbox.wake());
     }
 
@@ -338,6 +346,19 @@ impl GroupService {
         }
         drop(state);
         after.woken.iter().for_each(|mailbox| mailbox.wake());
+    }
+
+    /// Tells volatile partitions what their groups have done with.
+    fn tell_floors(&self) {
+        let Ok(directory) = self.directory() else { return };
+        let _latest_last = self.releasing.lock();
+        let floors = self.state.lock().coordinator.take_floors();
+        for (tp, floor) in floors {
+            // One that is gone has nothing to let go.
+            if let Ok(found) = directory.find(&tp) {
+                found.log.release(floor.get());
+            }
+        }
     }
 
     /// The ticket of a write that does not hold yet; `None` if it holds.
@@ -697,6 +718,7 @@ impl State {
                 }
             }
         }
+        after.has_floors |= self.coordinator.has_touched();
     }
 }
 

@@ -96,10 +96,10 @@ fn topics_come_grow_and_go() {
     let subscription = Subscription::matching(TopicPattern::new("orders.*").unwrap());
     let a = desk.join_as("g", JoinRequest { subscription, ..Desk::request(&[]) }).unwrap();
     assert_eq!(desk.told(), [(a.clone(), assigned(1, &[tp("orders.eu", 0)]))]);
-    let us = KnownTopic { id: id(2), partitions: 1 };
+    let us = KnownTopic { id: id(2), partitions: 1, volatile: false };
     desk.act(|c, now, out| c.topic_changed(&topic("orders.us"), us, now, out));
     assert_eq!(desk.told(), [(a.clone(), assigned(2, &[tp("orders.us", 0)]))]);
-    let grown = KnownTopic { id: id(2), partitions: 2 };
+    let grown = KnownTopic { id: id(2), partitions: 2, volatile: false };
     desk.act(|c, now, out| c.topic_changed(&topic("orders.us"), grown, now, out));
     assert_eq!(desk.told(), [(a.clone(), assigned(3, &[tp("orders.us", 1)]))]);
     desk.act(|c, now, out| c.topic_changed(&topic("invoices"), us, now, out));
@@ -116,7 +116,7 @@ fn a_topic_that_goes_while_it_is_let_go() {
     let b = desk.join("g", &["t", "u"]);
     desk.told();
     desk.act(|c, now, out| c.topic_deleted(&topic("u"), now, out));
-    let new = KnownTopic { id: id(3), partitions: 2 };
+    let new = KnownTopic { id: id(3), partitions: 2, volatile: false };
     desk.act(|c, now, out| c.topic_changed(&topic("u"), new, now, out));
     // Whatever the answers, nobody owns twice, and in the end all is shared.
     for revocation in 1..6 {

@@ -52,7 +52,7 @@ impl Desk {
         let coordinator = Coordinator::new(7, WEEK);
         let mut desk = Desk { coordinator, now, told: Vec::new(), writes: Vec::new(), log: Vec::new() };
         let topics = topics.iter().map(|(name, byte, partitions)| {
-            (topic(name), KnownTopic { id: id(*byte), partitions: *partitions })
+            (topic(name), KnownTopic { id: id(*byte), partitions: *partitions, volatile: false })
         });
         let topics: Vec<_> = topics.collect();
         desk.act(|coordinator, now, out| coordinator.opened(topics, now, out));
@@ -165,7 +165,7 @@ impl Desk {
         let topics: Vec<_> = topics
             .iter()
             .map(|(name, byte, partitions)| {
-                (topic(name), KnownTopic { id: id(*byte), partitions: *partitions })
+                (topic(name), KnownTopic { id: id(*byte), partitions: *partitions, volatile: false })
             })
             .collect();
         desk.act(|coordinator, now, out| coordinator.opened(topics, now, out));

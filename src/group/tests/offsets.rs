@@ -56,7 +56,7 @@ fn offsets_of_a_deleted_topic_go_and_a_new_one_inherits_none() {
     let before = desk.log.clone();
     desk.act(|c, now, out| c.topic_deleted(&topic("t"), now, out));
     assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 6).unwrap_err().kind(), ErrorKind::TopicNotFound);
-    let new = KnownTopic { id: id(2), partitions: 1 };
+    let new = KnownTopic { id: id(2), partitions: 1, volatile: false };
     desk.act(|c, now, out| c.topic_changed(&topic("t"), new, now, out));
     assert_eq!(desk.seen("g", tp("t", 0)), Committed::Absent, "even before the tombstone is written");
     desk.write_all();

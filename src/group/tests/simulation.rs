@@ -125,7 +125,8 @@ impl World {
             return;
         }
         self.next_id += 1;
-        let known = KnownTopic { id: id(self.next_id), partitions: 1 + self.draws.below(6) as u32 };
+        let known =
+            KnownTopic { id: id(self.next_id), partitions: 1 + self.draws.below(6) as u32, volatile: false };
         self.set_topic(name, known);
     }
 

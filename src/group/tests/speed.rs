@@ -11,7 +11,11 @@ fn a_rebalance_of_256_partitions_over_16_members() {
     let mut coordinator = Coordinator::new(7, WEEK);
     let now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_millis(0) };
     let mut out = Vec::new();
-    coordinator.opened([(topic("t"), KnownTopic { id: id(1), partitions: 256 })], now, &mut out);
+    coordinator.opened(
+        [(topic("t"), KnownTopic { id: id(1), partitions: 256, volatile: false })],
+        now,
+        &mut out,
+    );
     let settle = |coordinator: &mut Coordinator, out: &mut Vec<Effect>| {
         while !out.is_empty() {
             for effect in std::mem::take(out) {
