@@ -7,7 +7,7 @@ use super::changes::{Change, Changes, PollChanges};
 use super::rows::{Row, Rows};
 use super::snapshot::{Position, SnapshotPlace};
 use crate::codec::{Codec, Encode, Raw};
-use crate::config::{ReaderConfig, Start};
+use crate::config::{Isolation, ReaderConfig, Start};
 use crate::consumer::{Codecs, Records, TopicReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
@@ -19,6 +19,7 @@ use crate::types::{Offset, Timestamp, TopicName};
 ///
 /// It is as new as its last [`update`](Table::update) or [`poll`](Table::poll), and takes the memory of all
 /// keys and values. It works on any topic; on a compacted one it needs not much more than the map to be read.
+/// What transactions have not committed is not in it; behind an open one it waits.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -74,7 +75,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
         broker: KeptOpen,
     ) -> Result<Table<K, V>> {
         let raw = Codecs { key: Raw, value: Raw };
-        let config = ReaderConfig::new();
+        let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
         let reader = TopicReader::new(topic, partitions.clone(), Start::Earliest, &config, raw)?;
         let reader = reader.keeping_open(broker);
         let (rows, from_snapshot) = (Rows::default(), false);

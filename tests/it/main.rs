@@ -7,6 +7,8 @@ mod cli;
 #[cfg(test)]
 mod commit_crashes;
 #[cfg(test)]
+mod compacted_transactions;
+#[cfg(test)]
 mod compaction;
 #[cfg(test)]
 mod concurrent;
