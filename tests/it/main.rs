@@ -42,6 +42,8 @@ mod topics;
 #[cfg(test)]
 mod undecodable;
 #[cfg(test)]
+mod volatile;
+#[cfg(test)]
 mod watching;
 #[cfg(test)]
 mod welcome;
