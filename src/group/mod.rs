@@ -28,8 +28,8 @@ pub(crate) mod conformance;
 mod coordinator;
 mod description;
 mod effect;
-#[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod floors;
+#[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod group;
 mod ids;
 mod joining;
