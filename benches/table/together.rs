@@ -25,7 +25,7 @@ pub(crate) fn rows() -> Vec<Row> {
         Row {
             name: "one writer, a group of one, 100 B, volatile, 64 MiB (bound: crossbeam-channel of Vec<u8>)",
             unit,
-            target: Target::Note,
+            target: Target::Ratio(0.5),
             run: |bench| bench.both(volatile, channel),
         },
         Row {
