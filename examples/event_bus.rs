@@ -4,6 +4,8 @@
 //!                     +--> audit    (group, two threads): every event once it is durable; goes on after a restart
 //!   events (topic) ---+--> screen   (reader from the latest on): what happens while it looks, without a position
 //!                     +--> late     (reader from the earliest on): comes when all is over, and sees all
+//!
+//!   clicks (volatile) -----> counter  (group): no disk, senders wait for it where 256 KiB are full
 //! ```
 //!
 //! `cargo run --release --features json --example event_bus [DIRECTORY]`
@@ -14,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use millpond::ErrorKind;
+use millpond::config::Volatile;
 use millpond::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,14 @@ enum Event {
 
 const EVENTS: TopicDef<Utf8, Json<Event>> = TopicDef::new("events").partitions(4);
 const COUNT: u64 = 2_000;
+
+/// In memory only, and never more of it than this.
+const CLICKS: TopicDef<Utf8, Utf8> = TopicDef::new("clicks").settings(in_memory);
+const MANY: u64 = 20_000;
+
+fn in_memory() -> TopicConfig {
+    TopicConfig::new().volatile(Volatile::senders_wait(ByteSize::kib(256)))
+}
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -75,6 +86,7 @@ fn main() -> AnyResult<()> {
     assert_eq!(seen, before + COUNT);
     println!("who came late has seen {seen}, {before} of them from before");
     drop((screen, late, events));
+    println!("counted {} clicks, of which nothing is on the disk", count_clicks(&broker)?);
     broker.close().wait()?;
     Ok(())
 }
@@ -98,6 +110,29 @@ fn publish(events: &Topic<Utf8, Json<Event>>) -> AnyResult<()> {
     }
     producer.flush().wait()?; // all are on the device
     Ok(())
+}
+
+/// Sends far more than there is memory for: the sender waits for what the group has done with.
+fn count_clicks(broker: &Broker) -> AnyResult<u64> {
+    let clicks = broker.topic(&CLICKS)?;
+    let mut counter = broker.group("counter")?.join(&CLICKS)?;
+    let producer = clicks.producer()?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || -> AnyResult<()> {
+            for number in 0..MANY {
+                drop(producer.send(Record::new(&format!("button {number} of a page with many")))?);
+            }
+            Ok(producer.flush().wait()?)
+        });
+        let mut seen = 0;
+        while seen < MANY {
+            let records = counter.poll().wait()?;
+            seen += records.iter().count() as u64;
+            drop(counter.commit(&records)); // from here on these may go
+        }
+        sender.join().map_err(|_| "the sender panicked")??;
+        Ok(seen)
+    })
 }
 
 /// Waits until the group has committed all there is.

@@ -1,15 +1,29 @@
-//! Nothing is allocated per record, neither on the way in nor on the way out.
+//! Nothing is allocated per record, neither on the way in nor on the way out; and a volatile topic takes no more
+//! memory than its bound.
 //!
 //! A test binary of its own, because it counts in the global allocator. Only the thread that measures is
 //! counted: what the background does is not on the path of a record.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use millpond::config::Volatile;
 use millpond::prelude::*;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Bytes that all threads have allocated and not freed.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+fn hold(bytes: usize) {
+    LIVE.fetch_add(bytes as i64, Ordering::Relaxed);
+}
+
+fn free(bytes: usize) {
+    LIVE.fetch_sub(bytes as i64, Ordering::Relaxed);
 }
 
 /// The system's allocator, counting.
@@ -24,17 +38,21 @@ fn count() {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        free(layout.size());
+        hold(size);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        free(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(old, layout) }
     }
@@ -142,4 +160,37 @@ fn reading_allocates_per_chunk_at_most() {
     read();
     let found = allocations(read);
     assert!(found <= RECORDS / 500, "{found} allocations for {RECORDS} records");
+}
+
+/// In both ways of a full topic: what it takes in all, indexes and files of its own included, and what it leaves.
+#[test]
+fn a_volatile_topic_takes_no_more_memory_than_its_bound() {
+    const BOUND: i64 = 4 << 20;
+    /// What other tests of this process, and the background, may hold meanwhile.
+    const SLACK: i64 = 3 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    let bound = ByteSize::bytes(BOUND as u64);
+    for volatile in [Volatile::drop_oldest(bound), Volatile::senders_wait(bound)] {
+        let before = LIVE.load(Ordering::Relaxed);
+        let topic = broker.create_topic("bus", TopicConfig::new().volatile(volatile)).unwrap();
+        let producer = topic.producer().unwrap();
+        let partition = topic.partition(0).unwrap();
+        let mut most = 0;
+        for _ in 0..1_000 {
+            for _ in 0..1_000 {
+                if producer.try_send(Record::new(&[7u8; 20])).is_err() {
+                    // Half of what is there goes, so that there is room.
+                    let (start, end) = (partition.log_start_offset().get(), partition.log_end_offset().get());
+                    partition.delete_records(Offset::new((start + end) / 2).unwrap()).unwrap();
+                }
+            }
+            most = most.max(LIVE.load(Ordering::Relaxed) - before);
+        }
+        assert!(most > BOUND / 2 && most <= BOUND + SLACK, "{most} bytes, {volatile}");
+        broker.delete_topic("bus").unwrap();
+        drop((topic, producer, partition));
+        let left = LIVE.load(Ordering::Relaxed) - before;
+        assert!(left <= SLACK, "{left} bytes, {volatile}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
+use millpond::config::Volatile;
 use millpond::prelude::*;
 
 use crate::common::machine::{now, pause, seconds};
@@ -20,6 +21,12 @@ pub(crate) fn rows() -> Vec<Row> {
             unit,
             target: Target::RatioAnd(1.0, 7.5),
             run: |bench| Ok(bench.both(tail, channel)?.note("a channel of [u8; 100]", channel_of_arrays()?)),
+        },
+        Row {
+            name: "one writer, a group of one, 100 B, volatile, 64 MiB (bound: crossbeam-channel of Vec<u8>)",
+            unit,
+            target: Target::Ratio(0.5),
+            run: |bench| bench.both(volatile, channel),
         },
         Row {
             name: "4 producers, 4 partitions, prepared (bound: 1 producer)",
@@ -56,6 +63,39 @@ fn tail(dir: &Path) -> Result<f64> {
                 for record in &reader.poll().wait()? {
                     check.see(record.value()?.unwrap_or_default())?;
                 }
+            }
+            let payloads = writer.join().map_err(|_| "the writer died")??;
+            Ok((check, payloads))
+        })
+    })?;
+    check.0.finish(TAILED, &check.1)?;
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+/// Through a volatile topic whose senders wait for what the group has committed.
+fn volatile(dir: &Path) -> Result<f64> {
+    let broker = Broker::open(dir)?;
+    let bound = Volatile::senders_wait(ByteSize::mib(64));
+    let topic = broker.create_topic("bus", TopicConfig::new().volatile(bound))?;
+    let producer = topic.producer()?;
+    let mut consumer = broker.group("bench")?.join("bus")?;
+    let (time, check) = seconds(|| {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || -> Result<Payloads> {
+                let mut payloads = Payloads::new(100);
+                for n in 0..TAILED {
+                    drop(producer.send(Record::new(payloads.stamped(n)))?);
+                }
+                producer.flush().wait()?;
+                Ok(payloads)
+            });
+            let mut check = Check::new();
+            while check.seen() < TAILED {
+                let records = consumer.poll().wait()?;
+                for record in &records {
+                    check.see(record.value()?.unwrap_or_default())?;
+                }
+                drop(consumer.commit(&records));
             }
             let payloads = writer.join().map_err(|_| "the writer died")??;
             Ok((check, payloads))

@@ -57,6 +57,12 @@ impl TopicDescription {
         &self.name
     }
 
+    /// Whether it is in memory only: [`TopicConfig::volatile`].
+    #[must_use]
+    pub fn is_volatile(&self) -> bool {
+        self.config.volatile_bound().is_some()
+    }
+
     /// Tells it from a later topic of the same name.
     #[must_use]
     pub fn id(&self) -> TopicId {

@@ -243,6 +243,11 @@ fn load_broker(environment: &Environment, dir: &Path) -> Result<BrokerManifest> 
 fn load_topics(files: &dyn FileSystem, dir: &Path) -> Result<Vec<TopicManifest>> {
     let paths = TopicManifest::list(files, dir)?;
     let mut topics = paths.iter().map(|path| TopicManifest::load(files, path)).collect::<Result<Vec<_>>>()?;
+    if let Some((_, path)) =
+        topics.iter().zip(&paths).find(|(topic, _)| topic.config.volatile_bound().is_some())
+    {
+        return Err(Error::corrupted(path, 0, "a volatile topic is never on the disk"));
+    }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
 }

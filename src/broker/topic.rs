@@ -66,6 +66,12 @@ impl<K, V> Topic<K, V> {
         self.state.manifest().config.clone()
     }
 
+    /// Whether it is in memory only: [`TopicConfig::volatile`].
+    #[must_use]
+    pub fn is_volatile(&self) -> bool {
+        self.state.memory().is_some()
+    }
+
     /// How many partitions it has now.
     #[must_use]
     pub fn partition_count(&self) -> u32 {

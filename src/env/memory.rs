@@ -268,6 +268,15 @@ fn end_of(position: u64, len: u64) -> io::Result<u64> {
     end.ok_or_else(|| ErrorKind::FileTooLarge.into())
 }
 
+/// Room for `more` bytes in a page; it doubles, but never beyond a whole one.
+fn reserve(page: &mut Vec<u8>, more: usize) {
+    let needed = page.len() + more;
+    if needed > page.capacity() {
+        let goal = needed.max(page.capacity() * 2).min(PAGE);
+        page.reserve_exact(goal - page.len());
+    }
+}
+
 impl Bytes {
     /// Up to where there are pages.
     fn held(&self) -> usize {
@@ -312,6 +321,7 @@ impl Bytes {
             let (now, later) = rest.split_at(rest.len().min(PAGE - begin));
             let over = now.len().min(page.len() - begin);
             page[begin..begin + over].copy_from_slice(&now[..over]);
+            reserve(page, now.len() - over);
             page.extend_from_slice(&now[over..]);
             at += now.len();
             rest = later;
@@ -325,7 +335,11 @@ impl Bytes {
         while self.held() < end {
             let left = end - self.held();
             match self.pages.last_mut().filter(|last| last.len() < PAGE) {
-                Some(last) => last.resize((last.len() + left).min(PAGE), 0),
+                Some(last) => {
+                    let more = left.min(PAGE - last.len());
+                    reserve(last, more);
+                    last.resize(last.len() + more, 0);
+                }
                 None => self.pages.push(Vec::new()),
             }
         }

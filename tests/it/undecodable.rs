@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond::config::{Background, BrokerConfig, GroupConfig};
@@ -212,7 +212,8 @@ fn who_waits_does_not_stall_whichever_way_it_polls() {
         assert!(futures_util::Stream::poll_next(stream.as_mut(), &mut context).is_pending());
         assert_eq!(stall(), 1, "a stream that waits");
         topic.producer().unwrap().send(Record::new("v")).unwrap().wait().unwrap();
-        let Poll::Ready(Some(Ok(records))) = futures_util::Stream::poll_next(stream.as_mut(), &mut context)
+        let std::task::Poll::Ready(Some(Ok(records))) =
+            futures_util::Stream::poll_next(stream.as_mut(), &mut context)
         else {
             panic!("there is a record");
         };

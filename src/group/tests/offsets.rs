@@ -193,3 +193,55 @@ fn a_reset_makes_a_group() {
     assert_eq!(desk.seen_offset("new", tp("t", 0)), Some(4));
     assert_eq!(desk.reopened(&[("t", 1, 1)], Duration::ZERO).seen_offset("new", tp("t", 0)), Some(4));
 }
+
+#[test]
+fn offsets_of_a_volatile_topic_hold_at_once_and_are_written_nowhere() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let volatile = KnownTopic { id: id(2), partitions: 2, volatile: true };
+    desk.act(|c, now, out| c.topic_changed(&topic("v"), volatile, now, out));
+    let a = desk.join("g", &["t", "v"]);
+    desk.write_all();
+    let committer = Committer { member: a, epoch: 1 };
+    let entries = vec![entry(tp("v", 0), 2, 5), entry(tp("t", 0), 1, 7)];
+    let write = desk.act(|c, now, out| c.commit(&group("g"), &committer, entries, now, out)).unwrap();
+    assert!(write.is_some(), "the other one is written");
+    assert_eq!((desk.seen_offset("g", tp("v", 0)), desk.seen_offset("g", tp("t", 0))), (Some(5), None));
+    let only = vec![entry(tp("v", 0), 2, 6)];
+    assert_eq!(desk.act(|c, now, out| c.commit(&group("g"), &committer, only, now, out)).unwrap(), None);
+    desk.write_all();
+    assert_eq!((desk.seen_offset("g", tp("v", 0)), desk.seen_offset("g", tp("t", 0))), (Some(6), Some(7)));
+    desk.act(|c, now, out| c.topic_deleted(&topic("v"), now, out));
+    assert_eq!(desk.seen("g", tp("v", 0)), Committed::Absent);
+    desk.write_all();
+    let about_v = |record: &&OffsetsRecord| record.key.encode().windows(1).any(|byte| byte == b"v");
+    assert_eq!(desk.log.iter().filter(about_v).count(), 0);
+}
+
+#[test]
+fn the_floor_is_what_every_group_of_the_topic_has_committed() {
+    let mut desk = Desk::new(&[]);
+    let volatile = KnownTopic { id: id(1), partitions: 1, volatile: true };
+    desk.act(|c, now, out| c.topic_changed(&topic("v"), volatile, now, out));
+    let floor = |desk: &mut Desk| {
+        assert!(desk.coordinator.has_touched());
+        let floors = desk.coordinator.take_floors();
+        assert_eq!(floors.len(), 1);
+        floors[0].1.get()
+    };
+    let a = desk.join("fast", &["v"]);
+    assert_eq!(floor(&mut desk), 0);
+    desk.commit("fast", &a, 1, tp("v", 0), 9).unwrap();
+    assert_eq!(floor(&mut desk), 9);
+    let b = desk.join("slow", &["v"]);
+    assert_eq!(floor(&mut desk), 0, "one that has committed nothing needs everything");
+    desk.commit("slow", &b, 1, tp("v", 0), 4).unwrap();
+    assert_eq!(floor(&mut desk), 4);
+    desk.leave("slow", &b, Leave::ForGood);
+    assert_eq!(floor(&mut desk), 4, "it may come back");
+    desk.act(|c, now, out| c.delete_group(&group("slow"), now, out)).unwrap();
+    assert_eq!(floor(&mut desk), 9);
+    desk.leave("fast", &a, Leave::ForGood);
+    desk.pass(WEEK + WEEK);
+    desk.tick();
+    assert_eq!(floor(&mut desk), 0, "without groups nothing is done with");
+}
