@@ -169,9 +169,9 @@ fn a_volatile_topic_takes_no_more_memory_than_its_bound() {
     /// What other tests of this process, and the background, may hold meanwhile.
     const SLACK: i64 = 3 << 20;
     let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path()).unwrap();
     let bound = ByteSize::bytes(BOUND as u64);
     for volatile in [Volatile::drop_oldest(bound), Volatile::senders_wait(bound)] {
+        let broker = Broker::open(dir.path()).unwrap();
         let before = LIVE.load(Ordering::Relaxed);
         let topic = broker.create_topic("bus", TopicConfig::new().volatile(volatile)).unwrap();
         let producer = topic.producer().unwrap();
@@ -189,7 +189,9 @@ fn a_volatile_topic_takes_no_more_memory_than_its_bound() {
         }
         assert!(most > BOUND / 2 && most <= BOUND + SLACK, "{most} bytes, {volatile}");
         broker.delete_topic("bus").unwrap();
-        drop((topic, producer, partition));
+        // The background may still be at it.
+        broker.close().wait().unwrap();
+        drop((topic, producer, partition, broker));
         let left = LIVE.load(Ordering::Relaxed) - before;
         assert!(left <= SLACK, "{left} bytes, {volatile}");
     }
