@@ -52,6 +52,10 @@ impl Create {
         check_topic(&self.topic)?;
         let config = self.config()?;
         config.validate()?;
+        if let Some(volatile) = config.volatile_bound() {
+            let message = format!("volatile={volatile}: such a topic would be gone when this command ends");
+            return Err(Failure::Usage(message));
+        }
         let broker = Broker::open(&self.data)?;
         let created = broker.create_topic(&self.topic, config);
         let closed = broker.close().wait();

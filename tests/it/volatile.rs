@@ -397,8 +397,9 @@ fn misuse_is_refused() {
 
 #[test]
 fn the_setting_has_a_text() {
-    let config =
-        TopicConfig::from_pairs([("durability", "memory"), ("volatile", "senders_wait:1MiB")]).unwrap();
+    let config = TopicConfig::from_pairs([("volatile", "senders_wait:1MiB")]).unwrap();
+    assert_eq!(config.durability_level(), Durability::Memory);
+    assert!(TopicConfig::from_pairs([("durability", "sync"), ("volatile", "senders_wait:1MiB")]).is_err());
     let volatile = config.volatile_bound().unwrap();
     assert_eq!((volatile.bound(), volatile.overflow()), (ByteSize::mib(1), Overflow::SendersWait));
     assert_eq!(TopicConfig::from_pairs(config.to_pairs()).unwrap(), config);

@@ -79,6 +79,9 @@ impl TopicConfig {
             }
             seen.push(name.to_owned());
         }
+        if let Some(volatile) = config.volatile.filter(|_| !seen.iter().any(|name| name == "durability")) {
+            config = config.volatile(volatile); // as the setter does, where nothing else was said
+        }
         config.check_bounds()?;
         Ok(config)
     }

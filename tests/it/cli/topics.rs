@@ -7,6 +7,7 @@ fn topics_are_created_listed_described_and_deleted() {
     let tool = Tool::new();
     tool.run("create --topic clicks --partitions 3 --durability memory --set retention=age:7d").ok();
     tool.run("create --topic audit").ok();
+    tool.run("create --topic v --durability memory --set volatile=drop_oldest:1MiB").failed(64, "volatile");
     assert_eq!(tool.run("topics").ok().text(), "audit\nclicks\n");
 
     tool.produce("--topic clicks", b"a\nb\n");
