@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use millpond::TopicPartition;
-use millpond::config::{Compression, TimestampType};
+use millpond::config::{CleanupPolicy, Compression, TimestampType};
 use millpond::group::OffsetAndMetadata;
 use millpond::prelude::*;
 use serde_json::{Value, json};
@@ -57,6 +57,29 @@ fn send_everything(topic: &Topic) -> millpond::Result<()> {
     producer.flush().wait()
 }
 
+/// A topic of which compaction has left the latest records of the keys, amid gaps.
+fn compacted(broker: &Broker, codec: Compression) -> millpond::Result<Topic> {
+    let config = TopicConfig::new()
+        .cleanup_policy(CleanupPolicy::Compact)
+        .partitions(2)
+        .compression(codec)
+        .batch_size(ByteSize::kib(2))
+        .segment_size(ByteSize::kib(16))
+        .index_interval(ByteSize::kib(1));
+    let topic = broker.create_topic(&format!("compacted.{}", codec.name()), config)?;
+    let producer = topic.producer()?;
+    for n in 0..4000u32 {
+        // Some keys are written once, so that records stay amid those that go.
+        let key = if n % 17 == 0 { format!("once {n}") } else { format!("key {}", n % 97) };
+        let value = format!("{n} {}", "v".repeat(n as usize % 60));
+        drop(producer.send(Record::new(value.as_str()).key(key.as_str()))?);
+    }
+    producer.flush().wait()?;
+    let report = topic.compact()?.wait()?;
+    assert!(report.records_after() < report.records_before() / 2, "{report:?}");
+    Ok(topic)
+}
+
 /// What is in the topic, a record a line.
 fn write_down(topic: &Topic, out: &mut impl Write) -> millpond::Result<()> {
     let mut reader = topic.read(Start::Earliest)?;
@@ -104,6 +127,10 @@ fn logs_of_every_kind() {
     let moved = broker.create_topic("transactions", TopicConfig::new().partitions(2)).unwrap();
     send_transactions(&broker).unwrap();
     write_down(&moved, &mut out).unwrap();
+    for codec in [Compression::None, Compression::Lz4] {
+        let compacted = compacted(&broker, codec).unwrap();
+        write_down(&compacted, &mut out).unwrap();
+    }
     out.flush().unwrap();
     broker.close().wait().unwrap();
 }

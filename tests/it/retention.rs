@@ -47,6 +47,35 @@ fn by_age_without_traffic() {
     assert_eq!(partition.log_end_offset(), Offset::new(200).unwrap());
 }
 
+/// Timestamps are the sender's: neither the past nor the future that they name moves what is deleted.
+#[test]
+fn event_time_does_not_count() {
+    let machine = SimEnvironment::new(1);
+    let broker = broker(&machine);
+    let config = TopicConfig::new()
+        .durability(Durability::Memory)
+        .segment_size(ByteSize::kib(4))
+        .retention(Retention::age(Duration::from_secs(3600)));
+    let topic = broker.create_topic("t", config).unwrap();
+    let producer = topic.producer().unwrap();
+    let send = |millis: i64| {
+        for _ in 0..100 {
+            let record = Record::new(&[7u8; 100]).timestamp(Timestamp::from_millis(millis));
+            drop(producer.send(record).unwrap());
+        }
+    };
+    send(0);
+    send(4_102_444_800_000); // the year 2100
+    send(0);
+    let partition = topic.partition(0).unwrap();
+    machine.clock().advance(Duration::from_secs(3599));
+    broker.tick().unwrap();
+    assert_eq!(partition.log_start_offset(), Offset::ZERO, "1970 is no age");
+    machine.clock().advance(Duration::from_secs(2));
+    broker.tick().unwrap();
+    assert!(partition.log_start_offset() > Offset::new(200).unwrap(), "nor is 2100 a lease");
+}
+
 #[test]
 fn by_size_keeps_at_least_the_limit() {
     let machine = SimEnvironment::new(1);
