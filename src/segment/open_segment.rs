@@ -19,7 +19,10 @@ use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
 use crate::env::{File, OpenMode, read_exact_at};
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// After so many jumps that met no disk a segment is taken to be in memory.
+const JUMPS: u32 = 32;
 
 /// Bytes that a jump may look at: two batches of 100 records of 1 KiB.
 const JUMP: u64 = 256 << 10;
@@ -30,8 +33,9 @@ pub(crate) struct OpenSegment {
     base: u64,
     file: Arc<dyn File>,
     map: Arc<SegmentMap>,
-    /// Reads come from here and there: the system does not read ahead in the map.
-    scattered: AtomicBool,
+    /// Reads come from here and there, and from the disk: the system does not read ahead in the map. For so many
+    /// more jumps; each that waits for the disk starts the count anew.
+    scattered: AtomicU32,
     ticket: OpenTicket,
 }
 
@@ -80,7 +84,7 @@ impl OpenSegment {
     /// else is. (For each page that is missing the system would read megabytes ahead.)
     pub(crate) fn fetch_scattered(&self, range: Range<u64>) {
         let region = self.map.region();
-        if !self.scattered.swap(true, Ordering::Relaxed) {
+        if self.scattered.swap(JUMPS, Ordering::Relaxed) == 0 {
             region.expect_reads(true);
         }
         region.will_need(range);
@@ -89,15 +93,22 @@ impl OpenSegment {
     /// A reader is about to jump to `position`. Where jumps have met the disk before, what it looks at on its
     /// way (the batch that the index names, and the one behind it) is read in one go.
     pub(super) fn jump_to(&self, position: u64) {
-        if self.scattered.load(Ordering::Relaxed) {
-            self.map.region().will_need(position..position + JUMP);
+        let left = self.scattered.load(Ordering::Relaxed);
+        if left == 0 {
+            return;
         }
+        // Readers that jump at once may count one for two: it ends a little later.
+        self.scattered.store(left - 1, Ordering::Relaxed);
+        match left {
+            1 => self.map.region().expect_reads(false),
+            _ => self.map.region().will_need(position..position + JUMP),
+        };
     }
 
     /// A reader goes through the segment in order: the system reads ahead again.
     #[inline]
     pub(crate) fn reads_in_order(&self) {
-        if self.scattered.load(Ordering::Relaxed) && self.scattered.swap(false, Ordering::Relaxed) {
+        if self.scattered.load(Ordering::Relaxed) > 0 && self.scattered.swap(0, Ordering::Relaxed) > 0 {
             self.map.region().expect_reads(false);
         }
     }
@@ -187,7 +198,7 @@ impl Segment {
         let (map, writer) = SegmentMap::new(region, end, end.position.into());
         let ticket = self.home.enter(1);
         self.touch();
-        let scattered = AtomicBool::new(false);
+        let scattered = AtomicU32::new(0);
         Ok((Arc::new(OpenSegment { base: self.base, file, map, scattered, ticket }), writer))
     }
 

@@ -66,7 +66,7 @@ fn compacted(broker: &Broker, codec: Compression) -> millpond::Result<Topic> {
         .batch_size(ByteSize::kib(2))
         .segment_size(ByteSize::kib(16))
         .index_interval(ByteSize::kib(1));
-    let topic = broker.create_topic(&format!("compacted.{}", codec.name()), config)?;
+    let topic = broker.create_topic(format!("compacted.{}", codec.name()), config)?;
     let producer = topic.producer()?;
     for n in 0..4000u32 {
         // Some keys are written once, so that records stay amid those that go.
