@@ -81,7 +81,8 @@ impl<K, V> Partition<K, V> {
         Offset::of(self.log.log_start())
     }
 
-    /// The offset behind the last record, acknowledged or not.
+    /// The offset behind the last record, acknowledged or not. In a compressed topic the records of the batch
+    /// that is being filled come in with it, when it is full, has lingered or is waited for.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
         Offset::of(self.log.log_end())

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchHeader, BatchSpec, HEADER_LEN};
 use crate::segment::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
 use crate::sync::WaitKey;
-use crate::types::{Offset, TopicPartition};
+use crate::types::TopicPartition;
 
 /// How long an append may wait for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,6 @@ pub(super) enum Obstacle {
     Overdue,
     Poisoned,
     Closed,
-    /// The batch was for another end of the log, which is here.
-    Elsewhere(u64),
 }
 
 /// What the caller does after an append, without the lock.
@@ -354,9 +352,6 @@ impl Appender {
         budget: &super::Budget,
     ) -> std::result::Result<(Appended, Aftermath), Obstacle> {
         self.check(now)?;
-        if !batch.fits_at(self.next_offset()) {
-            return Err(Obstacle::Elsewhere(self.next_offset()));
-        }
         let mut after = Aftermath::default();
         let epoch = self.limits.leader_epoch;
         let settled = match &mut self.mode {
@@ -627,13 +622,7 @@ impl Log {
             Obstacle::Overdue => self.flush(),
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
-            Obstacle::Elsewhere(next) => Err(self.elsewhere(next)),
         }
-    }
-
-    fn elsewhere(&self, next: u64) -> Error {
-        let kind = ErrorKind::VersionConflict { actual: Some(Offset::of(next)) };
-        Error::new(kind, format!("the log ends at {next} by now")).in_partition(&self.tp)
     }
 
     fn closed(&self) -> Error {

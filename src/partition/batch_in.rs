@@ -3,7 +3,7 @@
 use crate::config::Compression;
 use crate::error::{Error, Result};
 use crate::format::FormatError;
-use crate::format::batch::{BatchHeader, BatchView, Records};
+use crate::format::batch::{BatchBuilder, BatchHeader, BatchView, Records};
 use crate::format::compression::Codec;
 
 /// Who says which offsets a batch has.
@@ -21,16 +21,24 @@ pub(crate) struct FinishedBatch {
     bytes: Vec<u8>,
     header: BatchHeader,
     assign: Assign,
-    only_at: Option<u64>,
 }
 
 impl FinishedBatch {
+    /// The batch of a builder's records, compressed at `level` (none: the codec's own).
+    ///
+    /// # Errors
+    /// `Codec`, and the builder is as it was; else it is empty.
+    pub(crate) fn of(builder: &mut BatchBuilder, level: Option<i32>) -> Result<FinishedBatch> {
+        let unable = |error: FormatError| Error::codec(format!("could not build a batch: {error}"));
+        FinishedBatch::built(builder.finish(0, level).map_err(unable)?)
+    }
+
     /// A batch that this process has just built, so that its checksum need not be computed again.
     pub(crate) fn built(bytes: Vec<u8>) -> Result<FinishedBatch> {
         let header = BatchHeader::parse(&bytes)
             .map_err(|e| Error::invalid_argument(format!("not a batch that can be appended: {e}")))?;
         debug_assert_eq!(header.total_len(), bytes.len());
-        Ok(FinishedBatch { bytes, header, assign: Assign::Here, only_at: None })
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
     }
 
     /// A batch whose offsets and epoch are given.
@@ -46,18 +54,7 @@ impl FinishedBatch {
         if header.total_len() != bytes.len() {
             return Err(bad(format!("{} bytes where {} were announced", bytes.len(), header.total_len())));
         }
-        Ok(FinishedBatch { bytes, header, assign, only_at: None })
-    }
-
-    /// The same, to be appended only where the log ends at this offset.
-    pub(crate) fn only_at(mut self, offset: u64) -> FinishedBatch {
-        self.only_at = Some(offset);
-        self
-    }
-
-    /// Whether it may be appended where the log ends at this offset.
-    pub(crate) fn fits_at(&self, offset: u64) -> bool {
-        self.only_at.is_none_or(|only| only == offset)
+        Ok(FinishedBatch { bytes, header, assign })
     }
 
     /// Bytes, the header included.

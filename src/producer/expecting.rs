@@ -49,10 +49,8 @@ impl<K, V> Producer<K, V> {
             builder.set_append_time(log.clock().now().millis());
         }
         let count = builder.count() as u32;
-        let bytes = builder.finish(0, settings.compression.level()).map_err(|error| {
-            Error::codec(format!("could not build a batch: {error}")).in_partition(log.topic_partition())
-        })?;
-        let mut batch = FinishedBatch::built(bytes)?;
+        let mut batch = FinishedBatch::of(&mut builder, settings.compression.level())
+            .map_err(|error| error.in_partition(log.topic_partition()))?;
         let patience = Patience::Until(log.clock().monotonic().saturating_add(self.max_block()));
         let appended = log.append_expecting(&mut batch, expected.get(), patience)?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);

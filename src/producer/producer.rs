@@ -284,7 +284,7 @@ impl<K, V> Producer<K, V> {
         let shared = &*self.shared;
         shared.check_open()?;
         let mut buffers = shared.buffers.take();
-        let lent = shared.lend(record, &mut buffers, then);
+        let lent = shared.lend(record, &mut buffers, |log, _, new, _| then(log, new));
         shared.buffers.give(buffers);
         lent
     }
@@ -306,50 +306,14 @@ impl<K, V> Producer<K, V> {
 }
 
 impl<K, V> Shared<K, V> {
+    /// Lends a record in the log's form, with its partition and the time in milliseconds.
+    #[inline]
     fn lend<RV, RK, T>(
         &self,
         record: &Record<'_, RV, RK>,
         buffers: &mut Buffers,
-        then: impl FnOnce(&Arc<Log>, &NewRecord<'_>) -> Result<T>,
+        then: impl FnOnce(&Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<T>,
     ) -> Result<T>
-    where
-        RV: EncodeValue<V>,
-        RK: EncodeKey<K>,
-    {
-        let encoded =
-            record.encode(&self.key_codec, &self.value_codec, &mut buffers.key, &mut buffers.value)?;
-        let partition = self.partition_for(record.given_partition(), &encoded)?;
-        let log = self.target.partition(partition)?;
-        let timestamp = record.given_timestamp().unwrap_or_else(|| log.clock().now()).millis();
-        let EncodedRecord { key, value } = encoded;
-        if record.headers().is_empty() && self.target.schema.is_none() {
-            return then(log, &NewRecord { timestamp, key, value, headers: &[] });
-        }
-        self.with_headers(record.headers(), |headers| {
-            then(log, &NewRecord { timestamp, key, value, headers })
-        })
-    }
-
-    #[inline]
-    fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, append: impl AppendOne<K, V>) -> Result<Delivery>
-    where
-        RV: EncodeValue<V>,
-        RK: EncodeKey<K>,
-    {
-        self.check_open()?;
-        let mut buffers = self.buffers.take();
-        let sent = self.encode_and_append(record, &mut buffers, append);
-        self.buffers.give(buffers);
-        sent
-    }
-
-    #[inline]
-    fn encode_and_append<RV, RK>(
-        &self,
-        record: &Record<'_, RV, RK>,
-        buffers: &mut Buffers,
-        append: impl AppendOne<K, V>,
-    ) -> Result<Delivery>
     where
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
@@ -362,12 +326,25 @@ impl<K, V> Shared<K, V> {
         let timestamp = record.given_timestamp().unwrap_or(now).millis();
         let EncodedRecord { key, value } = encoded;
         if record.headers().is_empty() && self.target.schema.is_none() {
-            let new = NewRecord { timestamp, key, value, headers: &[] };
-            return append(self, log, partition, &new, now.millis());
+            return then(log, partition, &NewRecord { timestamp, key, value, headers: &[] }, now.millis());
         }
         self.with_headers(record.headers(), |headers| {
-            append(self, log, partition, &NewRecord { timestamp, key, value, headers }, now.millis())
+            then(log, partition, &NewRecord { timestamp, key, value, headers }, now.millis())
         })
+    }
+
+    #[inline]
+    fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, append: impl AppendOne<K, V>) -> Result<Delivery>
+    where
+        RV: EncodeValue<V>,
+        RK: EncodeKey<K>,
+    {
+        self.check_open()?;
+        let mut buffers = self.buffers.take();
+        let sent = self
+            .lend(record, &mut buffers, |log, partition, new, now| append(self, log, partition, new, now));
+        self.buffers.give(buffers);
+        sent
     }
 
     /// Lends the record's headers, and the producer's own, in the log's form.

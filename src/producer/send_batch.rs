@@ -155,10 +155,8 @@ impl<'p> Building<'p> {
             self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
-        let bytes = self.builder.finish(0, self.settings.compression.level()).map_err(|error| {
-            Error::codec(format!("could not build a batch: {error}")).in_partition(self.log.topic_partition())
-        })?;
-        let mut batch = FinishedBatch::built(bytes)?;
+        let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
+            .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let appended = shared.patiently(self.log, |patience| self.log.append_batch(&mut batch, patience))?;
         self.spare = batch.take().0;
         let batch = BatchMetadata::new(partition, Offset::of(appended.offset), count);

@@ -132,10 +132,8 @@ impl SequencedBatch {
             self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
-        let bytes = self.builder.finish(0, self.settings.compression.level()).map_err(|error| {
-            Error::codec(format!("could not build a batch: {error}")).in_partition(self.log.topic_partition())
-        })?;
-        let mut batch = FinishedBatch::built(bytes)?;
+        let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
+            .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let deadline = self.log.clock().monotonic().saturating_add(self.max_block);
         let produced = self.log.append_produced(&mut batch, Patience::Until(deadline)).map_err(timed_out)?;
         let next = sequence_after(self.next_sequence, count.into());

@@ -76,16 +76,14 @@ impl<K: Codec, V: Codec> Table<K, V> {
             self.check_version(&key, expected)?;
             let mut builder = BatchBuilder::new(BatchSpec::default());
             builder.append(timestamp, Some(&key), encoded.value, &headers);
-            let bytes =
-                builder.finish(0, None).map_err(|e| Error::codec(format!("could not build a batch: {e}")))?;
-            let mut batch = FinishedBatch::built(bytes)?.only_at(next);
-            match log.append_batch(&mut batch, Patience::No) {
+            let mut batch = FinishedBatch::of(&mut builder, None)?;
+            match log.append_expecting(&mut batch, next, Patience::No) {
                 Ok(appended) => {
                     log.wait_acked(appended.offset + 1)?;
                     self.update()?;
                     return Ok(Offset::of(appended.offset));
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::VersionConflict { .. }) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::UnexpectedOffset { .. }) => {}
                 Err(e) => return Err(e),
             }
         }

@@ -454,8 +454,7 @@ impl TxnService {
         let mut builder = BatchBuilder::new(BatchSpec::default());
         let now = self.clock.now().millis();
         builder.append(now, Some(&StateKey::encode(id)), Some(&state.encode()), &[]);
-        let bytes = builder.finish(0, None).map_err(|error| Error::codec(error.to_string()))?;
-        let mut batch = FinishedBatch::built(bytes)?;
+        let mut batch = FinishedBatch::of(&mut builder, None)?;
         let appended = log.append_batch(&mut batch, self.patience())?;
         Ok(appended.offset + 1)
     }

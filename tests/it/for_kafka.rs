@@ -102,7 +102,7 @@ fn write_down(topic: &Topic, out: &mut impl Write) -> millpond::Result<()> {
 }
 
 #[test]
-#[ignore = "writes where MILLPOND_KAFKA_DIR says; run by .ci/kafka_codec"]
+#[ignore = "writes where MILLPOND_KAFKA_DIR says; run by `.ci/run kafka`"]
 fn logs_of_every_kind() {
     let dir = std::env::var_os("MILLPOND_KAFKA_DIR").expect("MILLPOND_KAFKA_DIR says where to");
     let dir = std::path::PathBuf::from(dir);
@@ -160,7 +160,7 @@ fn committed(broker: &Broker, group: &str, topics: &[Topic]) -> Vec<Value> {
 /// Every kind of record of the offsets topic: commits of dynamic and static members, with and without a text,
 /// resets, deletions of offsets, of groups and of a topic, a member that has left and one that is there.
 #[test]
-#[ignore = "writes where MILLPOND_KAFKA_DIR says, with .groups behind; run by .ci/kafka_codec"]
+#[ignore = "writes where MILLPOND_KAFKA_DIR says, with .groups behind; run by `.ci/run kafka`"]
 fn commits_of_groups() {
     let dir = std::env::var_os("MILLPOND_KAFKA_DIR").expect("MILLPOND_KAFKA_DIR says where to");
     let dir = std::path::PathBuf::from(dir).with_extension("groups");

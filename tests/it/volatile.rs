@@ -359,6 +359,8 @@ fn compressed_and_in_many_threads_it_stays_within_its_bound() {
                 }
                 let many = (0..2_000).map(|_| Record::new(&[9u8; 200]).partition(0));
                 producer.send_batch(many).unwrap().wait().unwrap();
+                // A compressed batch counts when it is complete; who waits for it closes it.
+                producer.flush().wait().unwrap();
             });
         }
     });

@@ -15,7 +15,7 @@ pub fn text(options: &Options) -> String {
         field("/proc/cpuinfo", "model name").unwrap_or_default(),
         memory(),
         file_system(options),
-        read("/proc/sys/kernel/osrelease"),
+        kernel(),
         compiler(),
         options.reps,
     )
@@ -23,6 +23,11 @@ pub fn text(options: &Options) -> String {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// Its version, without what a distributor adds to the name.
+fn kernel() -> String {
+    read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default().to_owned()
 }
 
 /// What stands behind the colon in the first line that begins so.

@@ -83,9 +83,9 @@ fn append(log: &Log, builder: &mut BatchBuilder, patience: Patience) -> Result<u
     if builder.is_empty() {
         return Ok(log.acked_end());
     }
-    let built = builder.finish(0, None).map_err(|error| Error::codec(error.to_string()));
+    let built = FinishedBatch::of(builder, None);
     builder.clear();
-    let mut batch = FinishedBatch::built(built?)?;
+    let mut batch = built?;
     let count = batch.count();
     let appended = log.append_batch(&mut batch, patience)?;
     Ok(appended.offset + count)
