@@ -1,4 +1,5 @@
-//! Several threads at once: a writer with its reader, four writers on four partitions.
+//! Several threads at once: a writer with its reader, many writers on one and on several partitions; and one
+//! writer on very many.
 
 use std::path::Path;
 use std::sync::{Arc, Barrier};
@@ -40,6 +41,24 @@ pub(crate) fn rows() -> Vec<Row> {
             target: Target::Ratio(1.0),
             run: |bench| four(bench, Rounds { count: 1, records: 1_500_000, pause_ms: 0 }),
         },
+        Row {
+            name: "send with a reader at the tail, 100 B, Memory (bound: send alone)",
+            unit,
+            target: Target::Ratio(0.75),
+            run: |bench| bench.both(|dir| writing(dir, true), |dir| writing(dir, false)),
+        },
+        Row {
+            name: "16 producers, 1 partition, 100 B, Memory (bound: 1 producer)",
+            unit,
+            target: Target::Ratio(0.7),
+            run: |bench| bench.both(|dir| sharing(dir, 16), |dir| sharing(dir, 1)),
+        },
+        Row {
+            name: "send to 1,000 partitions in turn, 100 B, Memory (bound: to one)",
+            unit,
+            target: Target::Ratio(0.4),
+            run: |bench| bench.both(|dir| in_turn(dir, 1_000), |dir| in_turn(dir, 1)),
+        },
     ]
 }
 
@@ -69,6 +88,91 @@ fn tail(dir: &Path) -> Result<f64> {
         })
     })?;
     check.0.finish(TAILED, &check.1)?;
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+/// The writer's rate, with or without a reader at the tail.
+fn writing(dir: &Path, read: bool) -> Result<f64> {
+    let (_broker, topic) = open(dir, Durability::Memory, 1)?;
+    let producer = topic.producer()?;
+    let mut reader = topic.partition(0)?.read(..)?;
+    let (time, payloads) = std::thread::scope(|scope| -> Result<(f64, Payloads)> {
+        let writer = scope.spawn(move || {
+            seconds(|| -> Result<Payloads> {
+                let mut payloads = Payloads::new(100);
+                for n in 0..TAILED {
+                    drop(producer.send(Record::new(payloads.stamped(n)))?);
+                }
+                Ok(payloads)
+            })
+        });
+        if read {
+            let mut check = Check::new();
+            while check.seen() < TAILED {
+                for record in &reader.poll().wait()? {
+                    check.see(record.value()?.unwrap_or_default())?;
+                }
+            }
+        }
+        writer.join().map_err(|_| "the writer died")?
+    })?;
+    verify::partition(&topic, 0, TAILED, &payloads)?;
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+/// Threads that send to one partition: their records together by the time until the last one has ended.
+fn sharing(dir: &Path, threads: u64) -> Result<f64> {
+    let (_broker, topic) = open(dir, Durability::Memory, 1)?;
+    let barrier = Barrier::new(threads as usize);
+    let (time, ()) = seconds(|| {
+        std::thread::scope(|scope| -> Result<()> {
+            let senders: Vec<_> = (0..threads)
+                .map(|_| {
+                    let (barrier, producer) = (&barrier, topic.producer()?);
+                    Ok(scope.spawn(move || -> Result<()> {
+                        let mut payloads = Payloads::new(100);
+                        barrier.wait();
+                        for n in 0..TAILED / threads {
+                            drop(producer.send(Record::new(payloads.stamped(n)))?);
+                        }
+                        Ok(())
+                    }))
+                })
+                .collect::<Result<_>>()?;
+            senders
+                .into_iter()
+                .try_for_each(|sender| sender.join().map_err(|_| Failure::from("a sender died"))?)
+        })
+    })?;
+    let mut seen = 0;
+    let mut reader = topic.partition(0)?.read(..)?;
+    while let Some(records) = reader.next()? {
+        seen += records.iter().count() as u64;
+    }
+    if seen != TAILED {
+        return Err(format!("{seen} of {TAILED} records are there").into());
+    }
+    Ok(TAILED as f64 / time / 1e6)
+}
+
+/// One thread that sends to one partition after the other.
+fn in_turn(dir: &Path, partitions: u32) -> Result<f64> {
+    let (_broker, topic) = open(dir, Durability::Memory, partitions)?;
+    let producer = topic.producer()?;
+    let mut payloads = Payloads::new(100);
+    let each = TAILED / u64::from(partitions);
+    let (time, ()) = seconds(|| -> Result<()> {
+        for n in 0..each {
+            let payload = payloads.stamped(n);
+            for partition in 0..partitions {
+                drop(producer.send(Record::new(payload).partition(partition))?);
+            }
+        }
+        Ok(())
+    })?;
+    for partition in 0..partitions {
+        verify::partition(&topic, partition, each, &payloads)?;
+    }
     Ok(TAILED as f64 / time / 1e6)
 }
 
