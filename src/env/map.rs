@@ -28,6 +28,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 /// A word of mapped memory: never loom's, which cannot stand at a given address.
 use std::sync::atomic::AtomicU64 as MemoryWord;
+/// Of hints, which order nothing: loom need not see them.
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::sync::Tracked;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -434,6 +436,14 @@ impl MapWriter {
         self.map.prepared()
     }
 
+    /// Notes where the next bytes will be stored.
+    #[inline]
+    pub(crate) fn note_next(&self, next: &NextStore) {
+        let place = self.map.region.base.as_ptr() as usize + self.end as usize;
+        next.place.store(place, Relaxed);
+        next.map.store(Arc::as_ptr(&self.map) as usize, Relaxed);
+    }
+
     /// The file is about to be cut at the published end, which this answers: nothing above is prepared any
     /// more. Everything is sealed.
     pub(crate) fn give_up_room(&mut self) -> u64 {
@@ -489,6 +499,48 @@ impl MapWriter {
         self.sealed = end;
         self.map.sealed.0.store(end, Ordering::Relaxed);
     }
+}
+
+/// Where a [`MapWriter`] will store next, so that a processor can be asked for it early. Addresses only: nothing is
+/// read or written behind them here, so a stale one costs time and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct NextStore {
+    place: AtomicUsize,
+    map: AtomicUsize,
+}
+
+impl NextStore {
+    /// Asks the processor for the lines of the next bytes, and for those of the words that publish them.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        let place = self.place.load(Relaxed);
+        (0..3).for_each(|line| fetch_line(place.wrapping_add(line * LINE)));
+        let map = self.map.load(Relaxed);
+        fetch_line(map.wrapping_add(std::mem::offset_of!(SegmentMap, region)));
+        fetch_line(map.wrapping_add(std::mem::offset_of!(SegmentMap, published)));
+    }
+}
+
+/// Asks the processor for the first lines of a value.
+#[inline]
+pub(crate) fn fetch_lines<T>(value: &T) {
+    let start = std::ptr::from_ref(value) as usize;
+    (0..size_of::<T>().min(448).div_ceil(LINE)).for_each(|line| fetch_line(start + line * LINE));
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+#[inline]
+fn fetch_line(address: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint: whatever the address is, nothing is accessed and nothing faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address as *const i8) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
 
 /// A small mapped file of 64-byte cells, each of eight words that are loaded and stored atomically.

@@ -19,10 +19,11 @@ use super::roll::Writer;
 use super::settings::LogSettings;
 use super::staging::Staging;
 use crate::config::{Durability, TimestampType};
+use crate::env::map::NextStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchHeader, BatchSpec, HEADER_LEN};
 use crate::segment::{NewRecord, OpenLimits, RestingTail, Tail, TailRoom};
-use crate::sync::{MutexGuard, WaitKey};
+use crate::sync::WaitKey;
 use crate::types::TopicPartition;
 
 /// How long an append may wait for room.
@@ -207,6 +208,14 @@ impl Appender {
         match &mut self.mode {
             Mode::InPlace(tail) => Some(tail),
             _ => None,
+        }
+    }
+
+    /// Notes where the next record will be stored, if it is built in place.
+    #[inline]
+    pub(super) fn note_next(&self, next: &NextStore) {
+        if let Mode::InPlace(tail) = &self.mode {
+            tail.note_next(next);
         }
     }
 
@@ -426,14 +435,13 @@ fn staged_size(record: &NewRecord<'_>) -> u64 {
     (LONGEST_FIELDS + of(record.key) + of(record.value) + headers.sum::<usize>()) as u64
 }
 
-/// How often a sender looks whether the append lock is free before it sleeps, and how long it keeps away from it
-/// between two looks (512 pauses are some 20 us). Handing the lock and what it guards from one processor to another
-/// costs more than a record: a holder that is left alone sends on. With two processors 16 senders reach 0.88 of
-/// one's throughput, with 64 pauses 0.53, at the lock itself 0.58.
-const LOOKS: u32 = if cfg!(loom) { 0 } else { 4 };
-const PAUSES: u32 = 512;
-
 impl Log {
+    /// Soon a record will be appended.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        self.append.fetch();
+    }
+
     /// Appends one record.
     #[inline]
     pub(crate) fn append(&self, record: &NewRecord<'_>, patience: Patience) -> Result<Appended> {
@@ -451,12 +459,14 @@ impl Log {
     ) -> Result<Appended> {
         loop {
             let outcome = {
-                let mut appender = self.appender();
+                let mut appender = self.append.in_turn();
                 self.check_size(record, appender.max_record_size)?;
                 if appender.needs_key && record.key.is_none() {
                     return Err(self.without_key());
                 }
-                appender.append(record, now, &self.budget)
+                let outcome = appender.append(record, now, &self.budget);
+                self.append.moved(&appender);
+                outcome
             };
             match outcome {
                 Ok((appended, after)) => {
@@ -469,26 +479,6 @@ impl Log {
                 }
             }
         }
-    }
-
-    /// The append lock, for one record.
-    #[inline]
-    fn appender(&self) -> MutexGuard<'_, Appender> {
-        self.append.try_lock().unwrap_or_else(|| self.appender_in_turn())
-    }
-
-    /// Keeps away from the lock for a while, so that its holder sends on undisturbed, before it stands in line.
-    #[cold]
-    fn appender_in_turn(&self) -> MutexGuard<'_, Appender> {
-        for _ in 0..LOOKS {
-            for _ in 0..PAUSES {
-                std::hint::spin_loop();
-            }
-            if let Some(appender) = self.append.try_lock() {
-                return appender;
-            }
-        }
-        self.append.lock()
     }
 
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.

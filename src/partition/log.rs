@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::append::Appender;
+use super::append_lock::AppendLock;
 use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::Checkpointed;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::segment::{Cell, OpenSegment, RestingTail, Segment, SegmentFiles};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{CacheLine, Mutex, RwLock, WaitKey, WaitList};
+use crate::sync::{Mutex, RwLock, WaitKey, WaitList};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// One partition.
@@ -42,8 +43,7 @@ pub(crate) struct Log {
     pub(super) poison: Poison,
     /// Oldest first; the last one is active.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
-    /// On cache lines of its own: readers look at its neighbours.
-    pub(super) append: CacheLine<Mutex<Appender>>,
+    pub(super) append: AppendLock,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
     pub(super) checkpointed: Mutex<Checkpointed>,
@@ -124,7 +124,7 @@ impl Log {
             marks,
             poison: Poison::default(),
             segments: RwLock::new(parts.segments),
-            append: CacheLine::new(Mutex::new(appender)),
+            append: AppendLock::new(appender),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),
             checkpointed: Mutex::new(parts.checkpointed),

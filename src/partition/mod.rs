@@ -12,6 +12,7 @@
 //! ```
 
 mod append;
+mod append_lock;
 mod attendant;
 mod batch_in;
 mod bounded;

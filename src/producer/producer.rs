@@ -319,6 +319,7 @@ impl<K, V> Shared<K, V> {
         let encoded = record.encode(&self.key_codec, &self.value_codec, key, value)?;
         let partition = self.partition_for(record.given_partition(), &encoded)?;
         let log = self.target.partition(partition)?;
+        log.fetch();
         let now = log.clock().now();
         let timestamp = record.given_timestamp().unwrap_or(now).millis();
         let EncodedRecord { key, value } = encoded;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::cells::{Cell, CellIdentity};
 use super::open_batch::OpenBatch;
 use super::segment::Segment;
-use crate::env::map::{MapWriter, Mark};
+use crate::env::map::{MapWriter, Mark, NextStore};
 use crate::env::write_all_at;
 use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN};
@@ -116,6 +116,12 @@ impl Tail {
     /// The segment.
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
+    }
+
+    /// Notes where the next record will be stored.
+    #[inline]
+    pub(crate) fn note_next(&self, next: &NextStore) {
+        self.writer.note_next(next);
     }
 
     /// End of what is published.
