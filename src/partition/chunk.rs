@@ -15,6 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::env::map::prefetch;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::format::record::{RecordRef, decode_plain, decode_record};
@@ -144,6 +145,9 @@ impl Chunk {
     }
 }
 
+/// How far ahead of a record bytes are fetched: as far as a reader of small records gets while memory answers.
+const AHEAD: usize = 1024;
+
 /// No record has this offset.
 const NO_OFFSET: u64 = u64::MAX;
 
@@ -196,6 +200,7 @@ impl<'a> ChunkRecords<'a> {
     #[inline(always)]
     pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
+            prefetch(self.bytes, AHEAD);
             let (record, len) = match decode_plain(self.bytes) {
                 Some(plain) => plain,
                 None => match self.look_again() {
