@@ -23,6 +23,12 @@ pub(crate) trait PollSource<K, V>: Send {
     /// The next records, or `Pending` with the waker registered where they will come.
     fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>>;
 
+    /// What there is now, for who does not wait at all; `None` where to look is not enough (to be told that nothing
+    /// can come any more, or to have what is staged written), and the long way is due.
+    fn look(&mut self) -> Option<Result<Records<K, V>>> {
+        None
+    }
+
     /// Takes the waker back.
     fn stop_waiting(&mut self);
 
@@ -55,11 +61,13 @@ pub(crate) trait PollSource<K, V>: Send {
 #[must_use = "records are handed out only to who waits for them"]
 pub struct PollRecords<'a, K = Raw, V = Raw> {
     source: &'a mut dyn PollSource<K, V>,
+    /// A waker may be registered.
+    waited: bool,
 }
 
 impl<'a, K, V> PollRecords<'a, K, V> {
     pub(in crate::consumer) fn new(source: &'a mut dyn PollSource<K, V>) -> PollRecords<'a, K, V> {
-        PollRecords { source }
+        PollRecords { source, waited: false }
     }
 
     /// Waits in this thread until there are records. In a task `.await` it instead. At the end of a range
@@ -76,6 +84,12 @@ impl<'a, K, V> PollRecords<'a, K, V> {
     /// # Errors
     /// As [`wait`](PollRecords::wait); that time has passed is no error.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Records<K, V>> {
+        if timeout.is_zero() {
+            if let Some(found) = self.source.look() {
+                return found;
+            }
+        }
+        self.waited = true;
         let clock = self.source.clock();
         let now = || clock.as_ref().map_or(Duration::ZERO, |clock| clock.monotonic());
         let records = block_on_for(self, timeout, &now);
@@ -87,13 +101,16 @@ impl<K, V> Future for PollRecords<'_, K, V> {
     type Output = Result<Records<K, V>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>> {
+        self.waited = true;
         self.source.poll_records(context)
     }
 }
 
 impl<K, V> Drop for PollRecords<'_, K, V> {
     fn drop(&mut self) {
-        self.source.stop_waiting();
+        if self.waited {
+            self.source.stop_waiting();
+        }
     }
 }
 

@@ -27,10 +27,11 @@ pub(crate) fn resolve(log: &Arc<Log>, start: Start, isolation: Isolation) -> Res
     match start {
         Start::Earliest => Ok(earliest),
         Start::Latest => Ok(latest),
-        Start::Offset(offset) if offset.get() < earliest || offset.get() > latest.max(log.appended_end()) => {
-            Err(out_of_range(log, offset, earliest, latest))
+        Start::Offset(offset) if (earliest..=latest).contains(&offset.get()) => Ok(offset.get()),
+        Start::Offset(offset) if offset.get() > latest && offset.get() <= log.appended_end() => {
+            Ok(offset.get())
         }
-        Start::Offset(offset) => Ok(offset.get()),
+        Start::Offset(offset) => Err(out_of_range(log, offset, earliest, latest)),
         Start::Timestamp(timestamp) => {
             let found = log.offset_for_timestamp(timestamp.millis())?;
             Ok(found.map_or(latest, |(offset, _)| offset))

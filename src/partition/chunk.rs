@@ -15,6 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::env::map::prefetch;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::format::record::{RecordRef, decode_plain, decode_record};
@@ -28,6 +29,8 @@ pub(super) struct ChunkRun {
     base_timestamp: i64,
     append_time: Option<i64>,
     leader_epoch: i32,
+    /// How far ahead of its records bytes are fetched.
+    ahead: usize,
 }
 
 impl ChunkRun {
@@ -39,6 +42,7 @@ impl ChunkRun {
             base_timestamp: header.base_timestamp,
             append_time: header.attributes.is_log_append_time().then_some(header.max_timestamp),
             leader_epoch: header.leader_epoch,
+            ahead: AHEAD,
         }
     }
 
@@ -50,6 +54,8 @@ impl ChunkRun {
             base_timestamp: open.base_timestamp,
             append_time: open.log_append_time.then_some(open.base_timestamp),
             leader_epoch: open.leader_epoch,
+            // What a writer has just written comes from its cache: who hurries there only slows it down.
+            ahead: usize::MAX,
         }
     }
 
@@ -96,6 +102,7 @@ impl Chunk {
             base_timestamp: 0,
             delta_mask: 0,
             leader_epoch: -1,
+            ahead: usize::MAX,
             from: self.from,
             span: 0,
             last_offset: NO_OFFSET,
@@ -144,6 +151,9 @@ impl Chunk {
     }
 }
 
+/// How far ahead of a record bytes are fetched: as far as a reader of small records gets while memory answers.
+const AHEAD: usize = 1024;
+
 /// No record has this offset.
 const NO_OFFSET: u64 = u64::MAX;
 
@@ -158,6 +168,8 @@ pub(crate) struct ChunkRecords<'a> {
     /// All ones; zero where the batch's append time is the time of all its records.
     delta_mask: i64,
     leader_epoch: i32,
+    /// How far ahead bytes are fetched.
+    ahead: usize,
     /// Offsets from here on are handed out, as many as `span` says.
     from: u64,
     span: u64,
@@ -196,6 +208,7 @@ impl<'a> ChunkRecords<'a> {
     #[inline(always)]
     pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
+            prefetch(self.bytes, self.ahead);
             let (record, len) = match decode_plain(self.bytes) {
                 Some(plain) => plain,
                 None => match self.look_again() {
@@ -268,6 +281,7 @@ impl<'a> ChunkRecords<'a> {
         self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
         self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
         self.leader_epoch = run.leader_epoch;
+        self.ahead = run.ahead;
     }
 
     /// Whether the reader goes on behind a record that is not in its range; if not, it is at its end.

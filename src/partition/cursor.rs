@@ -49,16 +49,24 @@ pub(crate) struct Cursor {
     pause: u32,
     /// How often in a row nothing has been found.
     idle: u32,
+    /// Since when, about.
+    idle_since: Duration,
     /// What it has handed out, where that is counted.
     count: Option<Arc<ReadCount>>,
     /// Nothing of open and aborted transactions is handed out.
     committed: bool,
     /// No aborted transaction has records from the next offset up to here.
     clear: u64,
+    /// Batches whose greatest timestamp is smaller are passed over.
+    oldest: i64,
+    /// Where what is checked is read to.
+    scratch: Vec<u8>,
 }
 
-/// After finding nothing so often in a row a cursor lets its segment's files go.
+/// After finding nothing so often in a row, and so often again ...
 const IDLE: u32 = 256;
+/// ... and for so long, a cursor lets its segment's files go.
+const IDLE_TIME: Duration = Duration::from_millis(20);
 
 /// Whoever waited so long for a page waited for a disk.
 const OF_A_DISK: Duration = Duration::from_micros(30);
@@ -94,7 +102,9 @@ struct Place {
 impl Cursor {
     /// At offset `next`.
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
-        Cursor { log, next, place: None, pause: 0, idle: 0, count: None, committed: false, clear: 0 }
+        let (place, count, committed, clear) = (None, None, false, 0);
+        let (idle_since, oldest, scratch) = (Duration::ZERO, i64::MIN, Vec::new());
+        Cursor { log, next, place, pause: 0, idle: 0, idle_since, count, committed, clear, oldest, scratch }
     }
 
     /// At offset `next`; what it hands out counts as read.
@@ -108,6 +118,12 @@ impl Cursor {
     /// What it has handed out, where that is counted.
     pub(crate) fn count(&self) -> Option<&Arc<ReadCount>> {
         self.count.as_ref()
+    }
+
+    /// The same, without batches all of whose records are older than `timestamp`.
+    pub(super) fn not_older(mut self, timestamp: i64) -> Cursor {
+        self.oldest = timestamp;
+        self
     }
 
     /// The same, of the records that this isolation lets be seen.
@@ -143,16 +159,30 @@ impl Cursor {
             self.next = offset;
             self.place = None;
             self.clear = 0;
+            self.pause = 0;
         }
         if let Some(count) = &self.count {
             count.moved(offset);
         }
     }
 
-    /// The reader is about to wait: the segment's files may be closed meanwhile.
+    /// The reader is about to wait: the segment's files may be closed meanwhile, and memory is given back.
     pub(crate) fn let_go(&mut self) {
         if let Some(place) = &mut self.place {
             place.open = None;
+        }
+        self.scratch = Vec::new();
+    }
+
+    /// Nothing has been found for a while: in turns, which a reader that spins has been through in microseconds, and
+    /// in time.
+    #[cold]
+    fn rest(&mut self) {
+        let now = self.log.monotonic();
+        if self.idle == IDLE {
+            self.idle_since = now;
+        } else if now.saturating_sub(self.idle_since) >= IDLE_TIME {
+            self.let_go();
         }
     }
 
@@ -165,9 +195,9 @@ impl Cursor {
         let mut visible = self.visible_end();
         if self.next >= visible.min(until) {
             self.pause = 0;
-            self.idle = self.idle.saturating_add(1);
-            if self.idle == IDLE {
-                self.let_go();
+            self.idle = self.idle.wrapping_add(1);
+            if self.idle % IDLE == 0 {
+                self.rest();
             }
             return self.at_end();
         }
@@ -180,13 +210,13 @@ impl Cursor {
             return Err(self.log.out_of_range(self.next));
         }
         if let Some(chunk) = self.read_on(until) {
-            self.note_chunk(&chunk);
+            self.note_chunk(&chunk, true);
             return Ok(Some(chunk));
         }
         let bound = Bound { visible, until };
         let chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
         match &chunk {
-            Ok(Some(chunk)) => self.note_chunk(chunk),
+            Ok(Some(chunk)) => self.note_chunk(chunk, self.next >= visible),
             Ok(None) => self.pause = 0,
             Err(_) => self.place = None,
         }
@@ -227,9 +257,10 @@ impl Cursor {
         })
     }
 
+    /// `at_end`: the chunk is all that there was.
     #[inline]
-    fn note_chunk(&mut self, chunk: &Chunk) {
-        let few = chunk.records < FEW_RECORDS;
+    fn note_chunk(&mut self, chunk: &Chunk, at_end: bool) {
+        let few = at_end && chunk.records < FEW_RECORDS;
         self.pause = if few { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
         if let Some(count) = &self.count {
             count.add(chunk.records, chunk.bytes, self.next);
@@ -391,7 +422,7 @@ impl Cursor {
         }
         if last >= bound.visible {
             // Not acknowledged yet, if that is what was written: damage must not end the log in silence.
-            place.check(&batch, limits.crc, &self.log)?;
+            place.check(&batch, limits.crc, &self.log, &mut self.scratch)?;
             return Ok(Step::Stop);
         }
         let uncompressed = header.attributes.is_uncompressed();
@@ -401,11 +432,12 @@ impl Cursor {
             && is_aborted(&self.log, header, &mut self.clear, bound.visible);
         let skipped =
             header.attributes.is_control() || header.records_count == 0 || last < self.next || aborted;
+        let skipped = skipped || header.max_timestamp < self.oldest;
         if !uncompressed && !skipped && !gathered.is_empty() {
             return Ok(Step::Stop); // the next chunk is this batch alone
         }
         place.expect_reads(&batch);
-        gathered.checked |= place.check(&batch, limits.crc, &self.log)?;
+        gathered.checked |= place.check(&batch, limits.crc, &self.log, &mut self.scratch)?;
         let jumped = place.found;
         let from = self.next;
         place.position = batch.end();
@@ -415,9 +447,10 @@ impl Cursor {
             return Ok(Step::More);
         }
         gathered.jumped |= jumped;
-        let run = ChunkRun::of_batch(&batch);
+        let mut run = ChunkRun::of_batch(&batch);
         if uncompressed {
-            gathered.push(&place.open, run, header.records_count as u64);
+            let passed = if jumped { place.shorten(&mut run, &batch, from) } else { 0 };
+            gathered.push(&place.open, run, header.records_count as u64 - passed);
             return Ok(Step::More);
         }
         let records = place.decompressed(&batch)?;
@@ -535,6 +568,15 @@ impl Place {
         }
     }
 
+    /// Leaves out what lies before the record at offset `from`, as far as that is known; answers how many records.
+    fn shorten(&self, run: &mut ChunkRun, batch: &BatchAt, from: u64) -> u64 {
+        let number = from.checked_sub(batch.header.base_offset as u64).and_then(|n| u32::try_from(n).ok());
+        let open = self.open.as_ref();
+        let Some(near) = open.and_then(|open| open.landmark(batch, number?)) else { return 0 };
+        run.range.start = near.position;
+        near.number.into()
+    }
+
     /// The base offset, which the CRC does not cover, is the one expected.
     #[inline]
     fn check_continuity(&self, batch: &BatchAt, next: u64) -> Result<()> {
@@ -548,7 +590,7 @@ impl Place {
 
     /// Checks a batch's CRC, if it is to be checked, and with it the leader epoch, which it does not cover;
     /// answers whether that was so.
-    fn check(&self, batch: &BatchAt, check: CrcCheck, log: &Log) -> Result<bool> {
+    fn check(&self, batch: &BatchAt, check: CrcCheck, log: &Log, scratch: &mut Vec<u8>) -> Result<bool> {
         let (start, end) = (batch.position, batch.end());
         let wanted = match check {
             CrcCheck::Never => false,
@@ -560,21 +602,17 @@ impl Place {
         }
         let open = self.files()?;
         match open.map().slice(start..end) {
-            Some(bytes) if check == CrcCheck::Always => self.verify(batch, bytes)?,
-            _ => self.verify(batch, &open.read(start, (end - start) as usize)?)?,
+            Some(bytes) if check == CrcCheck::Always => {
+                let checked = BatchView::parse(bytes).and_then(|view| view.check_crc());
+                checked.map_err(|e| open.bad_batch(batch, &e))?;
+            }
+            _ => open.check_crc(batch, scratch)?,
         }
         log.check_epoch(&self.segment, batch)?;
         if check == CrcCheck::Once {
             self.segment.verified().mark(start, end);
         }
         Ok(true)
-    }
-
-    fn verify(&self, batch: &BatchAt, bytes: &[u8]) -> Result<()> {
-        BatchView::parse(bytes).and_then(|view| view.check_crc()).map_err(|e| {
-            let (base, last) = (batch.header.base_offset, batch.header.last_offset());
-            self.segment.corrupted(batch.position, format!("batch of offsets {base} to {last}: {e}"))
-        })
     }
 
     fn decompressed(&self, batch: &BatchAt) -> Result<Vec<u8>> {

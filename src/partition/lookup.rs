@@ -36,7 +36,7 @@ impl Log {
             // record before this one is older.
             return Ok(None);
         }
-        let mut cursor = Cursor::new(self.clone(), start.max(self.log_start()));
+        let mut cursor = Cursor::new(self.clone(), start.max(self.log_start())).not_older(timestamp);
         while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
             for record in chunk.iter() {
                 let record = record?;

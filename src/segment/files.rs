@@ -58,7 +58,7 @@ impl SegmentFiles {
     }
 
     /// How many segments of the broker are open.
-    pub(crate) fn open_segments(&self) -> &OpenSegments {
+    pub(crate) fn open_segments(&self) -> &Arc<OpenSegments> {
         &self.open_segments
     }
 

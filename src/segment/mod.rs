@@ -17,6 +17,7 @@ mod cells;
 mod cleaned;
 mod files;
 mod index;
+mod landmarks;
 mod name;
 mod open_batch;
 mod open_segment;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::landmarks::{Landmark, Landmarks};
 use super::name::FileKind;
 use super::open_segments::OpenTicket;
 use super::prepare::Preparation;
@@ -18,7 +19,8 @@ use super::segment::{BatchAt, Index, Segment};
 use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
 use crate::env::{File, OpenMode, read_exact_at};
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchHeader, HEADER_LEN};
+use crate::format::FormatError;
+use crate::format::batch::{BatchHeader, CheckInPieces, HEADER_LEN};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// After so many jumps that met no disk a segment is taken to be in memory.
@@ -26,6 +28,9 @@ const JUMPS: u32 = 32;
 
 /// Bytes that a jump may look at: two batches of 100 records of 1 KiB.
 const JUMP: u64 = 256 << 10;
+
+/// Bytes of a batch that are read and checked at once: they are still in the processor's cache then.
+const PIECE: u64 = 64 << 10;
 
 /// A segment's log, open for as long as anybody holds this.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ pub(crate) struct OpenSegment {
     /// Reads come from here and there, and from the disk: the system does not read ahead in the map. For so many
     /// more jumps; each that waits for the disk starts the count anew.
     scattered: AtomicU32,
+    landmarks: Landmarks,
     ticket: OpenTicket,
 }
 
@@ -78,6 +84,35 @@ impl OpenSegment {
         read_exact_at(&*self.file, &mut buf, position)
             .map_err(|e| Error::io("read a segment", &self.path(), e))?;
         Ok(buf)
+    }
+
+    /// Checks a batch's CRC over bytes that calls read, piece by piece into `scratch`, which keeps its room.
+    pub(crate) fn check_crc(&self, batch: &BatchAt, scratch: &mut Vec<u8>) -> Result<()> {
+        let (mut at, end) = (batch.position, batch.end());
+        let mut check: Option<CheckInPieces> = None;
+        while at < end {
+            let len = (end - at).min(PIECE) as usize;
+            if scratch.len() < len {
+                scratch.resize(len, 0);
+            }
+            let piece = scratch.get_mut(..len).unwrap_or_default();
+            read_exact_at(&*self.file, piece, at)
+                .map_err(|e| Error::io("read a segment", &self.path(), e))?;
+            let checked = match &mut check {
+                None => CheckInPieces::begin(piece).map(|begun| check = Some(begun)),
+                Some(check) => check.add(piece),
+            };
+            checked.map_err(|e| self.bad_batch(batch, &e))?;
+            at += len as u64;
+        }
+        check.map_or(Ok(()), CheckInPieces::end).map_err(|e| self.bad_batch(batch, &e))
+    }
+
+    /// Damage of a batch, as an error.
+    #[cold]
+    pub(crate) fn bad_batch(&self, batch: &BatchAt, why: &FormatError) -> Error {
+        let (base, last) = (batch.header.base_offset, batch.header.last_offset());
+        self.corrupted(batch.position, format!("batch of offsets {base} to {last}: {why}"))
     }
 
     /// Bytes that a reader has jumped to are wanted, and lie on the disk: they are read together, and nothing
@@ -132,6 +167,14 @@ impl OpenSegment {
             return Err(self.corrupted(position, "a batch header is implausible"));
         }
         Ok(Some(batch))
+    }
+
+    /// Where to begin the walk to record `number` of a sealed batch: the last place known before it.
+    pub(crate) fn landmark(&self, batch: &BatchAt, number: u32) -> Option<Landmark> {
+        let count = u32::try_from(batch.header.records_count).ok()?;
+        let start = batch.position + HEADER_LEN as u64;
+        let records = || self.map.slice(start..batch.end()).map(|bytes| (start, bytes));
+        self.landmarks.before(batch.position, count, number, records)
     }
 
     fn path(&self) -> PathBuf {
@@ -199,7 +242,8 @@ impl Segment {
         let ticket = self.home.enter(1);
         self.touch();
         let scattered = AtomicU32::new(0);
-        Ok((Arc::new(OpenSegment { base: self.base, file, map, scattered, ticket }), writer))
+        let landmarks = Landmarks::new(self.home.open_segments().clone());
+        Ok((Arc::new(OpenSegment { base: self.base, file, map, scattered, landmarks, ticket }), writer))
     }
 
     /// The end of what is published in the active segment.

@@ -10,11 +10,12 @@
 //! - Each open log file counts as one, the two index files of a closed segment that is searched as two; a
 //!   file counts for as long as anybody holds it.
 //! - The limit is where closing begins, not a wall: what is in use stays open.
+//! - What jumps have taught (see `landmarks`) is a wall: beyond it nothing more is remembered.
 
 use std::sync::Arc;
 
 use super::files::SegmentFiles;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The open files of all segments of a broker.
 #[derive(Debug)]
@@ -23,12 +24,18 @@ pub(crate) struct OpenSegments {
     open: AtomicU64,
     /// How many have been opened so far: the clock of what was used longest ago.
     turn: AtomicU64,
+    /// Places for landmarks that are left.
+    landmarks: AtomicUsize,
 }
+
+/// Places for landmarks of a broker's open segments: 8 MiB.
+pub(super) const LANDMARKS: usize = 64 << 10;
 
 impl OpenSegments {
     /// None is open; closing begins above `limit`.
     pub(crate) fn new(limit: u64) -> Arc<OpenSegments> {
-        Arc::new(OpenSegments { limit, open: AtomicU64::new(0), turn: AtomicU64::new(0) })
+        let (open, turn) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(OpenSegments { limit, open, turn, landmarks: AtomicUsize::new(LANDMARKS) })
     }
 
     /// How many files are open.
@@ -66,6 +73,17 @@ impl OpenSegments {
 
     pub(super) fn leave(&self, count: u64) {
         self.open.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Takes so many places for landmarks, if they are left.
+    pub(super) fn take_landmarks(&self, places: usize) -> bool {
+        let take = |left: usize| left.checked_sub(places);
+        self.landmarks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Gives them back.
+    pub(super) fn give_landmarks(&self, places: usize) {
+        self.landmarks.fetch_add(places, Ordering::Relaxed);
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use attributes::Attributes;
 pub(crate) use builder::{BatchBuilder, BatchSpec, seal_header};
 pub(crate) use header::BatchHeader;
 pub(crate) use rewrite::{empty, rebuild};
-pub(crate) use view::{BatchView, Records};
+pub(crate) use view::{BatchView, CheckInPieces, Records};
 
 use super::checksum::{crc32c, crc32c_combine};
 

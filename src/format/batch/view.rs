@@ -6,8 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::{BatchHeader, HEADER_LEN, batch_crc};
+use super::{ATTRIBUTES_AT, BatchHeader, HEADER_LEN, batch_crc};
 use crate::format::FormatError;
+use crate::format::checksum::{crc32c, crc32c_append};
 use crate::format::compression::{Codec, decompress};
 use crate::format::record::{RecordRef, decode_record};
 
@@ -60,6 +61,42 @@ impl<'a> BatchView<'a> {
             records.state = State::Refused;
         }
         records
+    }
+}
+
+/// The check of a batch whose bytes come in pieces, so that each can be looked at while it is in the processor's
+/// cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckInPieces {
+    header: BatchHeader,
+    computed: u32,
+    left: usize,
+}
+
+impl CheckInPieces {
+    /// The first piece, which holds the header at least, and nothing behind the batch.
+    pub(crate) fn begin(first: &[u8]) -> Result<CheckInPieces, FormatError> {
+        let header = BatchHeader::parse(first)?;
+        let covered = first.get(ATTRIBUTES_AT..).ok_or(FormatError::Truncated)?;
+        let left = header.total_len().checked_sub(first.len()).ok_or(FormatError::Trailing)?;
+        Ok(CheckInPieces { header, computed: crc32c(covered), left })
+    }
+
+    /// The next piece.
+    pub(crate) fn add(&mut self, piece: &[u8]) -> Result<(), FormatError> {
+        self.left = self.left.checked_sub(piece.len()).ok_or(FormatError::Trailing)?;
+        self.computed = crc32c_append(self.computed, piece);
+        Ok(())
+    }
+
+    /// Whether the bytes, which were all, are those that were written.
+    pub(crate) fn end(self) -> Result<(), FormatError> {
+        let (stored, computed) = (self.header.crc, self.computed);
+        match self.left {
+            0 if stored == computed => Ok(()),
+            0 => Err(FormatError::BadCrc { stored, computed }),
+            _ => Err(FormatError::Truncated),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::{hex, int, list, nullable, text, vectors};
+use crate::format::FormatError;
 use crate::format::batch::{
-    ATTRIBUTES_AT, BatchBuilder, BatchHeader, BatchSpec, BatchView, HEADER_LEN, Records, batch_crc,
-    crc_of_parts, seal_header,
+    ATTRIBUTES_AT, BatchBuilder, BatchHeader, BatchSpec, BatchView, CheckInPieces, HEADER_LEN, Records,
+    batch_crc, crc_of_parts, seal_header,
 };
 use crate::format::checksum::crc32c;
 use crate::format::compression::Codec;
@@ -37,6 +38,34 @@ fn batches_of_kafka_are_read() {
         assert!(rest.is_empty(), "{}", vector["name"]);
     }
     assert_eq!(seen, 23);
+}
+
+#[test]
+fn a_batch_may_be_checked_in_pieces() {
+    let file = vectors(include_str!("../../../tests/vectors/record_batches.json"));
+    let check = |pieces: &[&[u8]]| {
+        let mut check = CheckInPieces::begin(pieces[0])?;
+        pieces[1..].iter().try_for_each(|piece| check.add(piece))?;
+        check.end()
+    };
+    for vector in list(&file["vectors"]) {
+        let bytes = hex(text(&vector["hex"]));
+        let batch = BatchView::parse(&bytes).unwrap().bytes;
+        for at in HEADER_LEN..=batch.len() {
+            let (head, tail) = batch.split_at(at);
+            let (middle, end) = tail.split_at(tail.len() / 2);
+            check(&[head, middle, end]).unwrap();
+            assert_eq!(check(&[head, tail, b"x"]), Err(FormatError::Trailing));
+            if !end.is_empty() {
+                assert_eq!(check(&[head, middle]), Err(FormatError::Truncated));
+                let mut bad = end.to_vec();
+                bad[0] ^= 1;
+                assert!(matches!(check(&[head, middle, &bad]), Err(FormatError::BadCrc { .. })));
+            }
+        }
+        assert_eq!(check(&[&[batch, b"x"].concat()]), Err(FormatError::Trailing));
+        assert!(check(&[&batch[..HEADER_LEN - 1]]).is_err());
+    }
 }
 
 fn compare_header(batch: &BatchView<'_>, expected: &Value) {

@@ -90,11 +90,16 @@ fn a_view_keeps_its_segment_open_and_a_waiting_reader_does_not() {
     let chunk = cursor.read(u64::MAX, &limits()).unwrap().unwrap();
     assert_eq!(chunk.iter().map(|record| record.unwrap().offset).collect::<Vec<_>>(), [5, 6, 7, 8]);
     drop(chunk);
-    // Who polls in vain for long enough lets go by itself.
-    for _ in 0..1_000 {
-        assert!(cursor.read(u64::MAX, &limits()).unwrap().is_none());
-    }
-    closed(&p);
+    // Who polls in vain for long enough, in turns and in time, lets go by itself.
+    let mut polls = |count| {
+        (0..count).for_each(|_| assert!(cursor.read(u64::MAX, &limits()).unwrap().is_none()));
+        p.close_files().unwrap();
+        p.open_files()
+    };
+    assert_eq!(polls(10_000), 1);
+    machine.environment.clock().advance(std::time::Duration::from_secs(1));
+    assert_eq!(polls(200), 1);
+    assert_eq!(polls(200), 0);
 }
 
 #[test]

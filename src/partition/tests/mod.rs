@@ -9,5 +9,6 @@ mod faults;
 mod gaps;
 mod harness;
 mod idle;
+mod jumps;
 mod reading;
 mod recovery;

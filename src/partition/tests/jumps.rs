@@ -1,0 +1,156 @@
+//! Cursors that jump: into the middle of large batches, again and again, by offset and by time.
+
+use std::path::Path;
+
+use super::harness::*;
+use crate::config::{CrcCheck, Durability};
+use crate::env::{FileSystem, OpenMode};
+use crate::error::ErrorKind;
+use crate::partition::{Chunk, Cursor, Found, LogSettings, ReadLimits};
+
+const LEVELS: [Durability; 2] = [Durability::Memory, Durability::Sync];
+const LOG: &str = "/data/t-0/00000000000000000000.log";
+
+/// Batches of some 160 records in segments of some three batches.
+fn large(durability: Durability) -> LogSettings {
+    LogSettings { batch_size: 8 << 10, segment_size: 24 << 10, ..settings(durability) }
+}
+
+/// The first record of a chunk.
+fn first(chunk: &Chunk) -> (u64, String) {
+    let record = chunk.iter().next().unwrap().unwrap();
+    (record.offset, String::from_utf8_lossy(record.record.value.unwrap()).into_owned())
+}
+
+/// Offsets all over `0..end`, each more than once.
+fn all_over(end: u64) -> impl Iterator<Item = u64> {
+    (0..2 * end).map(move |n| n * 7919 % end)
+}
+
+#[test]
+fn a_jump_finds_its_record_each_time() {
+    for level in LEVELS {
+        for (map, crc) in [(true, CrcCheck::Once), (true, CrcCheck::Never), (false, CrcCheck::Once)] {
+            let in_place = map; // who reads by calls does not store through a map
+            let machine = Machine { map, ..Machine::new(LogSettings { in_place, ..large(level) }) };
+            let p = machine.open(Found::New).unwrap();
+            p.send_many(1500);
+            let point = p.log.close().unwrap();
+            drop(p);
+            let p = machine.open(Found::Clean(point)).unwrap();
+            assert!(p.log.segment_count() > 2);
+            let limits = ReadLimits { max_records: 1, crc, ..limits() };
+            let mut cursor = Cursor::counted(p.log.clone(), 0);
+            for offset in all_over(1500) {
+                cursor.seek(offset);
+                let chunk = cursor.read(u64::MAX, &limits).unwrap().unwrap();
+                assert_eq!(first(&chunk), (offset, value_of(offset)));
+                // What it lends is what is left of the batch, but for a few records that were passed over.
+                let left = chunk.iter().count() as u64;
+                assert_eq!(cursor.next_offset(), offset + left);
+                assert!(!map || chunk.count_hint() as u64 <= left + 8, "{left}");
+                // From here it goes on in order, as if it had never jumped.
+                if offset % 97 == 0 && cursor.next_offset() < 1500 {
+                    let chunk = cursor.read(u64::MAX, &limits).unwrap().unwrap();
+                    assert_eq!(first(&chunk), (offset + left, value_of(offset + left)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_learned_of_a_batch_goes_with_it() {
+    let machine = Machine::new(large(Durability::Memory));
+    let p = machine.open(Found::New).unwrap();
+    p.send_many(1000);
+    p.log.flush().unwrap();
+    let jump = |offset| {
+        let chunk = Cursor::new(p.log.clone(), offset).read(u64::MAX, &limits()).unwrap().unwrap();
+        first(&chunk)
+    };
+    (0..1000).step_by(50).for_each(|offset| assert_eq!(jump(offset), (offset, value_of(offset))));
+    let end = p.log.truncate(500).unwrap();
+    // Other records, of other lengths, at the same offsets and positions.
+    for offset in end..1000 {
+        p.send(&"y".repeat(1 + offset as usize % 61)).unwrap();
+    }
+    p.log.flush().unwrap();
+    for offset in all_over(1000) {
+        let expected = if offset < end { value_of(offset) } else { "y".repeat(1 + offset as usize % 61) };
+        assert_eq!(jump(offset), (offset, expected));
+    }
+}
+
+#[test]
+fn a_jump_into_a_damaged_batch_is_an_error() {
+    let large = LogSettings {
+        batch_size: 200 << 10,
+        segment_size: 1 << 20,
+        max_record_size: 4 << 10,
+        ..settings(Durability::Sync)
+    };
+    let machine = Machine::new(large.clone());
+    let p = machine.open(Found::New).unwrap();
+    for _ in 0..100 {
+        p.send(&"z".repeat(1500)).unwrap();
+    }
+    let point = p.log.close().unwrap();
+    drop(p);
+    let bytes = machine.disk().read_file(Path::new(LOG)).unwrap();
+    assert!(bytes.len() > 2 * (64 << 10), "a batch of several pieces");
+    // In each of the pieces in which it is read, and on both sides of their ends.
+    for at in [70, 30_000, (64 << 10) - 1, 64 << 10, (128 << 10) - 1, 128 << 10, bytes.len() - 1] {
+        for offset in [0, 1, 50, 99] {
+            let disk = machine.disk().after_kill();
+            let file = disk.open(Path::new(LOG), OpenMode::ReadWrite).unwrap();
+            crate::env::write_all_at(&*file, &[bytes[at] ^ 0x10], at as u64).unwrap();
+            drop(file);
+            let damaged = Machine::on(disk, large.clone());
+            let p = damaged.open(Found::Clean(point)).unwrap();
+            for _ in 0..2 {
+                let error = Cursor::new(p.log.clone(), offset).read(u64::MAX, &limits()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupted, "byte {at}, offset {offset}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_time_is_found_behind_batches_that_are_older() {
+    for level in LEVELS {
+        let machine = Machine::new(large(level));
+        let p = machine.open(Found::New).unwrap();
+        // Each hundred takes a step back before it goes on.
+        let time = |n: u64| 10_000 + n as i64 - if n % 100 < 20 { 50 } else { 0 };
+        for n in 0..2000 {
+            p.send_at(&value_of(n), time(n));
+        }
+        p.log.flush().unwrap();
+        let point = p.log.close().unwrap();
+        drop(p);
+        let p = machine.open(Found::Clean(point)).unwrap();
+        for t in (9_900..12_100).step_by(7) {
+            let expected = (0..2000).find(|&n| time(n) >= t).map(|n| (n, time(n)));
+            assert_eq!(p.log.offset_for_timestamp(t).unwrap(), expected, "{t}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_no_reason_to_pass_a_batch_over() {
+    let machine = Machine::new(large(Durability::Sync));
+    let p = machine.open(Found::New).unwrap();
+    for n in 0..300 {
+        p.send_at(&value_of(n), 10_000 + n as i64);
+    }
+    p.log.flush().unwrap();
+    let point = p.log.close().unwrap();
+    drop(p);
+    // The greatest timestamp of the first batch says that all of it is older.
+    let file = machine.disk().open(Path::new(LOG), OpenMode::ReadWrite).unwrap();
+    crate::env::write_all_at(&*file, &9_999i64.to_be_bytes(), 35).unwrap();
+    drop(file);
+    let p = machine.open(Found::Clean(point)).unwrap();
+    assert_eq!(p.log.offset_for_timestamp(10_005).unwrap_err().kind(), ErrorKind::Corrupted);
+}
