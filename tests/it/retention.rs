@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention};
+use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention, Volatile};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
 
@@ -342,4 +342,20 @@ fn the_disk_budget_comes_before_the_rate() {
         broker.tick().unwrap();
     }
     assert!((1016..=1024).contains(&size()), "{}", size());
+}
+
+#[test]
+fn memory_does_not_count_in_the_disk_budget() {
+    let machine = SimEnvironment::new(1);
+    let config = BrokerConfig::new().background(Background::Manual).disk_budget(ByteSize::mib(1));
+    let broker = Broker::builder("/pond").environment(machine.environment()).config(config).open().unwrap();
+    let on_disk = fill_more(&broker, "disk", Retention::forever());
+    let config =
+        TopicConfig::new().volatile(Volatile::drop_oldest(ByteSize::mib(4))).segment_size(ByteSize::kib(64));
+    let producer = broker.create_topic("memory", config).unwrap().producer().unwrap();
+    for _ in 0..2000 {
+        drop(producer.send(Record::new(&[7u8; 1000])).unwrap());
+    }
+    assert_eq!(broker.retain().unwrap().segments_deleted(), 0);
+    assert_eq!(on_disk.partition(0).unwrap().log_start_offset(), Offset::ZERO);
 }
