@@ -369,7 +369,7 @@ impl Appender {
                     return Err(Obstacle::Budget(taken));
                 }
                 batch.place(staging.next_offset(), epoch);
-                let (bytes, header) = batch.take();
+                let (bytes, header) = batch.exchange(budget.take_buffer());
                 staging.push_batch(bytes, header, now, taken);
                 after.write_out = true;
                 // Nobody may wait for it: then the linger decides when it is written, or flushed.
@@ -465,7 +465,7 @@ impl Log {
     }
 
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
-    /// Its memory is left to the caller, unless the batch is staged.
+    /// Its memory is left to the caller; if the batch is staged, that of an earlier one.
     pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience) -> Result<Appended> {
         self.check_batch(batch)?;
         loop {

@@ -109,9 +109,14 @@ impl FinishedBatch {
         self.header.leader_epoch = leader_epoch;
     }
 
-    /// Takes the bytes out.
-    pub(crate) fn take(&mut self) -> (Vec<u8>, BatchHeader) {
-        (std::mem::take(&mut self.bytes), self.header)
+    /// Takes the bytes out, for which the caller gets other memory.
+    pub(crate) fn exchange(&mut self, memory: Vec<u8>) -> (Vec<u8>, BatchHeader) {
+        (std::mem::replace(&mut self.bytes, memory), self.header)
+    }
+
+    /// Its memory, or that of an earlier batch, once it has been appended.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 }
 

@@ -34,7 +34,7 @@ impl Writer {
 }
 
 /// Batches up to this many bytes are too small for the cost of a sync to be lost in them.
-const SMALL_BATCH: u64 = 16 << 10;
+const SMALL_BATCH: u64 = 128 << 10;
 
 impl Log {
     /// Seals the open batch and writes everything staged.

@@ -21,6 +21,12 @@ pub(super) struct Buffers {
     pub(super) value: Vec<u8>,
 }
 
+/// Buffers that go back when this is dropped.
+pub(super) struct LentBuffers<'p> {
+    pool: &'p BufferPool,
+    buffers: Buffers,
+}
+
 /// Buffers that nobody uses right now.
 #[derive(Debug)]
 pub(super) struct BufferPool {
@@ -32,6 +38,12 @@ pub(super) struct BufferPool {
 impl BufferPool {
     pub(super) fn new() -> BufferPool {
         BufferPool { written: AtomicBool::new(false), spare: Mutex::new(Vec::new()) }
+    }
+
+    /// Buffers, for as long as what is answered lives.
+    #[inline]
+    pub(super) fn lend(&self) -> LentBuffers<'_> {
+        LentBuffers { pool: self, buffers: self.take() }
     }
 
     /// Buffers, empty or not.
@@ -64,6 +76,20 @@ impl BufferPool {
                 spare.push(buffers);
             }
         }
+    }
+}
+
+impl LentBuffers<'_> {
+    #[inline]
+    pub(super) fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+}
+
+impl Drop for LentBuffers<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffers));
     }
 }
 

@@ -185,6 +185,7 @@ impl<K, V> Producer<K, V> {
     /// Sends records in batches of their own: one for each partition touched, encoded before the log is
     /// locked. A batch is handed over when it has grown to the topic's batch size or 1 MiB, whichever is
     /// more (but never more than a segment), and another begun, so that `records` may be a stream of any length.
+    /// A record without a timestamp gets the time at which its batch was begun.
     ///
     /// ```
     /// use millpond::prelude::*;
@@ -281,12 +282,7 @@ impl<K, V> Producer<K, V> {
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        let shared = &*self.shared;
-        shared.check_open()?;
-        let mut buffers = shared.buffers.take();
-        let lent = shared.lend(record, &mut buffers, |log, _, new, _| then(log, new));
-        shared.buffers.give(buffers);
-        lent
+        self.shared.lend(record, |log, _, new, _| then(log, new))
     }
 
     /// How long it waits for room.
@@ -311,15 +307,16 @@ impl<K, V> Shared<K, V> {
     fn lend<RV, RK, T>(
         &self,
         record: &Record<'_, RV, RK>,
-        buffers: &mut Buffers,
         then: impl FnOnce(&Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<T>,
     ) -> Result<T>
     where
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        let encoded =
-            record.encode(&self.key_codec, &self.value_codec, &mut buffers.key, &mut buffers.value)?;
+        self.check_open()?;
+        let mut lent = self.buffers.lend();
+        let Buffers { key, value, .. } = lent.buffers();
+        let encoded = record.encode(&self.key_codec, &self.value_codec, key, value)?;
         let partition = self.partition_for(record.given_partition(), &encoded)?;
         let log = self.target.partition(partition)?;
         let now = log.clock().now();
@@ -339,12 +336,7 @@ impl<K, V> Shared<K, V> {
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        self.check_open()?;
-        let mut buffers = self.buffers.take();
-        let sent = self
-            .lend(record, &mut buffers, |log, partition, new, now| append(self, log, partition, new, now));
-        self.buffers.give(buffers);
-        sent
+        self.lend(record, |log, partition, new, now| append(self, log, partition, new, now))
     }
 
     /// Lends the record's headers, and the producer's own, in the log's form.

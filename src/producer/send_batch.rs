@@ -10,7 +10,6 @@
 //! - Memory is bounded by one batch for each partition touched, whatever the number of records.
 //! - After the first error nothing more is handed over.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::batch_delivery::BatchDelivery;
@@ -24,7 +23,7 @@ use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
 use crate::format::compression::Codec;
 use crate::format::record::HeaderRef;
 use crate::partition::{FinishedBatch, Log, LogSettings};
-use crate::types::Offset;
+use crate::types::{Offset, Timestamp};
 
 /// A batch grows to this many bytes (uncompressed), or to the topic's batch size if that is more.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -32,24 +31,31 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// Gathers records and hands them over.
 pub(super) struct BatchSender<'p, K, V> {
     shared: &'p Shared<K, V>,
-    building: BTreeMap<u32, Building<'p>>,
+    /// By partition, in order.
+    building: Vec<Building<'p>>,
+    /// Where the last record went: the next one often goes there, too.
+    last: usize,
     buffers: Buffers,
     delivery: BatchDelivery,
 }
 
 /// The batch of one partition.
 struct Building<'p> {
+    partition: u32,
     log: &'p Arc<Log>,
     settings: Arc<LogSettings>,
+    /// Bytes to which it grows.
+    limit: u64,
+    needs_key: bool,
     builder: BatchBuilder,
-    /// Memory of the last batch handed over.
-    spare: Vec<u8>,
+    /// When the batch was begun: the time of its records that have none of their own.
+    now: Timestamp,
 }
 
 impl<'p, K, V> BatchSender<'p, K, V> {
     pub(super) fn new(shared: &'p Shared<K, V>) -> BatchSender<'p, K, V> {
         let buffers = shared.buffers.take();
-        BatchSender { shared, building: BTreeMap::new(), buffers, delivery: BatchDelivery::default() }
+        BatchSender { shared, building: Vec::new(), last: 0, buffers, delivery: BatchDelivery::default() }
     }
 
     /// Encodes a record into the batch of its partition; hands that over first if it is full.
@@ -64,23 +70,25 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         let encoded =
             record.encode(&shared.key_codec, &shared.value_codec, &mut buffers.key, &mut buffers.value)?;
         let partition = shared.partition_for(record.given_partition(), &encoded)?;
-        let building = match self.building.entry(partition) {
-            std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                let memory = std::mem::take(&mut buffers.batch);
-                free.insert(Building::new(shared.target.partition(partition)?, memory))
+        let building = match self.building.get_mut(self.last) {
+            Some(last) if last.partition == partition => last,
+            _ => {
+                self.last = begin_or_find(&mut self.building, shared, partition, &mut buffers.batch)?;
+                &mut self.building[self.last]
             }
         };
-        let timestamp = record.given_timestamp().unwrap_or_else(|| building.log.clock().now()).millis();
+        let timestamp = record.given_timestamp().unwrap_or(building.now).millis();
         let (key, value) = (encoded.key, encoded.value);
         let delivery = &mut self.delivery;
         let mut add = |headers: &[HeaderRef<'_>]| {
             let mut measured = building.builder.measure(timestamp, key, value, headers);
             let size = measured.len() as u64;
             building.check_size(size)?;
-            building.log.check_key(&building.settings, key)?;
+            if building.needs_key {
+                building.log.check_key(&building.settings, key)?;
+            }
             if building.is_full_for(size) {
-                building.hand_over(shared, partition, delivery)?;
+                building.hand_over(shared, delivery)?;
                 measured = building.builder.measure(timestamp, key, value, headers);
             }
             building.builder.append_measured(timestamp, measured);
@@ -97,13 +105,10 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         let mut building = std::mem::take(&mut self.building);
         let shared = self.shared;
         let delivery = &mut self.delivery;
-        let sent = sent.and_then(|()| {
-            building
-                .iter_mut()
-                .try_for_each(|(&partition, batch)| batch.hand_over(shared, partition, delivery))
-        });
-        if let Some((_, last)) = building.pop_last() {
-            self.buffers.batch = last.spare;
+        let sent =
+            sent.and_then(|()| building.iter_mut().try_for_each(|batch| batch.hand_over(shared, delivery)));
+        if let Some(last) = building.pop() {
+            self.buffers.batch = last.builder.into_memory();
         }
         shared.buffers.give(std::mem::take(&mut self.buffers));
         match sent {
@@ -117,49 +122,68 @@ impl<'p, K, V> BatchSender<'p, K, V> {
     }
 }
 
+/// Where the batch of a partition is, which is begun, with `memory`, if it is not there.
+#[cold]
+fn begin_or_find<'p, K, V>(
+    building: &mut Vec<Building<'p>>,
+    shared: &'p Shared<K, V>,
+    partition: u32,
+    memory: &mut Vec<u8>,
+) -> Result<usize> {
+    match building.binary_search_by_key(&partition, |batch| batch.partition) {
+        Ok(there) => Ok(there),
+        Err(place) => {
+            let log = shared.target.partition(partition)?;
+            building.insert(place, Building::new(partition, log, std::mem::take(memory)));
+            Ok(place)
+        }
+    }
+}
+
 impl<'p> Building<'p> {
-    fn new(log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
+    fn new(partition: u32, log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
         let settings = log.settings();
         let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
         let builder = BatchBuilder::reusing(BatchSpec { attributes, ..BatchSpec::default() }, memory);
-        Building { log, settings, builder, spare: Vec::new() }
+        let limit = settings.batch_size.max(BATCH_BYTES).min(settings.segment_size);
+        let needs_key = settings.cleanup.policy.compacts();
+        Building { partition, log, settings, limit, needs_key, builder, now: log.clock().now() }
     }
 
+    #[inline]
     fn check_size(&self, size: u64) -> Result<()> {
         let (size, limit) = (HEADER_LEN as u64 + size, self.settings.max_record_size);
-        if size <= limit {
-            return Ok(());
-        }
+        if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+    }
+
+    #[cold]
+    fn too_large(&self, size: u64, limit: u64) -> Error {
         let message = format!("a record of {size} bytes exceeds the limit of {limit}");
-        Err(Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
-            .in_partition(self.log.topic_partition()))
+        Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
+            .in_partition(self.log.topic_partition())
     }
 
     /// Whether a record of `size` bytes must begin another batch.
+    #[inline]
     fn is_full_for(&self, size: u64) -> bool {
-        let limit = self.settings.batch_size.max(BATCH_BYTES).min(self.settings.segment_size);
-        !self.builder.is_empty() && self.builder.len() as u64 + size > limit
+        !self.builder.is_empty() && self.builder.len() as u64 + size > self.limit
     }
 
     /// Finishes the batch and appends it; the builder is empty afterwards.
-    fn hand_over<K, V>(
-        &mut self,
-        shared: &Shared<K, V>,
-        partition: u32,
-        delivery: &mut BatchDelivery,
-    ) -> Result<()> {
+    fn hand_over<K, V>(&mut self, shared: &Shared<K, V>, delivery: &mut BatchDelivery) -> Result<()> {
         if self.builder.is_empty() {
             return Ok(());
         }
+        self.now = self.log.clock().now();
         if self.settings.timestamp_type == TimestampType::LogAppend {
-            self.builder.set_append_time(self.log.clock().now().millis());
+            self.builder.set_append_time(self.now.millis());
         }
         let count = self.builder.count() as u32;
         let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
             .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let appended = shared.patiently(self.log, |patience| self.log.append_batch(&mut batch, patience))?;
-        self.spare = batch.take().0;
-        let batch = BatchMetadata::new(partition, Offset::of(appended.offset), count);
+        self.builder.reuse(batch.into_memory());
+        let batch = BatchMetadata::new(self.partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { shared.outstanding(self.log, batch.end()) };
         delivery.push(batch, outstanding);
         Ok(())

@@ -10,7 +10,7 @@
 //! - Zeros are written strictly above `prepared`, under this lock: a late zero would destroy records.
 //! - `prepared` rises only after the piece is allocated and present.
 //! - The allocation grows geometrically from small; a full disk is tried once more with the exact need.
-//! - Ahead of small batches that are each synced, zeros are written too: a sync into space that was only
+//! - Ahead of batches that are each synced, zeros are written too: a sync into space that was only
 //!   allocated changes the file's extents and waits for the journal. Whoever holds the tail writes them, above
 //!   its end.
 //! - The lock is held for one piece at a time: a writer that has run ahead waits for a piece, never for a
@@ -46,8 +46,9 @@ pub(crate) enum Way {
     Stored,
 }
 
-/// Zeros written at once ahead of small synced batches.
+/// Zeros written at once ahead of synced batches: at least so many bytes, or room for so many more batches.
 const ZEROED_AHEAD: u64 = 128 << 10;
+const ZEROED_BATCHES: u64 = 4;
 
 /// How far to go beyond what is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +116,15 @@ impl Preparation {
         Ok(map.prepared() < end)
     }
 
-    /// Writes zeros over allocated space from `end`, the end of the tail, so that bytes up to `need` replace
-    /// others.
+    /// Writes zeros over allocated space from `end`, the end of the tail, so that a batch up to `need` replaces
+    /// others, and some more like it.
     pub(crate) fn write_zeros_ahead(&mut self, file: &dyn File, end: u64, need: u64) -> io::Result<()> {
         if need <= self.zeroed {
             return Ok(());
         }
         let start = self.zeroed.max(end);
-        let goal = (need + ZEROED_AHEAD).next_multiple_of(PAGE).min(self.allocated);
+        let more = ZEROED_AHEAD.max(ZEROED_BATCHES * (need - end));
+        let goal = (need + more).next_multiple_of(PAGE).min(self.allocated);
         if goal > start {
             write_zeros(file, start, goal)?;
         }

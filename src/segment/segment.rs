@@ -429,7 +429,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes zeros ahead of small batches that are each synced, from the tail's `end`, at least up to `need`;
+    /// Writes zeros ahead of batches that are each synced, from the tail's `end`, at least up to `need`;
     /// to be called by who holds the tail, after [`prepare`](Self::prepare).
     pub(crate) fn write_zeros_ahead(&self, end: u64, need: u64) -> Result<()> {
         let Some(open) = self.opened() else { return Ok(()) };

@@ -177,6 +177,18 @@ impl BatchBuilder {
         self.append_time = Some(timestamp);
     }
 
+    /// Gives an empty builder the memory of an earlier batch.
+    pub(crate) fn reuse(&mut self, memory: Vec<u8>) {
+        if self.is_empty() && memory.len() > self.buffer.len() {
+            self.buffer = memory;
+        }
+    }
+
+    /// Its memory, for another builder.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.buffer
+    }
+
     /// Empties the batch; its memory and what it says about its records stay.
     pub(crate) fn clear(&mut self) {
         self.used = HEADER_LEN;
