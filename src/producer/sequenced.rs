@@ -104,7 +104,7 @@ impl SequencedBatch {
     /// Adds a record; hands over those before it if they fill a batch.
     pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<Option<HandedOver>> {
         if self.builder.is_bare() {
-            // What the log has written before comes back.
+            // That of a batch handed over before, by whomever.
             self.builder.reuse(self.log.budget().take_buffer());
         }
         let &NewRecord { timestamp, key, value, headers } = record;
@@ -144,8 +144,7 @@ impl SequencedBatch {
             .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let deadline = self.log.clock().monotonic().saturating_add(self.max_block);
         let produced = self.log.append_produced(&mut batch, Patience::Until(deadline)).map_err(timed_out)?;
-        // Of a batch that was stored through the map; a staged one comes back when it has been written.
-        self.log.budget().keep_buffer(batch.take().0);
+        self.log.budget().keep_buffer(batch.into_memory());
         let next = sequence_after(self.next_sequence, count.into());
         if next < self.next_sequence && self.membership == Membership::Alone {
             let spec = self.builder.spec_mut();

@@ -136,14 +136,6 @@ impl BatchBuilder {
         self.buffer.resize(len, 0);
     }
 
-    /// Memory of an earlier batch for the next one; nothing has been added since the last was finished.
-    pub(crate) fn reuse(&mut self, mut buffer: Vec<u8>) {
-        debug_assert!(self.is_empty(), "memory taken from under records");
-        if buffer.len() >= HEADER_LEN && buffer.len() > self.buffer.len() {
-            std::mem::swap(&mut self.buffer, &mut buffer);
-        }
-    }
-
     /// Whether it has no more memory than for its header.
     pub(crate) fn is_bare(&self) -> bool {
         self.buffer.len() <= HEADER_LEN
