@@ -40,6 +40,9 @@ impl Dump {
         let mut file = LogFile::open(&path)?;
         let output = |e| Failure::output(&e);
         writeln!(out, "Dumping {}", path.display()).map_err(output)?;
+        if let Some(fate) = file.fate() {
+            writeln!(out, "This is a file {fate}").map_err(output)?;
+        }
         let mut code = DONE;
         loop {
             let batch = match file.next_batch() {

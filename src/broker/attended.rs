@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::points::PartitionKey;
 use super::service::{Job, Service};
-use crate::cleaner::retain;
+use crate::cleaner::{due, retain};
 use crate::config::Durability;
 use crate::error::{ErrorKind, Result};
 use crate::partition::{Attendant, Log, RecoveryPoint};
@@ -154,7 +154,16 @@ impl Attended {
         if log.is_poisoned() || log.settings().keep_unread.is_some() {
             return Ok(());
         }
-        if let Some(left) = retain(log, None)? {
+        let next = if self.service.paces_retention() {
+            let due = due(log, None)?;
+            if !due.segments.is_empty() {
+                self.service.retain_at(self.service.now());
+            }
+            due.next
+        } else {
+            retain(log)?
+        };
+        if let Some(left) = next {
             self.due_at(self.service.now().saturating_add(left));
         }
         Ok(())

@@ -31,6 +31,7 @@ use super::producer_ids::Producers;
 use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
+use crate::cleaner::DeletionRate;
 use crate::config::{BrokerConfig, Durability};
 use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem};
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     /// Held while files are closed.
     pub(super) closing_idle: Mutex<()>,
     pub(super) service: Arc<Service>,
+    /// Held while retention deletes in the background, where it may not do so all at once.
+    pub(super) deletion_rate: Option<Mutex<DeletionRate>>,
     pub(super) threads: Mutex<Threads>,
     /// Logs are read through maps.
     pub(super) map: bool,
@@ -283,6 +286,10 @@ impl Upkeep for Shared {
 
     fn compact_due(&self) -> Result<()> {
         Shared::compact_due(self)
+    }
+
+    fn retain_due(&self) -> Result<()> {
+        self.retain_in_background()
     }
 
     fn tick_groups(&self) {

@@ -269,7 +269,7 @@ impl Shared {
         if self.closing.check_open().is_err() {
             return Ok(());
         }
-        let retained = self.retain_all().map(|_| ());
+        let retained = self.retain_in_background();
         let compacted = |log: &Arc<Log>| log.settings().cleanup.policy.compacts();
         let logs: Vec<_> = self.logs().into_iter().filter(compacted).collect();
         if logs.is_empty() {

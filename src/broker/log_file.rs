@@ -14,6 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::unfinished::Unfinished;
 use crate::env::{Environment, File, OpenMode, read_exact_at};
 use crate::error::{Error, Result};
 use crate::format::FormatError;
@@ -98,6 +99,25 @@ impl LogFile {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// What the file is, and what the next opening of its broker does with it, where its name says that something was
+    /// begun and not finished: it ends in `.deleted`, `.cleaned`, `.swap`, `.entering` or `.tmp`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::LogFile;
+    ///
+    /// let path = dir.path().join("00000000000000000000.log.deleted");
+    /// # std::fs::write(&path, b"")?;
+    /// let file = LogFile::open(&path)?;
+    /// assert_eq!(file.fate(), Some("of a segment on its way out: the next opening deletes it"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn fate(&self) -> Option<&'static str> {
+        let name = self.path.file_name()?.to_str()?;
+        Unfinished::of(name).map(Unfinished::fate)
     }
 
     /// The next batch; `None` at the end of the file, and where zeros stand in place of a header: what

@@ -60,6 +60,7 @@ mod topic_ref;
 mod topic_state;
 mod transactional;
 mod transactions;
+mod unfinished;
 mod verify;
 mod verify_index;
 mod verify_report;

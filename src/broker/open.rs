@@ -35,6 +35,7 @@ use super::small_file::{BROKER, LOCK};
 use super::topic_state::TopicState;
 use super::transactions::TRANSACTIONS_TOPIC;
 use super::{delete, folders};
+use crate::cleaner::DeletionRate;
 use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
@@ -88,7 +89,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         true => CellFile::create(&environment, &dir, count)?,
         false => None,
     };
-    let service = new_service(&environment, &config);
+    let service = Service::new(environment.clock().clone(), &config);
     let budget = Arc::new(Budget::new(config.buffer_memory_bytes()));
     let open_segments = OpenSegments::new(most_open(&config, files));
     let map = map && maps_work(files, &dir, cells.is_some())?;
@@ -106,9 +107,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
     let done = AtomicUsize::new(0);
     let recovery = Recovery { opener, left: &left, on_recovery: Mutex::new(on_recovery), done, total: count };
     let (registry, partitions) = recovery.open_all(topics)?;
-    if let Some(cells) = &cells {
-        cells.put_in_place(files)?;
-    }
+    cells.iter().try_for_each(|cells| cells.put_in_place(files))?;
     folders::remove_deleted(files, &dir)?;
     let (groups, txns) = open_coordinators(&environment, &config, &registry)?;
     let threads = start(&service, &config, &dir)?;
@@ -122,6 +121,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         closing: Closing::new(),
         dir,
         environment,
+        deletion_rate: config.retention_rate_bytes().map(|rate| Mutex::new(DeletionRate::new(rate))),
         config,
         producers: Producers::new(&manifest),
         manifest,
@@ -136,11 +136,6 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
     });
     introduce(&shared);
     Ok(Broker { shared })
-}
-
-fn new_service(environment: &Environment, config: &BrokerConfig) -> Arc<Service> {
-    let (points, cleaning) = (config.checkpoint_interval_duration(), config.compaction_interval_duration());
-    Service::new(environment.clock().clone(), points, cleaning)
 }
 
 /// Those that work for the broker get to know it.

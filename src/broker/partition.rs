@@ -262,7 +262,9 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
         RK: EncodeKey<K>,
     {
         let producer = self.topic.producer()?;
-        producer.send_expecting(self.number(), expected, records)
+        let number = self.number();
+        let records = records.into_iter().map(|record| record.partition(number));
+        producer.send_expecting(number, expected, records)
     }
 
     /// Reads from a start on.

@@ -21,13 +21,13 @@ use super::repair_report::{RepairAction, RepairReport};
 use super::small_file::{self, BROKER, POINTS};
 use super::verify::Verification;
 use super::verify_report::{Verdict, VerifyReport};
-use super::walk::{Walk, WalkStop, segment_bases};
+use super::walk::{Walk, WalkStop, first_base};
 use super::{folders, open};
 use crate::config::TopicConfig;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode, Previous, replace_file, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::partition::PartitionManifest;
+use crate::partition::{PartitionManifest, settle_names};
 use crate::segment::{FileKind, ScannedBatch, SegmentFileName};
 use crate::topic::{TopicLife, TopicManifest};
 use crate::types::{TopicId, TopicName, TopicPartition};
@@ -229,7 +229,8 @@ impl Repair<'_> {
             self.files.create_dir(&folder).map_err(|e| Error::io("make a folder", &folder, e))?;
             self.did(&folder, 0, "made anew, empty: it was missing, with all its records");
         }
-        let manifest = self.restore_partition(topic, &folder)?;
+        let mut manifest = self.restore_partition(topic, &folder)?;
+        self.finish_exchange(&folder, &mut manifest)?;
         self.restore_epochs(&folder, &manifest)?;
         let point =
             points.get((topic.id, number)).filter(|point| point.generation == manifest.generation).copied();
@@ -271,13 +272,31 @@ impl Repair<'_> {
             Err(e) if e.kind() != ErrorKind::Corrupted => return Err(e),
             _ => {}
         }
-        let first = segment_bases(files, folder, None)?.first().copied().unwrap_or(0);
+        let first = first_base(files, folder)?.unwrap_or(0);
         let mut manifest = PartitionManifest::new(topic.id, first);
         // Whether it was ever compacted is not known: gaps must be allowed.
         manifest.compacted = true;
         manifest.store(files, folder)?;
         self.did(folder, 0, "the partition's manifest was made anew: its log starts at its first segment");
         Ok(manifest)
+    }
+
+    /// Gives files their names that were to have others: what follows looks at segments in their places.
+    fn finish_exchange(&mut self, folder: &Path, manifest: &mut PartitionManifest) -> Result<()> {
+        match settle_names(self.files, folder, manifest) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.did(folder, 0, "finished what was begun: segments have their names");
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::Corrupted => {
+                manifest.swap = None;
+                manifest.store(&**self.files, folder)?;
+                self.did(folder, 0, "a segment that compaction had made is missing, with all its records");
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// A damaged checkpoint of leader epochs is written again from what the batches say.

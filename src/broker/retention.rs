@@ -4,19 +4,23 @@
 //!   each partition: age, size                    also by a timer of its own, at once when it is due
 //!   each topic:     the oldest closed segment of any of its partitions, while the topic is too large
 //!   the broker:     the oldest closed segment of any topic that deletes, while all are too large
+//!
+//!   on request      all of it, at once
+//!   by itself       the same, or the oldest first, as fast as `retention_rate` lets them go
 //! ```
 //!
 //! Invariants
 //! - The log start moves first, durably; files go then, and their bytes when the last view does.
 //! - Nothing goes of a topic whose policy is not to delete, and nothing internal for the budget's sake.
 //! - What a group has not read stays, where the topic asks for it, up to the size that it names.
+//! - What is to go is looked for anew each time: settings and groups may have changed since something was left.
 
 use std::sync::Arc;
 
 use super::broker::{Broker, Shared};
 use super::topic::Topic;
 use super::topic_state::TopicState;
-use crate::cleaner::{RetentionReport, retain, trim};
+use crate::cleaner::{DeletionRate, Leaving, RetentionReport};
 use crate::error::Result;
 use crate::partition::Log;
 use crate::types::TopicPartition;
@@ -63,38 +67,91 @@ impl Broker {
 }
 
 impl Shared {
-    /// Does what retention asks for, in every topic and over all.
-    pub(super) fn retain_all(&self) -> Result<RetentionReport> {
-        let (mut report, mut first) = (RetentionReport::default(), Ok(()));
+    /// Does at once what retention asks for, in every topic and over all.
+    fn retain_all(&self) -> Result<RetentionReport> {
+        at_once(|| self.leaving())
+    }
+
+    /// In the background: the same, or, where a rate is set, as much of it as may be done now; the rest follows. What
+    /// the disk budget could not wait for goes at once.
+    pub(super) fn retain_in_background(&self) -> Result<()> {
+        if self.closing.check_open().is_err() {
+            return Ok(());
+        }
+        let Some(rate) = &self.deletion_rate else { return self.retain_all().map(|_| ()) };
+        // One at a time: who comes second finds what is left.
+        let mut rate = rate.lock();
+        let (leaving, mut first) = self.leaving();
+        let (now, mut urgent) = (self.service.now(), self.urgent(&rate));
+        rate.begin(now);
+        let mut left = false;
+        for segment in leaving.oldest_first() {
+            // What is in memory costs the device nothing.
+            let paced = !segment.log.is_bounded();
+            let free = !paced || rate.is_free(now);
+            if !free && urgent == 0 {
+                left = true;
+                continue;
+            }
+            match segment.delete() {
+                Ok(_) if !paced => {}
+                Ok(_) => {
+                    urgent = urgent.saturating_sub(segment.bytes);
+                    if free {
+                        rate.spend(segment.bytes);
+                    }
+                }
+                Err(e) => first = first.and(Err(e)),
+            }
+        }
+        if let Some(next) = rate.end(now, left) {
+            self.service.retain_at(next);
+        }
+        first
+    }
+
+    /// Bytes above the disk budget that would still be there at the next look, were they deleted at the rate.
+    fn urgent(&self, rate: &DeletionRate) -> u64 {
+        let Some(budget) = self.config.disk_budget_bytes() else { return 0 };
+        let on_disk = |log: &&Arc<Log>| !log.is_bounded();
+        let total: u64 = self.logs().iter().filter(on_disk).map(|log| log.size_bytes()).sum();
+        let in_time = rate.within(self.config.compaction_interval_duration());
+        total.saturating_sub(budget).saturating_sub(in_time)
+    }
+
+    /// What retention does not keep, in every topic and over all; and the first error met on the way.
+    fn leaving(&self) -> (Leaving, Result<()>) {
+        let (mut leaving, mut first) = (Leaving::default(), Ok(()));
         let topics = self.topics.read().all();
         for topic in &topics {
-            match self.retain_topic(topic) {
-                Ok(done) => report.join(done),
-                Err(e) => first = first.and(Err(e)),
-            }
+            first = first.and(self.leaving_of(topic, &mut leaving));
         }
         if let Some(budget) = self.config.disk_budget_bytes() {
-            let logs: Vec<Arc<Log>> = topics.iter().flat_map(|topic| all_logs(topic)).collect();
-            match trim(&logs, budget, |log| self.unread_from(log)) {
-                Ok(done) => report.join(done),
-                Err(e) => first = first.and(Err(e)),
-            }
+            let logs = topics.iter().flat_map(|topic| all_logs(topic)).filter(|log| !log.is_bounded());
+            let logs: Vec<Arc<Log>> = logs.collect();
+            first = first.and(leaving.add_over(&logs, budget, |log| self.unread_from(log)));
         }
-        first.map(|()| report)
+        (leaving, first)
     }
 
     fn retain_topic(&self, topic: &TopicState) -> Result<RetentionReport> {
+        at_once(|| {
+            let mut leaving = Leaving::default();
+            let planned = self.leaving_of(topic, &mut leaving);
+            (leaving, planned)
+        })
+    }
+
+    fn leaving_of(&self, topic: &TopicState, leaving: &mut Leaving) -> Result<()> {
         let logs = all_logs(topic);
-        let mut report = RetentionReport::default();
+        let mut first = Ok(());
         for log in logs.iter().filter(|log| !log.is_poisoned() && !log.is_closed()) {
-            let before = RetentionReport::now(log);
-            retain(log, self.unread_from(log))?;
-            report.join(before.until(log));
+            first = first.and(leaving.add_due(log, self.unread_from(log)));
         }
         if let Some(size) = topic.manifest().config.retention_policy().max_topic_size() {
-            report.join(trim(&logs, size.as_u64(), |log| self.unread_from(log))?);
+            first = first.and(leaving.add_over(&logs, size.as_u64(), |log| self.unread_from(log)));
         }
-        Ok(report)
+        first
     }
 
     /// The lowest offset of a partition that some group has yet to read, where the topic keeps that.
@@ -109,6 +166,19 @@ impl Shared {
         let groups = self.groups.list().unwrap_or_default();
         let committed = |group| self.groups.committed(&group, tp).ok().flatten();
         groups.into_iter().filter_map(committed).map(|committed| committed.offset().get()).min()
+    }
+}
+
+/// Deletes all of what `look` finds, until it finds nothing more: to delete is to seal, which makes a log larger.
+fn at_once(look: impl Fn() -> (Leaving, Result<()>)) -> Result<RetentionReport> {
+    let mut report = RetentionReport::default();
+    loop {
+        let (leaving, planned) = look();
+        let done = planned.and(leaving.delete())?;
+        report.join(done);
+        if done.segments_deleted() == 0 {
+            return Ok(report);
+        }
     }
 }
 

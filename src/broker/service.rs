@@ -26,6 +26,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::attended::{Attended, NEVER};
+use crate::config::BrokerConfig;
 use crate::env::Clock;
 use crate::error::Result;
 use crate::telemetry;
@@ -45,6 +46,8 @@ pub(crate) enum Job {
     Groups,
     /// Logs are to be looked through for one to compact.
     Clean,
+    /// Retention has left something that may go now.
+    Retain,
 }
 
 /// What the broker itself has to do now and then.
@@ -60,6 +63,9 @@ pub(crate) trait Upkeep: Send + Sync {
 
     /// Compacts the logs that are due.
     fn compact_due(&self) -> Result<()>;
+
+    /// Deletes as much as may go now of what retention does not keep.
+    fn retain_due(&self) -> Result<()>;
 }
 
 /// Queues and timers of one broker.
@@ -67,6 +73,7 @@ pub(crate) struct Service {
     clock: Arc<dyn Clock>,
     checkpoint_interval: Duration,
     clean_interval: Duration,
+    paces_retention: bool,
     jobs: Mailbox<Job>,
     prepare: Mailbox<Arc<Attended>>,
     clean: Mailbox<()>,
@@ -90,22 +97,23 @@ struct Timers {
     next_clean: Duration,
     /// When something is due in the consumer groups.
     next_groups: Option<Duration>,
+    /// When retention may go on.
+    next_retain: Option<Duration>,
     stopped: bool,
 }
 
 impl Service {
-    /// Nothing to do yet.
-    pub(crate) fn new(
-        clock: Arc<dyn Clock>,
-        checkpoint_interval: Duration,
-        clean_interval: Duration,
-    ) -> Arc<Service> {
+    /// Nothing to do yet, at the intervals of these settings.
+    pub(crate) fn new(clock: Arc<dyn Clock>, config: &BrokerConfig) -> Arc<Service> {
+        let checkpoint_interval = config.checkpoint_interval_duration();
+        let clean_interval = config.compaction_interval_duration();
         let next_checkpoint = clock.monotonic() + checkpoint_interval;
         let next_clean = clock.monotonic() + clean_interval;
         Arc::new(Service {
             clock,
             checkpoint_interval,
             clean_interval,
+            paces_retention: config.retention_rate_bytes().is_some(),
             jobs: Mailbox::new(),
             prepare: Mailbox::new(),
             clean: Mailbox::new(),
@@ -117,6 +125,7 @@ impl Service {
                 next_checkpoint,
                 next_clean,
                 next_groups: None,
+                next_retain: None,
                 stopped: false,
             }),
             timer_set: Condvar::new(),
@@ -194,11 +203,26 @@ impl Service {
 
     /// Something is due in the consumer groups at this time.
     pub(super) fn groups_due_at(&self, when: Duration) {
+        self.set_earlier(when, |timers| &mut timers.next_groups);
+    }
+
+    /// Whether segments are deleted no faster than at a rate.
+    pub(super) fn paces_retention(&self) -> bool {
+        self.paces_retention
+    }
+
+    /// Retention may go on at this time, if not earlier.
+    pub(super) fn retain_at(&self, when: Duration) {
+        self.set_earlier(when, |timers| &mut timers.next_retain);
+    }
+
+    fn set_earlier(&self, when: Duration, which: impl Fn(&mut Timers) -> &mut Option<Duration>) {
         let mut timers = self.timers.lock();
-        if timers.next_groups.is_some_and(|due| due <= when) {
+        let next = which(&mut timers);
+        if next.is_some_and(|due| due <= when) {
             return;
         }
-        timers.next_groups = Some(when);
+        *next = Some(when);
         let earliest = timers.next_due() == when;
         drop(timers);
         if earliest {
@@ -326,7 +350,7 @@ impl Service {
                 false
             }
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
-            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle | Job::Groups => true,
+            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle | Job::Groups | Job::Retain => true,
         };
         if wanted {
             self.ask(job);
@@ -344,6 +368,9 @@ impl Service {
                 done
             }
             Job::Clean => self.compact_due(),
+            Job::Retain => {
+                self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.retain_due())
+            }
             Job::CloseIdle => {
                 self.close_asked.store(false, Ordering::Release);
                 self.close_idle()
@@ -382,12 +409,17 @@ impl Timers {
             self.next_groups = None;
             fired.push(Job::Groups);
         }
+        if self.next_retain.is_some_and(|due| due <= now) {
+            self.next_retain = None;
+            fired.push(Job::Retain);
+        }
         fired
     }
 
     fn next_due(&self) -> Duration {
         let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
-        let others = [Some(self.next_checkpoint), Some(self.next_clean), self.next_groups, timer];
+        let others =
+            [Some(self.next_checkpoint), Some(self.next_clean), self.next_groups, self.next_retain, timer];
         others.into_iter().flatten().min().unwrap_or(self.next_checkpoint)
     }
 }

@@ -139,7 +139,7 @@ impl<K: Codec + Default, V: Codec + Default> Topic<K, V> {
         };
         let codecs = Codecs { key: K::default(), value: V::default() };
         let partitions = self.state.partitions().clone();
-        Table::open(self.name().clone(), partitions, codecs, place, self.shared.clone())
+        Table::open(partitions, codecs, self.producer()?, place, self.shared.clone())
     }
 
     /// A producer with the default settings.

@@ -16,7 +16,7 @@ use super::topic_ref::TopicRef;
 use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::TransactionConfig;
 use crate::consumer::{Consumer, Records};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::producer::Producer;
 use crate::txn::{Session, TransactionCommit};
 use crate::types::{ProducerEpoch, ProducerId};
@@ -65,7 +65,7 @@ impl TransactionalBuilder {
         config.validate_within(shared.config.max_transaction_timeout_duration())?;
         shared.txns.ensure_log(|| broker.transactions_log())?;
         let session = shared.txns.take(&id, config.timeout_duration(), || shared.fresh_producer_id())?;
-        Ok(TransactionalProducer { broker, session, producers: HashMap::new() })
+        Ok(TransactionalProducer { broker, session, producers: HashMap::new(), last: None })
     }
 }
 
@@ -74,7 +74,17 @@ pub struct TransactionalProducer {
     broker: Broker,
     session: Arc<Session>,
     /// By topic and codecs: what encodes its records and chooses their partitions.
-    producers: HashMap<String, HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
+    producers: HashMap<Arc<str>, HashMap<TypeId, Known>>,
+    /// The one of the last record: often the next one is for the same topic.
+    last: Option<Known>,
+}
+
+/// A producer of some codecs.
+#[derive(Clone)]
+struct Known {
+    topic: Arc<str>,
+    codecs: TypeId,
+    producer: Arc<dyn Any + Send + Sync>,
 }
 
 impl TransactionalProducer {
@@ -95,17 +105,32 @@ impl TransactionalProducer {
         Ok(Transaction { producer: self, ended: false })
     }
 
-    fn producer<R: TopicRef>(&mut self, topic: &R) -> Result<&Producer<R::Key, R::Value>> {
+    /// What encodes the records for this topic; `known` from here on.
+    fn know<R: TopicRef>(&mut self, topic: &R) -> Result<()> {
         let codecs = TypeId::of::<(R::Key, R::Value)>();
-        let of_topic = self.producers.get(topic.text());
-        if !of_topic.is_some_and(|of_topic| of_topic.contains_key(&codecs)) {
-            let producer = topic.open_in(&self.broker)?.producer()?;
-            let of_topic = self.producers.entry(topic.text().to_owned()).or_default();
-            of_topic.insert(codecs, Box::new(producer));
+        let is_last = |last: &Known| last.codecs == codecs && *last.topic == *topic.text();
+        if self.last.as_ref().is_some_and(is_last) {
+            return Ok(());
         }
-        let of_topic = self.producers.get(topic.text());
-        let known = of_topic.and_then(|of_topic| of_topic.get(&codecs)?.downcast_ref());
-        known.ok_or_else(|| crate::error::Error::closed("the topic"))
+        let known = self.producers.get(topic.text()).and_then(|of_topic| of_topic.get(&codecs));
+        let known = match known {
+            Some(known) => known.clone(),
+            None => {
+                let producer = Arc::new(topic.open_in(&self.broker)?.producer()?);
+                let known = Known { topic: topic.text().into(), codecs, producer };
+                let of_topic = self.producers.entry(known.topic.clone()).or_default();
+                of_topic.insert(codecs, known.clone());
+                known
+            }
+        };
+        self.last = Some(known);
+        Ok(())
+    }
+
+    /// The topic is no more.
+    fn forget(&mut self, topic: &str) {
+        self.last = None;
+        self.producers.remove(topic);
     }
 }
 
@@ -152,14 +177,15 @@ impl Transaction<'_> {
         RV: EncodeValue<R::Value>,
         RK: EncodeKey<R::Key>,
     {
-        let shared = self.producer.broker.shared.clone();
-        let session = self.producer.session.clone();
-        let producer = self.producer.producer(&topic)?;
-        let max_block = producer.max_block();
-        let sent = producer.lend(&record, |log, record| shared.txns.send(&session, log, record, max_block));
+        self.producer.know(&topic)?;
+        let TransactionalProducer { broker, session, last, .. } = &*self.producer;
+        let known = last.as_ref().and_then(|last| last.producer.downcast_ref());
+        let producer: &Producer<R::Key, R::Value> = known.ok_or_else(|| Error::closed("the topic"))?;
+        let (txns, max_block) = (&broker.shared.txns, producer.max_block());
+        let sent = producer.lend(&record, |log, record| txns.send(session, log, record, max_block));
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
             // The topic was deleted; there may be another one of the name.
-            self.producer.producers.remove(topic.text());
+            self.producer.forget(topic.text());
         }
         sent
     }

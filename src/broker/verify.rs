@@ -23,11 +23,11 @@ use super::small_file::{BROKER, POINTS};
 use super::verify_index::IndexCheck;
 use super::verify_report::{Finding, Verdict, VerifiedPartition, VerifyReport};
 use super::walk::{Walk, WalkStop};
-use super::{cells, folders};
+use super::{cells, folders, unfinished};
 use crate::env::FileSystem;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::partition::RecoveryPoint;
+use crate::partition::{PartitionManifest, RecoveryPoint};
 use crate::segment::{FileKind, FoundCell, ScannedBatch};
 use crate::topic::{TopicLife, TopicManifest};
 use crate::types::{TopicId, TopicPartition};
@@ -170,6 +170,9 @@ impl<'a> Verification<'a> {
         if walk.manifest().truncation.is_some() && !self.report.live {
             self.found(Verdict::Unsettled, Some(tp), &folder, 0, "a truncation is not finished");
         }
+        if !self.report.live {
+            self.check_unfinished(tp, &folder, walk.manifest())?;
+        }
         let generation = walk.manifest().generation;
         let point = self.points.get((topic.id, tp.partition())).copied();
         let subject = Subject {
@@ -179,6 +182,25 @@ impl<'a> Verification<'a> {
             epochs: load_epochs(&**self.files, &folder)?,
         };
         self.walk(&subject, walk)
+    }
+
+    /// What was begun in the folder and not finished.
+    fn check_unfinished(
+        &mut self,
+        tp: &TopicPartition,
+        folder: &Path,
+        manifest: &PartitionManifest,
+    ) -> Result<()> {
+        let files = self.files.clone();
+        match unfinished::exchange(&*files, folder, manifest)? {
+            Some(Ok(what)) => self.found(Verdict::Unsettled, Some(tp), folder, 0, what),
+            Some(Err(missing)) => self.found(Verdict::Corrupt, Some(tp), folder, 0, missing),
+            None => {}
+        }
+        for (path, what) in unfinished::left_in(&*files, folder, manifest)? {
+            self.found(Verdict::Unsettled, Some(tp), &path, 0, what);
+        }
+        Ok(())
     }
 
     fn walk(&mut self, subject: &Subject, mut walk: Walk) -> Result<()> {

@@ -10,12 +10,13 @@
 //! - Nothing is written, and nothing is mapped.
 //! - Each batch is intact and follows the one before; the walk stops at the first that is not, and stays.
 //! - Bytes that a truncation has cut, and that are in the file still, are not seen.
+//! - Where the manifest records an exchange of segments, the new one is read, under whichever name it has by then.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::{File, FileSystem, OpenMode};
+use crate::env::{File, FileSystem, OpenMode, with_suffix};
 use crate::error::{Error, Result};
 use crate::partition::PartitionManifest;
 use crate::segment::{BatchCheck, FileKind, Scan, ScannedBatch, SegmentFileName, Stop};
@@ -26,12 +27,17 @@ pub(super) struct Walk {
     folder: PathBuf,
     manifest: PartitionManifest,
     bases: Vec<u64>,
+    /// Files that do not have their names yet, and what is behind them.
+    aside: Vec<Aside>,
     /// Which of `bases`.
     at: usize,
     position: u64,
     check: BatchCheck,
     scan: Option<Scan>,
 }
+
+/// A file of a segment that waits for its name.
+type Aside = (u64, FileKind, &'static str);
 
 /// Why a walk went no further.
 #[derive(Clone, Debug)]
@@ -63,11 +69,11 @@ impl Walk {
         folder: &Path,
         manifest: PartitionManifest,
     ) -> Result<Walk> {
-        let bases = segment_bases(&**files, folder, manifest.truncation)?;
+        let (bases, aside) = segments_in(&**files, folder, &manifest)?;
         let first = bases.first().copied().unwrap_or(manifest.log_start);
         let check = BatchCheck { next_offset: first, gaps: manifest.compacted, leader_epoch: -1 };
         let (files, folder) = (files.clone(), folder.to_path_buf());
-        Ok(Walk { files, folder, manifest, bases, at: 0, position: 0, check, scan: None })
+        Ok(Walk { files, folder, manifest, bases, aside, at: 0, position: 0, check, scan: None })
     }
 
     /// Begins at the start of the segment that holds `offset`.
@@ -88,7 +94,9 @@ impl Walk {
 
     /// The path of a file of a segment.
     pub(super) fn path(&self, kind: FileKind, base: u64) -> PathBuf {
-        kind.path(&self.folder, base)
+        let path = kind.path(&self.folder, base);
+        let aside = self.aside.iter().find(|(of, its, _)| *of == base && *its == kind);
+        aside.map_or(path.clone(), |(_, _, suffix)| with_suffix(&path, suffix))
     }
 
     /// Base offset of the segment it stands in.
@@ -137,7 +145,15 @@ impl Walk {
     /// Opens the log file of a segment for reading.
     pub(super) fn open_log(&self, base: u64) -> Result<Arc<dyn File>> {
         let path = self.path(FileKind::Log, base);
-        self.files.open(&path, OpenMode::Read).map_err(|e| Error::io("open a segment", &path, e))
+        let named = FileKind::Log.path(&self.folder, base);
+        let opened = match self.files.open(&path, OpenMode::Read) {
+            // A broker has given it its name meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path != named => {
+                self.files.open(&named, OpenMode::Read)
+            }
+            opened => opened,
+        };
+        opened.map_err(|e| Error::io("open a segment", &path, e))
     }
 
     fn size_of(&self, base: u64) -> Result<u64> {
@@ -197,7 +213,8 @@ impl Walk {
     /// A broker may have begun new segments meanwhile.
     fn look_for_segments(&mut self) -> Result<()> {
         let here = self.segment();
-        let mut bases = segment_bases(&*self.files, &self.folder, self.manifest.truncation)?;
+        let (mut bases, aside) = segments_in(&*self.files, &self.folder, &self.manifest)?;
+        self.aside = aside;
         bases.retain(|&base| base >= here);
         if bases.first() != Some(&here) {
             bases.insert(0, here);
@@ -210,11 +227,11 @@ impl Walk {
     fn before_any_segment(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
         let offset = self.check.next_offset;
         let stop = WalkStop { segment: offset, position: 0, offset, why: None, last: true, file_len: 0 };
-        let bases = segment_bases(&*self.files, &self.folder, self.manifest.truncation)?;
+        let (bases, aside) = segments_in(&*self.files, &self.folder, &self.manifest)?;
         if bases.is_empty() {
             return Ok(Err(stop));
         }
-        self.bases = bases;
+        (self.bases, self.aside) = (bases, aside);
         self.begin_segment(0);
         self.next()
     }
@@ -227,22 +244,44 @@ impl Walk {
     }
 }
 
-/// Base offsets of the segments in a folder, ascending; those that a truncation has begun to delete do not
-/// count.
-pub(super) fn segment_bases(
+/// Base offsets of the segments in a folder, ascending, and the files of them that wait for their names. Those that
+/// a truncation has begun to delete do not count, nor do those that a compacted one takes the place of.
+fn segments_in(
     files: &dyn FileSystem,
     folder: &Path,
-    truncation: Option<u64>,
-) -> Result<Vec<u64>> {
+    manifest: &PartitionManifest,
+) -> Result<(Vec<u64>, Vec<Aside>)> {
     let entries = files.list(folder).map_err(|e| Error::io("list a partition's folder", folder, e))?;
-    let mut bases = Vec::new();
+    let (mut bases, mut aside) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
-        if let SegmentFileName::Live(base, FileKind::Log) = SegmentFileName::parse(&entry.name) {
-            if truncation.is_none_or(|to| base < to) {
+        match SegmentFileName::parse(&entry.name) {
+            SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
+            SegmentFileName::Entering(base) => {
                 bases.push(base);
+                aside.push((base, FileKind::Log, "entering"));
             }
+            SegmentFileName::Swap(base, kind) if manifest.swap.is_some_and(|swap| swap.from == base) => {
+                aside.push((base, kind, "swap"));
+                if kind == FileKind::Log {
+                    bases.push(base);
+                }
+            }
+            _ => {}
         }
     }
+    bases.retain(|&base| manifest.truncation.is_none_or(|to| base < to));
+    bases.retain(|&base| manifest.swap.is_none_or(|swap| base <= swap.from || base >= swap.to));
     bases.sort_unstable();
-    Ok(bases)
+    bases.dedup();
+    Ok((bases, aside))
+}
+
+/// The base offset of the first segment in a folder of which nothing else is known.
+pub(super) fn first_base(files: &dyn FileSystem, folder: &Path) -> Result<Option<u64>> {
+    let entries = files.list(folder).map_err(|e| Error::io("list a partition's folder", folder, e))?;
+    let base = |name: &str| match SegmentFileName::parse(name) {
+        SegmentFileName::Live(base, FileKind::Log) => Some(base),
+        _ => None,
+    };
+    Ok(entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| base(&entry.name)).min())
 }

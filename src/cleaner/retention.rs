@@ -3,6 +3,10 @@
 //! ```text
 //!   age:   a segment goes when its *last* batch was appended longer ago than the age
 //!   size:  a segment goes while the log keeps at least the size without it
+//!   together: of several logs the oldest segment of any goes, while they are too large
+//!
+//!   due() of a log --+--> Leaving --> all at once, or the oldest first as fast as they may
+//!   over() of many --+
 //! ```
 //!
 //! Invariants
@@ -11,7 +15,9 @@
 //! - Where a floor is given (what a group has not read), nothing at or above it goes.
 //! - The active segment stays, and so does all that lies above the high watermark: the log start moves by
 //!   [`Log::delete_records`], which refuses to go beyond.
+//! - What leaves of a log is the first segments of it, whatever rules have chosen them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,26 +27,41 @@ use crate::error::Result;
 use crate::partition::{ClosedSegment, Log};
 use crate::telemetry;
 
-/// Deletes what the topic's retention lets go of. Answers when the next segment will be too old, counted
-/// from now, if age is limited and there is one.
-pub(crate) fn retain(log: &Log, floor: Option<u64>) -> Result<Option<Duration>> {
+/// What the topic's retention does not keep of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// These segments, oldest first.
+    pub(crate) segments: Vec<ClosedSegment>,
+    /// When the next one will be too old, counted from now, if age is limited and there is one.
+    pub(crate) next: Option<Duration>,
+}
+
+/// What the topic's retention does not keep of a log, up to the floor.
+pub(crate) fn due(log: &Log, floor: Option<u64>) -> Result<Due> {
     let retention = log.settings().retention;
     if retention == Retention::forever() || !log.settings().cleanup.policy.deletes() {
-        return Ok(None);
+        return Ok(Due::default());
     }
-    let segments = log.closed_segments()?;
-    let segments = below(&segments, floor);
+    let mut segments = log.closed_segments()?;
+    let visible = log.high_watermark();
+    segments.truncate(below(&segments, floor).len());
     let now = log.clock().now().millis();
-    let total: u64 = log.size_bytes();
-    let gone = count_to_delete(segments, retention, now, total);
-    if let Some(last) = gone.checked_sub(1).and_then(|i| segments.get(i)) {
-        if last.end_offset > log.log_start() && last.end_offset <= log.high_watermark() {
-            let log_start = log.delete_records(last.end_offset)?;
-            telemetry::retained(log.topic_partition(), gone, log_start);
-        }
-    }
+    let gone = count_to_delete(&segments, retention, now, log.size_bytes());
     let next = retention.max_age().and_then(|age| segments.get(gone).map(|oldest| left(oldest, age, now)));
-    Ok(next)
+    segments.truncate(gone);
+    let start = log.log_start();
+    segments.retain(|segment| segment.end_offset > start && segment.end_offset <= visible);
+    Ok(Due { segments, next })
+}
+
+/// Deletes what the topic's retention lets go of. Answers when the next segment will be too old, as [`Due::next`].
+pub(crate) fn retain(log: &Log) -> Result<Option<Duration>> {
+    let due = due(log, None)?;
+    if let Some(last) = due.segments.last() {
+        let log_start = log.delete_records(last.end_offset)?;
+        telemetry::retained(log.topic_partition(), due.segments.len(), log_start);
+    }
+    Ok(due.next)
 }
 
 /// Those that end at or below the floor.
@@ -50,38 +71,141 @@ fn below(segments: &[ClosedSegment], floor: Option<u64>) -> &[ClosedSegment] {
     segments.get(..count).unwrap_or(segments)
 }
 
-/// Deletes the oldest segments of these logs, as far as their topics let any be deleted, while the logs together
-/// are larger than `budget`, in bytes.
-pub(crate) fn trim(
-    logs: &[Arc<Log>],
-    budget: u64,
-    floor: impl Fn(&Log) -> Option<u64>,
-) -> Result<RetentionReport> {
-    let mut report = RetentionReport::default();
-    let deletes = |log: &&Arc<Log>| {
-        let internal = log.topic_partition().topic().as_str().starts_with("__");
-        !internal && log.settings().cleanup.policy.deletes() && !log.is_poisoned() && !log.is_closed()
-    };
-    loop {
-        let total: u64 = logs.iter().map(|log| log.size_bytes()).sum();
+/// Segments that are to go, of any logs.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    segments: Vec<LeavingSegment>,
+    /// By the log's address: up to where it goes.
+    logs: HashMap<usize, Gone>,
+}
+
+/// A segment that is to go.
+#[derive(Clone, Debug)]
+pub(crate) struct LeavingSegment {
+    pub(crate) log: Arc<Log>,
+    /// Where the next one begins.
+    pub(crate) end_offset: u64,
+    /// Bytes of its log file.
+    pub(crate) bytes: u64,
+    /// When its last batch, or one before, was appended: never earlier than that of the segment before it.
+    last_append: i64,
+}
+
+/// What goes of a log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gone {
+    end_offset: u64,
+    bytes: u64,
+    last_append: i64,
+}
+
+impl Leaving {
+    /// Adds what a log's own retention does not keep.
+    pub(crate) fn add_due(&mut self, log: &Arc<Log>, floor: Option<u64>) -> Result<()> {
+        due(log, floor)?.segments.iter().for_each(|segment| self.add(log, segment));
+        Ok(())
+    }
+
+    /// Adds the oldest segments of these logs, as far as their topics let any be deleted, while the logs together
+    /// would still be larger than `budget`, in bytes.
+    pub(crate) fn add_over(
+        &mut self,
+        logs: &[Arc<Log>],
+        budget: u64,
+        floor: impl Fn(&Log) -> Option<u64>,
+    ) -> Result<()> {
+        let stays = |log: &Arc<Log>| log.size_bytes().saturating_sub(self.gone_of(log).bytes);
+        let mut total: u64 = logs.iter().map(stays).sum();
         if total <= budget {
-            return Ok(report);
+            return Ok(());
         }
-        let mut oldest: Option<(ClosedSegment, &Arc<Log>)> = None;
-        for log in logs.iter().filter(deletes) {
+        let mut oldest = Leaving { segments: Vec::new(), logs: self.logs.clone() };
+        for log in logs.iter().filter(|log| may_lose(log)) {
             let segments = log.closed_segments()?;
-            let visible = log.high_watermark();
-            let first = below(&segments, floor(log)).first().filter(|first| first.end_offset <= visible);
-            let Some(first) = first.filter(|first| first.end_offset > log.log_start()) else { continue };
-            if oldest.is_none_or(|(oldest, _)| first.last_append < oldest.last_append) {
-                oldest = Some((*first, log));
+            let (visible, start) = (log.high_watermark(), log.log_start().max(self.gone_of(log).end_offset));
+            for segment in below(&segments, floor(log)).iter().take_while(|s| s.end_offset <= visible) {
+                if segment.end_offset > start {
+                    oldest.add(log, segment);
+                }
             }
         }
-        let Some((segment, log)) = oldest else { return Ok(report) };
-        let before = RetentionReport::now(log);
-        log.delete_records(segment.end_offset)?;
-        report.join(before.until(log));
+        for segment in oldest.oldest_first() {
+            if total <= budget {
+                break;
+            }
+            total -= segment.bytes.min(total);
+            self.push(segment);
+        }
+        Ok(())
     }
+
+    /// Deletes all of them.
+    pub(crate) fn delete(self) -> Result<RetentionReport> {
+        let (mut report, mut first) = (RetentionReport::default(), Ok(()));
+        let mut logs: Vec<(Arc<Log>, u64, usize)> = Vec::new();
+        for LeavingSegment { log, end_offset, .. } in self.segments {
+            match logs.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &log)) {
+                Some((_, end, count)) => (*end, *count) = (end_offset.max(*end), *count + 1),
+                None => logs.push((log, end_offset, 1)),
+            }
+        }
+        for (log, end_offset, count) in logs {
+            match let_go(&log, end_offset, count) {
+                Ok(done) => report.join(done),
+                Err(e) => first = first.and(Err(e)),
+            }
+        }
+        first.map(|()| report)
+    }
+
+    /// Of all logs the oldest first.
+    pub(crate) fn oldest_first(mut self) -> Vec<LeavingSegment> {
+        // Stable: segments of one log stay in their order.
+        self.segments.sort_by_key(|segment| segment.last_append);
+        self.segments
+    }
+
+    fn gone_of(&self, log: &Arc<Log>) -> Gone {
+        self.logs.get(&address(log)).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, log: &Arc<Log>, segment: &ClosedSegment) {
+        let last_append = segment.last_append.max(self.gone_of(log).last_append);
+        let &ClosedSegment { end_offset, bytes, .. } = segment;
+        self.push(LeavingSegment { log: log.clone(), end_offset, bytes, last_append });
+    }
+
+    fn push(&mut self, segment: LeavingSegment) {
+        let gone = self.logs.entry(address(&segment.log)).or_default();
+        gone.bytes += segment.bytes;
+        gone.end_offset = segment.end_offset;
+        gone.last_append = segment.last_append;
+        self.segments.push(segment);
+    }
+}
+
+impl LeavingSegment {
+    /// Deletes it, and what lies before it: the log start moves first, durably.
+    pub(crate) fn delete(&self) -> Result<RetentionReport> {
+        let_go(&self.log, self.end_offset, 1)
+    }
+}
+
+fn let_go(log: &Log, end_offset: u64, segments: usize) -> Result<RetentionReport> {
+    let before = RetentionReport::now(log);
+    let log_start = log.delete_records(end_offset)?;
+    telemetry::retained(log.topic_partition(), segments, log_start);
+    Ok(before.until(log))
+}
+
+/// Whether a log may lose segments for the sake of others.
+fn may_lose(log: &Log) -> bool {
+    let internal = log.topic_partition().topic().as_str().starts_with("__");
+    !internal && log.settings().cleanup.policy.deletes() && !log.is_poisoned() && !log.is_closed()
+}
+
+fn address(log: &Arc<Log>) -> usize {
+    Arc::as_ptr(log).addr()
 }
 
 /// How many of `segments`, oldest first, may go.

@@ -45,6 +45,8 @@ pub struct BrokerConfig {
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     compaction_interval: Duration,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    retention_rate: Option<ByteSize>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     disk_budget: Option<ByteSize>,
 }
 
@@ -69,6 +71,7 @@ impl Default for BrokerConfig {
             compaction_memory: ByteSize::mib(128),
             compaction_rate: None,
             compaction_interval: Duration::from_secs(15),
+            retention_rate: None,
             disk_budget: None,
         }
     }
@@ -234,9 +237,26 @@ impl BrokerConfig {
         self
     }
 
+    /// The most bytes of log files that retention in the background deletes in a second, of all topics together, the
+    /// oldest first: freeing many large files at once can hold up other work of the device. What has to wait is still
+    /// there to be read; for each segment the log start moves first, then its files go. A segment goes as a whole, and
+    /// what it took too much is waited for afterwards. What is deleted on request goes at once.
+    ///
+    /// Logs that grow faster than this grow without a bound, unless there is a [disk budget](Self::disk_budget), which
+    /// comes first. With `Background::Manual` the rate is reached by a host that calls `tick` at least once a second.
+    ///
+    /// **Default** unlimited: a limit below what comes in fills the disk. **Allowed** 1 KiB to 1 TiB.
+    /// **Kafka name** none (near `file.delete.delay.ms`).
+    #[must_use]
+    pub fn retention_rate(mut self, retention_rate: ByteSize) -> BrokerConfig {
+        self.retention_rate = Some(retention_rate);
+        self
+    }
+
     /// How many bytes the logs of all topics may take together. Above it the oldest segments go, of whichever topic
     /// deletes by age or size (its `cleanup_policy`), also before their time; what is active, compacted only, or
-    /// internal stays.
+    /// internal stays. It is looked at once in a [`compaction_interval`](Self::compaction_interval); what a
+    /// [`retention_rate`](Self::retention_rate) would not have deleted before the next look goes at once.
     ///
     /// **Default** unlimited. **Allowed** 1 MiB and more. **Kafka name** none.
     #[must_use]
@@ -347,6 +367,12 @@ impl BrokerConfig {
         self.compaction_interval
     }
 
+    /// The most bytes of log files that retention in the background deletes in a second, if that is limited.
+    #[must_use]
+    pub fn retention_rate_bytes(&self) -> Option<u64> {
+        self.retention_rate.map(ByteSize::as_u64)
+    }
+
     /// How many bytes the logs of all topics may take together, if that is limited.
     #[must_use]
     pub fn disk_budget_bytes(&self) -> Option<u64> {
@@ -367,6 +393,9 @@ impl BrokerConfig {
         check_size("compaction_memory", self.compaction_memory, ByteSize::kib(1), ByteSize::gib(1024))?;
         if let Some(rate) = self.compaction_rate {
             check_size("compaction_rate", rate, ByteSize::kib(1), ByteSize::gib(1024))?;
+        }
+        if let Some(rate) = self.retention_rate {
+            check_size("retention_rate", rate, ByteSize::kib(1), ByteSize::gib(1024))?;
         }
         if let Some(budget) = self.disk_budget {
             check_size("disk_budget", budget, ByteSize::mib(1), ByteSize::bytes(u64::MAX))?;

@@ -32,8 +32,10 @@ pub(crate) struct Keeps {
 
 /// The most buffers kept: batches that are under construction or on their way at once.
 const KEPT: usize = 16;
-/// A buffer that grew beyond this many bytes is not kept.
-const KEPT_SIZE: usize = 256 << 10;
+/// A buffer that grew beyond this many bytes is not kept: the largest batch that producers build.
+const KEPT_SIZE: usize = 1 << 20;
+/// The most bytes kept.
+const KEPT_BYTES: usize = 4 << 20;
 
 impl Budget {
     /// A budget of `limit` bytes.
@@ -104,8 +106,9 @@ impl Budget {
             return;
         }
         let mut spare = self.spare.lock();
-        let most = if self.keeps.is_some() { 1 } else { KEPT };
-        if spare.len() < most {
+        let (most, bytes) = if self.keeps.is_some() { (1, KEPT_SIZE / 4) } else { (KEPT, KEPT_BYTES) };
+        let kept: usize = spare.iter().map(Vec::capacity).sum();
+        if spare.len() < most && kept + buffer.capacity() <= bytes {
             spare.push(buffer);
         }
     }

@@ -168,10 +168,7 @@ impl Log {
         let point = self.written_point()?;
         self.sync_older(&point)?;
         self.home.sync_changes()?;
-        if self.settings().builds_in_place() {
-            // Else the flush write-protects page after page under the feet of the writer.
-            point.segment.forget(point.segment.synced()..point.position);
-        }
+        self.let_go_of_pages(&point.segment, point.position);
         point.segment.sync(point.position)?;
         self.commit.set_last(point.clone());
         self.attendant.flushed();
@@ -179,6 +176,14 @@ impl Log {
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
         Ok(())
+    }
+
+    /// Takes what is about to be synced out of the map. Else the flush write-protects page after page, and stops
+    /// every thread of the process for each of them, the one that appends first.
+    fn let_go_of_pages(&self, segment: &Segment, end: u64) {
+        if self.settings().builds_in_place() {
+            segment.forget(segment.synced()..end);
+        }
     }
 
     /// Seals and writes everything appended, and says where the log ends then.
@@ -215,7 +220,9 @@ impl Log {
         };
         for segment in older {
             segment.finish_close()?;
-            segment.sync(segment.sealed_end()?)?;
+            let end = segment.sealed_end()?;
+            self.let_go_of_pages(&segment, end);
+            segment.sync(end)?;
         }
         Ok(())
     }

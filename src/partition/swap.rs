@@ -11,12 +11,16 @@
 //! - Truncations, deletions and swaps of one log do not overlap, and the first two begin with a swap finished.
 //! - Readers keep what they have open; who looks for a segment anew finds the new one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::log::Log;
 use super::manifest::PartitionManifest;
+use crate::env::FileSystem;
 use crate::error::{Error, Result};
-use crate::segment::{CleanedSegment, OpenSegment, Segment, SegmentFiles, WholeSegment};
+use crate::segment::{
+    CleanedSegment, FileKind, OpenSegment, OpenSegments, Segment, SegmentFileName, SegmentFiles, WholeSegment,
+};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -324,7 +328,7 @@ fn move_files(home: &SegmentFiles, range: SwapRange, old: &[u64]) -> Result<Vec<
 /// Repeats, at an opening, a swap that was recorded and not marked done; `bases` are the segments found.
 pub(super) fn repeat(home: &Arc<SegmentFiles>, bases: &mut Vec<u64>, range: SwapRange) -> Result<()> {
     if !home.has_swap(range.from)? && !bases.contains(&range.from) {
-        let path = home.path(crate::segment::FileKind::Log, range.from);
+        let path = home.path(FileKind::Log, range.from);
         return Err(Error::corrupted(&path, 0, "the segment that compaction has made is missing"));
     }
     let old: Vec<u64> = bases.iter().copied().filter(|base| (range.from..range.to).contains(base)).collect();
@@ -335,4 +339,40 @@ pub(super) fn repeat(home: &Arc<SegmentFiles>, bases: &mut Vec<u64>, range: Swap
     let at = bases.partition_point(|&base| base < range.from);
     bases.insert(at, range.from);
     Ok(())
+}
+
+/// Gives the segments of a partition that is not open the names that they were about to get, and clears the record of
+/// a swap; answers whether there was anything to do.
+pub(crate) fn settle_names(
+    files: &Arc<dyn FileSystem>,
+    dir: &Path,
+    manifest: &mut PartitionManifest,
+) -> Result<bool> {
+    let home = SegmentFiles::new(files.clone(), dir.to_path_buf(), false, None, OpenSegments::new(u64::MAX));
+    let home = Arc::new(home);
+    let entries = files.list(dir).map_err(|e| Error::io("list a partition's folder", dir, e))?;
+    let (mut bases, mut done) = (Vec::new(), false);
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        match SegmentFileName::parse(&entry.name) {
+            SegmentFileName::Live(base, FileKind::Log) => bases.push(base),
+            SegmentFileName::Entering(base) => {
+                home.entered(base)?;
+                bases.push(base);
+                done = true;
+            }
+            _ => {}
+        }
+    }
+    bases.sort_unstable();
+    bases.dedup();
+    if let Some(range) = manifest.swap {
+        repeat(&home, &mut bases, range)?;
+        manifest.swap = None;
+        manifest.store(&**files, dir)?;
+        done = true;
+    }
+    if done {
+        home.sync_dir()?;
+    }
+    Ok(done)
 }

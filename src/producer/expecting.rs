@@ -2,6 +2,8 @@
 //!
 //! Invariant: the log's next offset is compared under the lock under which the batch gets it.
 
+use std::borrow::Borrow;
+
 use super::batch_delivery::BatchDelivery;
 use super::metadata::BatchMetadata;
 use super::producer::Producer;
@@ -14,12 +16,13 @@ use crate::partition::{FinishedBatch, Patience};
 use crate::types::Offset;
 
 impl<K, V> Producer<K, V> {
-    /// Appends records to a partition in one batch, if the first of them gets this offset.
+    /// Appends records to a partition in one batch, if the first of them gets this offset; each of them names the
+    /// partition.
     pub(crate) fn send_expecting<'a, RV, RK>(
         &self,
         partition: u32,
         expected: Offset,
-        records: impl IntoIterator<Item = Record<'a, RV, RK>>,
+        records: impl IntoIterator<Item = impl Borrow<Record<'a, RV, RK>>>,
     ) -> Result<BatchDelivery>
     where
         RV: EncodeValue<V>,
@@ -30,7 +33,9 @@ impl<K, V> Producer<K, V> {
         let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
         let mut builder = BatchBuilder::new(BatchSpec { attributes, ..BatchSpec::default() });
         for record in records {
-            self.lend(&record.partition(partition), |_, record| {
+            let record = record.borrow();
+            debug_assert_eq!(record.given_partition(), Some(partition), "a record of another partition");
+            self.lend(record, |_, record| {
                 builder.append(record.timestamp, record.key, record.value, record.headers);
                 Ok(())
             })?;

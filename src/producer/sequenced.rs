@@ -103,17 +103,25 @@ impl SequencedBatch {
 
     /// Adds a record; hands over those before it if they fill a batch.
     pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<Option<HandedOver>> {
-        let measure = |builder: &BatchBuilder| {
-            builder.measure(record.timestamp, record.key, record.value, record.headers).len() as u64
-        };
-        let size = measure(&self.builder);
+        if self.builder.is_bare() {
+            // That of a batch handed over before, by whomever.
+            self.builder.reuse(self.log.budget().take_buffer());
+        }
+        let &NewRecord { timestamp, key, value, headers } = record;
+        let mut measured = self.builder.measure(timestamp, key, value, headers);
+        let size = measured.len() as u64;
         self.check_size(size)?;
         let limit = self.settings.batch_size.max(BATCH_BYTES).min(self.settings.segment_size);
         let left = i64::from(i32::MAX) - i64::from(self.next_sequence);
         let full = !self.builder.is_empty()
             && (self.builder.len() as u64 + size > limit || i64::from(self.builder.count()) > left);
-        let handed_over = if full { self.hand_over()? } else { None };
-        self.builder.append(record.timestamp, record.key, record.value, record.headers);
+        let mut handed_over = None;
+        if full {
+            handed_over = self.hand_over()?;
+            self.builder.reuse(self.log.budget().take_buffer());
+            measured = self.builder.measure(timestamp, key, value, headers);
+        }
+        self.builder.append_measured(timestamp, measured);
         Ok(handed_over)
     }
 
@@ -136,6 +144,7 @@ impl SequencedBatch {
             .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let deadline = self.log.clock().monotonic().saturating_add(self.max_block);
         let produced = self.log.append_produced(&mut batch, Patience::Until(deadline)).map_err(timed_out)?;
+        self.log.budget().keep_buffer(batch.into_memory());
         let next = sequence_after(self.next_sequence, count.into());
         if next < self.next_sequence && self.membership == Membership::Alone {
             let spec = self.builder.spec_mut();

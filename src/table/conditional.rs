@@ -5,15 +5,15 @@
 //!     -> append only if the log still ends where the table has read to      somebody was faster: again
 //! ```
 //!
-//! Invariant: between the look at the version and the append nothing comes into the partition, whoever sends it.
+//! Invariants
+//! - Between the look at the version and the append nothing comes into the partition, whoever sends it.
+//! - The record is as any other of the topic: compressed, stamped and with the headers that its settings ask for.
 
 use super::table::Table;
 use crate::codec::{Codec, EncodeKey, EncodeValue, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::partition_for_key;
-use crate::format::record::HeaderRef;
-use crate::partition::{FinishedBatch, Log, Patience};
+use crate::partition::Log;
 use crate::types::Offset;
 
 /// What a key is expected to hold.
@@ -50,8 +50,9 @@ impl<K: Codec, V: Codec> Table<K, V> {
     ///
     /// # Errors
     /// `VersionConflict` with the actual version: nothing was appended, and the table is up to date;
-    /// `InvalidArgument` for a record without a key; `Backpressure` if others were faster again and again, or a transaction is open in the partition; `Codec`;
-    /// those of appending and reading.
+    /// `InvalidArgument` for a record without a key; `Backpressure` if others were faster again and again, or a
+    /// transaction is open in the partition; `Codec`; those of [`Producer::send`](crate::Producer::send) and of
+    /// reading.
     pub fn append_if<RV, RK>(&mut self, expected: Expected, record: Record<'_, RV, RK>) -> Result<Offset>
     where
         RV: EncodeValue<V>,
@@ -64,24 +65,19 @@ impl<K: Codec, V: Codec> Table<K, V> {
             return Err(Error::invalid_argument("a record without a key has no version"));
         };
         let partition = self.partition_of(&key, record.given_partition());
+        let record = record.partition(partition);
         let Some(log) = self.partitions.get(partition).cloned() else {
             let why = format!("there is no partition {partition}");
             return Err(Error::new(ErrorKind::PartitionNotFound, why));
         };
-        let headers: Vec<HeaderRef<'_>> =
-            record.headers().iter().map(|&(key, value)| HeaderRef { key, value }).collect();
-        let timestamp = record.given_timestamp().unwrap_or_else(|| log.clock().now()).millis();
         for _ in 0..ATTEMPTS {
             let next = self.catch_up(&log, partition)?;
             self.check_version(&key, expected)?;
-            let mut builder = BatchBuilder::new(BatchSpec::default());
-            builder.append(timestamp, Some(&key), encoded.value, &headers);
-            let mut batch = FinishedBatch::of(&mut builder, None)?;
-            match log.append_expecting(&mut batch, next, Patience::No) {
-                Ok(appended) => {
-                    log.wait_acked(appended.offset + 1)?;
+            match self.producer.send_expecting(partition, Offset::of(next), [&record]) {
+                Ok(_) => {
+                    log.wait_acked(next + 1)?;
                     self.update()?;
-                    return Ok(Offset::of(appended.offset));
+                    return Ok(Offset::of(next));
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::UnexpectedOffset { .. }) => {}
                 Err(e) => return Err(e),

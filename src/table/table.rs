@@ -11,8 +11,8 @@ use crate::config::{Isolation, ReaderConfig, Start};
 use crate::consumer::{Codecs, Records, TopicReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
-use crate::producer::{KeptOpen, PartitionSet};
-use crate::types::{Offset, Timestamp, TopicName};
+use crate::producer::{KeptOpen, PartitionSet, Producer};
+use crate::types::{Offset, Timestamp};
 
 /// The latest value of each key of a topic, as a map that follows the topic: by
 /// [`Topic::table`](crate::Topic::table).
@@ -53,6 +53,8 @@ pub struct Table<K = Raw, V = Raw> {
     pub(super) reader: TopicReader<Raw, Raw>,
     pub(super) partitions: Arc<PartitionSet>,
     pub(super) codecs: Codecs<K, V>,
+    /// For appends that expect a version.
+    pub(super) producer: Producer<K, V>,
     place: SnapshotPlace,
     from_snapshot: bool,
 }
@@ -68,18 +70,19 @@ pub struct Entry<'a, K = Raw, V = Raw> {
 impl<K: Codec, V: Codec> Table<K, V> {
     /// Reads a topic up to its end, from its snapshot on if there is a good one.
     pub(crate) fn open(
-        topic: TopicName,
         partitions: Arc<PartitionSet>,
         codecs: Codecs<K, V>,
+        producer: Producer<K, V>,
         place: SnapshotPlace,
         broker: KeptOpen,
     ) -> Result<Table<K, V>> {
         let raw = Codecs { key: Raw, value: Raw };
         let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
-        let reader = TopicReader::new(topic, partitions.clone(), Start::Earliest, &config, raw)?;
+        let reader =
+            TopicReader::new(producer.topic().clone(), partitions.clone(), Start::Earliest, &config, raw)?;
         let reader = reader.keeping_open(broker);
         let (rows, from_snapshot) = (Rows::default(), false);
-        let mut table = Table { rows, reader, partitions, codecs, place, from_snapshot };
+        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot };
         table.take_snapshot();
         table.update()?;
         Ok(table)

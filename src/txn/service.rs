@@ -321,7 +321,7 @@ impl TxnService {
         let mut inner = session.state.lock();
         let handed_over = inner
             .check_open(&session.id)
-            .and_then(|()| inner.batches.values_mut().try_for_each(|batch| batch.hand_over().map(|_| ())));
+            .and_then(|()| inner.batches.iter_mut().try_for_each(|batch| batch.hand_over().map(|_| ())));
         if let Err(error) = handed_over {
             self.abort_locked(session, &mut inner);
             return TransactionCommit::finished(self, Err(error));
@@ -329,7 +329,7 @@ impl TxnService {
         self.collect_markers();
         let logs: Vec<_> = inner
             .batches
-            .values()
+            .iter()
             .filter(|batch| batch.end() > 0)
             .map(|batch| (batch.log().clone(), batch.end()))
             .collect();

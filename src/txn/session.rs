@@ -29,9 +29,19 @@ pub(crate) struct Session {
 pub(super) struct SessionState {
     pub(super) holder: Holder,
     pub(super) phase: SessionPhase,
-    pub(super) batches: HashMap<TopicPartition, SequencedBatch>,
+    pub(super) batches: Batches,
     /// Offsets that hold with the transaction.
     pub(super) offsets: Vec<WriteId>,
+}
+
+/// The batches of a transaction, one for each partition.
+#[derive(Default)]
+pub(super) struct Batches {
+    all: Vec<SequencedBatch>,
+    /// Where each partition's is.
+    places: HashMap<TopicPartition, usize>,
+    /// The one that the last record went to: often the next one goes there, too.
+    last: usize,
 }
 
 pub(super) enum SessionPhase {
@@ -45,8 +55,12 @@ pub(super) enum SessionPhase {
 
 impl Session {
     pub(super) fn new(id: &str, holder: Holder) -> Session {
-        let state =
-            SessionState { holder, phase: SessionPhase::Idle, batches: HashMap::new(), offsets: Vec::new() };
+        let state = SessionState {
+            holder,
+            phase: SessionPhase::Idle,
+            batches: Batches::default(),
+            offsets: Vec::new(),
+        };
         Session { id: id.to_owned(), state: Mutex::new(state) }
     }
 
@@ -84,14 +98,11 @@ impl SessionState {
         max_block: Duration,
         touch: impl FnOnce(Holder, &TopicPartition) -> Result<()>,
     ) -> Result<&mut SequencedBatch> {
-        let tp = log.topic_partition();
-        if !self.batches.contains_key(tp) {
-            touch(self.holder, tp)?;
-            let stamp = self.holder.into();
-            let batch = SequencedBatch::new(log, stamp, Membership::OfTransaction, 0, max_block);
-            self.batches.insert(tp.clone(), batch);
-        }
-        self.batches.get_mut(tp).ok_or_else(|| Error::closed("the transaction"))
+        let holder = self.holder;
+        self.batches.of(log, |tp| {
+            touch(holder, tp)?;
+            Ok(SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, max_block))
+        })
     }
 
     /// The transaction is over.
@@ -102,6 +113,47 @@ impl SessionState {
         if !matches!(self.phase, SessionPhase::Over) {
             self.phase = SessionPhase::Idle;
         }
+    }
+}
+
+impl Batches {
+    /// The batch of a partition; `begin` makes it.
+    fn of(
+        &mut self,
+        log: &Arc<Log>,
+        begin: impl FnOnce(&TopicPartition) -> Result<SequencedBatch>,
+    ) -> Result<&mut SequencedBatch> {
+        if !self.all.get(self.last).is_some_and(|last| Arc::ptr_eq(last.log(), log)) {
+            self.last = self.place_of(log.topic_partition(), begin)?;
+        }
+        self.all.get_mut(self.last).ok_or_else(|| Error::closed("the transaction"))
+    }
+
+    fn place_of(
+        &mut self,
+        tp: &TopicPartition,
+        begin: impl FnOnce(&TopicPartition) -> Result<SequencedBatch>,
+    ) -> Result<usize> {
+        if let Some(&place) = self.places.get(tp) {
+            return Ok(place);
+        }
+        self.all.push(begin(tp)?);
+        self.places.insert(tp.clone(), self.all.len() - 1);
+        Ok(self.all.len() - 1)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SequencedBatch> {
+        self.all.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SequencedBatch> {
+        self.all.iter_mut()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.places.clear();
+        self.last = 0;
     }
 }
 

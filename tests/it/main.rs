@@ -52,6 +52,8 @@ mod transactions;
 #[cfg(test)]
 mod undecodable;
 #[cfg(test)]
+mod unfinished;
+#[cfg(test)]
 mod volatile;
 #[cfg(test)]
 mod watching;

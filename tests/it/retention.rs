@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention};
+use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention, Volatile};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
 
@@ -191,4 +191,171 @@ fn what_is_looked_at_is_counted_until_it_is_let_go() {
     );
     drop((records, reader));
     assert_eq!(broker.pinned_bytes(), 0);
+}
+
+/// A broker whose retention deletes so many KiB in a second.
+fn slow_broker(machine: &SimEnvironment, kib: u64) -> Broker {
+    let config = BrokerConfig::new().background(Background::Manual).retention_rate(ByteSize::kib(kib));
+    Broker::builder("/pond").environment(machine.environment()).config(config).open().unwrap()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Fills a topic with 200 KiB in segments of 4 KiB.
+fn fill_more(broker: &Broker, name: &str, retention: Retention) -> Topic {
+    let config =
+        TopicConfig::new().durability(Durability::Memory).segment_size(ByteSize::kib(4)).retention(retention);
+    let topic = broker.create_topic(name, config).unwrap();
+    let producer = topic.producer().unwrap();
+    for _ in 0..1900 {
+        drop(producer.send(Record::new(&[7u8; 100])).unwrap());
+    }
+    producer.flush().wait().unwrap();
+    topic
+}
+
+/// Where the first segment begins whose file is there.
+fn first_file(machine: &SimEnvironment, folder: &str) -> u64 {
+    let entries = machine.environment().files().list(std::path::Path::new(folder)).unwrap();
+    let bases = entries.iter().filter_map(|entry| entry.name.strip_suffix(".log")?.parse().ok());
+    bases.min().unwrap()
+}
+
+/// Ticks every 100 ms until nothing changes for two seconds; each second no more may go than the rate allows, and a
+/// segment. Answers the bytes deleted, and in how many milliseconds.
+fn watch_it_go(machine: &SimEnvironment, broker: &Broker, topics: &[&Topic], rate: u64) -> (u64, u64) {
+    let size = || -> u64 { topics.iter().map(|topic| topic.describe().size_bytes()).sum() };
+    let before = size();
+    let (mut sizes, mut last_change) = (vec![before], 0);
+    for step in 1.. {
+        broker.tick().unwrap();
+        let now = size();
+        if now != *sizes.last().unwrap() {
+            last_change = step;
+        }
+        sizes.push(now);
+        let second_ago = sizes[sizes.len().saturating_sub(11)];
+        // A batch that was open counts from when it is sealed.
+        let gone = second_ago.saturating_sub(now);
+        assert!(gone <= rate + (4 << 10), "{gone} in a second");
+        for topic in topics {
+            let start = topic.partition(0).unwrap().log_start_offset().get();
+            assert_eq!(first_file(machine, &format!("/pond/{}-0", topic.name())), start);
+        }
+        if step > last_change + 20 {
+            break;
+        }
+        machine.clock().advance(Duration::from_millis(100));
+    }
+    (before - size(), (last_change - 1) * 100)
+}
+
+fn check_rate((bytes, millis): (u64, u64), rate: u64) {
+    let expected = (bytes - (4 << 10)) * 1000 / rate;
+    let error = millis.abs_diff(expected);
+    assert!(error <= 600, "{bytes} bytes in {millis} ms, not {expected}");
+}
+
+#[test]
+fn in_the_background_no_more_goes_than_the_rate() {
+    let machine = SimEnvironment::new(1);
+    let broker = slow_broker(&machine, 20);
+    let by_age = fill_more(&broker, "age", Retention::age(HOUR));
+    let by_size = fill_more(&broker, "size", Retention::size(ByteSize::kib(50)));
+    let by_topic = fill_more(&broker, "topic", Retention::topic_size(ByteSize::kib(60)));
+    machine.clock().advance(HOUR + Duration::from_secs(1));
+    let topics = [&by_age, &by_size, &by_topic];
+    let gone = watch_it_go(&machine, &broker, &topics, 20 << 10);
+    check_rate(gone, 20 << 10);
+    let sizes = topics.map(|topic| topic.describe().size_bytes() >> 10);
+    assert!(sizes[0] <= 4 && (50..=54).contains(&sizes[1]) && (56..=60).contains(&sizes[2]), "{sizes:?}");
+    assert_eq!(broker.retain().unwrap().segments_deleted(), 0);
+}
+
+#[test]
+fn on_request_all_goes_at_once() {
+    let machine = SimEnvironment::new(1);
+    let broker = slow_broker(&machine, 4);
+    let topic = fill_more(&broker, "t", Retention::age(HOUR));
+    machine.clock().advance(HOUR + Duration::from_secs(1));
+    broker.tick().unwrap();
+    let size = topic.describe().size_bytes();
+    assert!(size > 190 << 10, "{size}");
+    assert!(topic.retain().unwrap().bytes_deleted() > 180 << 10);
+    assert!(topic.describe().size_bytes() <= 4 << 10);
+}
+
+#[test]
+fn what_is_behind_after_a_long_stop_catches_up_at_the_rate() {
+    let machine = SimEnvironment::new(1);
+    let broker = slow_broker(&machine, 40);
+    fill_more(&broker, "t", Retention::age(HOUR));
+    broker.close().wait().unwrap();
+    machine.clock().advance(24 * HOUR);
+    let broker = slow_broker(&machine, 40);
+    let topic = broker.topic("t").unwrap();
+    let gone = watch_it_go(&machine, &broker, &[&topic], 40 << 10);
+    assert!(gone.0 > 190 << 10, "{gone:?}");
+    check_rate(gone, 40 << 10);
+}
+
+#[test]
+fn what_waits_is_spared_if_the_settings_change() {
+    let machine = SimEnvironment::new(1);
+    let broker = slow_broker(&machine, 4);
+    let topic = fill_more(&broker, "t", Retention::age(HOUR));
+    machine.clock().advance(HOUR + Duration::from_secs(1));
+    broker.tick().unwrap();
+    let size = topic.describe().size_bytes();
+    broker.alter_topic("t", topic.config().retention(Retention::forever())).unwrap();
+    for _ in 0..100 {
+        machine.clock().advance(Duration::from_secs(1));
+        broker.tick().unwrap();
+    }
+    assert_eq!(topic.describe().size_bytes(), size);
+}
+
+/// What the rate would not have deleted by the next look goes at once.
+#[test]
+fn the_disk_budget_comes_before_the_rate() {
+    let machine = SimEnvironment::new(1);
+    let config = BrokerConfig::new()
+        .background(Background::Manual)
+        .retention_rate(ByteSize::kib(16))
+        .disk_budget(ByteSize::mib(1));
+    let broker = Broker::builder("/pond").environment(machine.environment()).config(config).open().unwrap();
+    let topics: Vec<Topic> =
+        (0..10).map(|n| fill_more(&broker, &format!("t{n}"), Retention::forever())).collect();
+    let size = || -> u64 { topics.iter().map(|topic| topic.describe().size_bytes() >> 10).sum() };
+    assert!(size() > 1900, "{}", size());
+    machine.clock().advance(Duration::from_secs(15));
+    broker.tick().unwrap();
+    // 15 seconds at the rate are left to go.
+    assert!((1024 + 232..=1024 + 240).contains(&size()), "{}", size());
+    for _ in 0..140 {
+        machine.clock().advance(Duration::from_millis(100));
+        broker.tick().unwrap();
+    }
+    assert!((1024..=1024 + 20).contains(&size()), "{}", size());
+    for _ in 0..5 {
+        machine.clock().advance(Duration::from_secs(1));
+        broker.tick().unwrap();
+    }
+    assert!((1016..=1024).contains(&size()), "{}", size());
+}
+
+#[test]
+fn memory_does_not_count_in_the_disk_budget() {
+    let machine = SimEnvironment::new(1);
+    let config = BrokerConfig::new().background(Background::Manual).disk_budget(ByteSize::mib(1));
+    let broker = Broker::builder("/pond").environment(machine.environment()).config(config).open().unwrap();
+    let on_disk = fill_more(&broker, "disk", Retention::forever());
+    let config =
+        TopicConfig::new().volatile(Volatile::drop_oldest(ByteSize::mib(4))).segment_size(ByteSize::kib(64));
+    let producer = broker.create_topic("memory", config).unwrap().producer().unwrap();
+    for _ in 0..2000 {
+        drop(producer.send(Record::new(&[7u8; 1000])).unwrap());
+    }
+    assert_eq!(broker.retain().unwrap().segments_deleted(), 0);
+    assert_eq!(on_disk.partition(0).unwrap().log_start_offset(), Offset::ZERO);
 }

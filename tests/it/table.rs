@@ -175,3 +175,42 @@ fn concurrent_increments_are_never_lost() {
     let total: u64 = table.iter().map(|e| u64::from_be_bytes(e.raw_value().try_into().unwrap())).sum();
     assert_eq!(total, 3 * EACH);
 }
+
+/// A conditional append is a record as any other of the topic: compressed, stamped by its clock, with the headers that
+/// name another codec, and no larger than the topic allows.
+#[cfg(feature = "gzip")]
+#[test]
+fn a_conditional_append_does_what_the_topics_settings_ask_for() {
+    use millpond::config::{Compression, TimestampType};
+
+    let sim = SimEnvironment::new(7);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    fn settings() -> TopicConfig {
+        let gzip = Compression::Gzip { level: None };
+        let config = TopicConfig::new().compression(gzip).timestamp_type(TimestampType::LogAppend);
+        config.max_record_size(ByteSize::kib(64))
+    }
+    const MINE: TopicDef<Utf8, Utf8> = TopicDef::new("texts").settings(settings);
+    let mut table = broker.topic(&MINE).unwrap().table().unwrap();
+    let long = "again and ".repeat(1000);
+    let old = Timestamp::from_millis(1);
+    table.append_if(Expected::Absent, Record::new(&long).key("long").timestamp(old)).unwrap();
+    assert_eq!(table.get("long").unwrap(), Some(&*long));
+    let size = broker.topic("texts").unwrap().describe().size_bytes();
+    assert!(size < 1000, "{size} bytes of 10,000 that repeat themselves");
+    assert_eq!(table.entry("long").unwrap().unwrap().timestamp(), sim.environment().clock().now());
+
+    let mut raw = broker.topic("texts").unwrap().table().unwrap();
+    raw.append_if(Expected::Absent, Record::new("by bytes").key("raw")).unwrap();
+    let mut reader = broker.topic("texts").unwrap().partition(0).unwrap().read(..).unwrap();
+    let mut headers = Vec::new();
+    while let Some(records) = reader.next().unwrap() {
+        headers.extend(records.iter().map(|record| record.headers().count()));
+    }
+    assert_eq!(headers, [0, 2], "the one that is not in the topic's own codec says so");
+
+    let huge = "x".repeat(70_000);
+    let error = table.append_if(Expected::Absent, Record::new(&huge).key("huge")).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { .. }), "{error}");
+}

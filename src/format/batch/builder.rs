@@ -128,8 +128,17 @@ impl BatchBuilder {
 
     #[cold]
     fn grow(&mut self, need: usize) {
+        // No batch of the usual sizes takes so much more that its memory is not kept for the next one.
+        const USUAL: usize = 1 << 20;
         let more = self.buffer.len() + self.buffer.len() / 2;
-        self.buffer.resize(need.max(more), 0);
+        let len = if need <= USUAL { need.max(more).min(USUAL) } else { need.max(more) };
+        self.buffer.reserve_exact(len - self.buffer.len());
+        self.buffer.resize(len, 0);
+    }
+
+    /// Whether it has no more memory than for its header.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.buffer.len() <= HEADER_LEN
     }
 
     /// Bytes so far, uncompressed, the header included.

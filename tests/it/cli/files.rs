@@ -115,6 +115,23 @@ fn dump_shows_what_is_damaged() {
 }
 
 #[test]
+fn dump_says_what_a_file_is_that_something_left_behind() {
+    let tool = closed(&["k,one"]);
+    let log = tool.data().join(LOG);
+    let left = log.with_extension("log.swap");
+    fs::copy(&log, &left).unwrap();
+    let done = dump(&left).ok();
+    let text = done.text();
+    assert!(text.contains("of a compacted segment, whole: the next opening"), "{text}");
+    assert!(text.contains("baseOffset: 0"), "{text}");
+    assert!(!dump(&log).ok().text().contains("opening"));
+    let done = tool.run("verify");
+    assert!(done.text().contains("not decided on: the next opening deletes it"), "{done:?}");
+    tool.produce("--topic t", b"after\n");
+    assert!(!left.exists());
+}
+
+#[test]
 fn dump_reads_a_file_that_is_in_use() {
     let tool = killed("--durability memory", &["a", "b"]);
     let done = dump(&tool.data().join(LOG)).ok();
