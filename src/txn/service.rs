@@ -538,8 +538,18 @@ impl TxnService {
         for (session, holder) in overdue {
             // Who holds the lock is appending: next time.
             let Some(mut inner) = session.state.try_lock() else { continue };
-            if inner.holder == holder && matches!(inner.phase, SessionPhase::Open) {
-                self.abort_locked(&session, &mut inner);
+            if inner.holder != holder {
+                continue;
+            }
+            match &inner.phase {
+                SessionPhase::Open => self.abort_locked(&session, &mut inner),
+                // Whoever has its operation does not wait for it: readers must not wait for them.
+                SessionPhase::Committing(task) => {
+                    let task = task.clone();
+                    drop(inner);
+                    let _ = task.drive(self);
+                }
+                SessionPhase::Idle | SessionPhase::Over => {}
             }
         }
         self.append_markers();

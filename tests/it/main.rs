@@ -48,6 +48,7 @@ mod top;
 #[cfg(test)]
 mod topics;
 #[cfg(test)]
+mod transaction_ends;
 mod transactions;
 #[cfg(test)]
 mod undecodable;
