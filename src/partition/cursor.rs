@@ -169,6 +169,9 @@ impl Cursor {
             if self.idle == IDLE {
                 self.let_go();
             }
+            if self.committed && self.next < until {
+                self.log.check_stuck()?;
+            }
             return self.at_end();
         }
         self.idle = 0;

@@ -12,6 +12,7 @@
 //!   only after what they must pass over is entered.
 //! - Lock order: the files, the append lock, the state, the aborted transactions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::append::{Appended, Patience};
@@ -48,6 +49,8 @@ pub(super) struct Producers {
     files: Mutex<ProducerFiles>,
     state: Mutex<State>,
     aborted: RwLock<AbortedIndex>,
+    /// Transactions that stay open, by where they begin: why nobody ends them.
+    stuck: Mutex<BTreeMap<u64, Error>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,7 @@ impl Producers {
             files: Mutex::new(ProducerFiles::default()),
             state: Mutex::new(State::default()),
             aborted: RwLock::new(AbortedIndex::default()),
+            stuck: Mutex::new(BTreeMap::new()),
         }
     }
 }
@@ -164,6 +168,9 @@ impl Log {
 
     fn note_end(&self, state: &mut State, marker: &Marker, now: i64) {
         state.changed = true;
+        if let Some(first) = state.table.get(marker.producer_id).and_then(KnownProducer::open_transaction) {
+            self.producers.stuck.lock().remove(&first);
+        }
         if let Some(entry) = state.table.end(marker, now) {
             self.producers.aborted.write().push(entry);
         }
@@ -218,6 +225,19 @@ impl Log {
     #[inline]
     pub(crate) fn last_stable(&self) -> u64 {
         self.marks.last_stable(self.log_end())
+    }
+
+    /// The open transaction that begins at this offset is not going to be ended: whoever would wait for it is told.
+    pub(crate) fn hold_stuck(&self, first_offset: u64, why: Error) {
+        self.producers.stuck.lock().insert(first_offset, why);
+        self.readers.notify_after_publish();
+    }
+
+    /// Why what readers of committed records wait for does not come.
+    #[cold]
+    pub(super) fn check_stuck(&self) -> Result<()> {
+        let Some(first) = self.marks.first_unstable() else { return Ok(()) };
+        self.producers.stuck.lock().get(&first).map_or(Ok(()), |why| Err(why.again()))
     }
 
     /// The epoch of a producer's open transaction.

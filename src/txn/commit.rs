@@ -69,6 +69,11 @@ impl CommitTask {
         self.logs.iter().try_for_each(|(log, end)| log.flush_until(*end))
     }
 
+    /// The partitions it has records in.
+    pub(super) fn logs(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.logs.iter().map(|(log, _)| log)
+    }
+
     pub(super) fn result(&self) -> Option<Result<()>> {
         self.result.get().map(|result| result.as_ref().copied().map_err(Error::again))
     }

@@ -77,6 +77,8 @@ pub(crate) struct Transactional {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     /// Partitions whose markers of these holders may not be durable.
     pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
+    /// Offset of its last record that the opening has read.
+    pub(super) read_at: u64,
 }
 
 /// All transactional ids of a broker.
@@ -134,6 +136,7 @@ impl Coordinator {
             started: -1,
             partitions: BTreeSet::new(),
             unmarked: BTreeMap::new(),
+            read_at: 0,
         };
         let known = self.ids.entry(id.to_owned()).or_insert_with(fresh);
         // Closing what was open has raised the epoch by one already; the new holder's is above that.
