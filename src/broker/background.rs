@@ -1,7 +1,7 @@
 //! The broker's threads. (A consumer starts workers, too, but they end with its call.)
 //!
 //! ```text
-//!   millpond-flush  x flush_threads   jobs of the service
+//!   millpond-flush  x flush_threads   jobs of the service (see `flushers.rs`: as many as have something to do)
 //!   millpond-prep   x 1               room ahead of the writers
 //!   millpond-timer  x 1               linger, intervals, checkpoints
 //!   millpond-clean  x 1               compaction
@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
     handles: Vec<JoinHandle<()>>,
+    /// Whose flushers come and go.
+    service: Option<Arc<Service>>,
 }
 
 impl Threads {
@@ -41,9 +43,8 @@ impl Threads {
     }
 
     fn start_all(&mut self, service: &Arc<Service>, flushers: u32) -> std::io::Result<()> {
-        for _ in 0..flushers {
-            self.spawn("millpond-flush", service, Service::flush_until_stopped)?;
-        }
+        self.service = Some(service.clone());
+        service.flushers().start(service, flushers)?;
         self.spawn("millpond-prep", service, Service::prepare_until_stopped)?;
         self.spawn("millpond-clean", service, Service::clean_until_stopped)?;
         self.spawn("millpond-timer", service, Service::keep_time_until_stopped)
@@ -58,7 +59,8 @@ impl Threads {
     /// Waits for all of them to have left; the service has been stopped.
     pub(crate) fn join(self) {
         let own = std::thread::current().id();
-        for handle in self.handles {
+        let flushers = self.service.map_or_else(Vec::new, |service| service.flushers().threads());
+        for handle in self.handles.into_iter().chain(flushers) {
             // A flusher that drops the last handle of a broker does not wait for itself.
             if handle.thread().id() != own {
                 let _ = handle.join();
@@ -107,7 +109,8 @@ pub(crate) fn with_each<T: Sync, R: Send>(
 pub(crate) fn threads_of(config: &BrokerConfig) -> u32 {
     match config.background_kind() {
         Background::Manual => 1,
-        Background::Threads => config.flush_thread_count(),
+        // What there is to be done takes the processor, too.
+        Background::Threads => config.flush_thread_count().min(4),
     }
 }
 

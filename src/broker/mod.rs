@@ -25,6 +25,7 @@ mod delete;
 mod description;
 #[cfg(feature = "metrics")]
 mod facade;
+mod flushers;
 mod folders;
 mod group_builder;
 mod groups;

@@ -26,6 +26,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::attended::{Attended, NEVER};
+use super::flushers::Flushers;
 use crate::config::BrokerConfig;
 use crate::env::Clock;
 use crate::error::Result;
@@ -74,7 +75,7 @@ pub(crate) struct Service {
     checkpoint_interval: Duration,
     clean_interval: Duration,
     paces_retention: bool,
-    jobs: Mailbox<Job>,
+    jobs: Flushers,
     prepare: Mailbox<Arc<Attended>>,
     clean: Mailbox<()>,
     /// Set once it has been stopped; who is held back waits here.
@@ -114,7 +115,7 @@ impl Service {
             checkpoint_interval,
             clean_interval,
             paces_retention: config.retention_rate_bytes().is_some(),
-            jobs: Mailbox::new(),
+            jobs: Flushers::new(),
             prepare: Mailbox::new(),
             clean: Mailbox::new(),
             stopped: Mutex::new(false),
@@ -273,12 +274,15 @@ impl Service {
         self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.compact_due())
     }
 
-    /// A flusher's life.
-    pub(super) fn flush_until_stopped(&self) {
-        while let Some(job) = self.jobs.wait_for_next() {
-            if let Err(error) = self.run(job) {
-                telemetry::background_failed(&error);
-            }
+    /// Who does the jobs, where threads do.
+    pub(super) fn flushers(&self) -> &Flushers {
+        &self.jobs
+    }
+
+    /// A flusher does a job: nobody waits for the answer.
+    pub(super) fn run_or_tell(&self, job: Job) {
+        if let Err(error) = self.run(job) {
+            telemetry::background_failed(&error);
         }
     }
 

@@ -6,8 +6,9 @@ use super::broker::Broker;
 use super::groups::offsets_topic_config;
 use super::transactional::{TransactionalBuilder, TransactionalProducer};
 use crate::error::{Error, Result};
+use crate::format::control::TxnOutcome;
 use crate::partition::Log;
-use crate::txn::TransactionDescription;
+use crate::txn::{TransactionDescription, UndecidedTransaction};
 use crate::types::TopicName;
 
 /// The internal topic that holds what becomes of transactions.
@@ -83,6 +84,44 @@ impl Broker {
     /// Those of [`transactions`](Broker::transactions).
     pub fn abort_transaction(&self, id: impl AsRef<str>) -> Result<bool> {
         self.shared.txns.abort_id(id.as_ref())
+    }
+
+    /// The transactions that an earlier opening has left open, of which damage in the topic of transactions hides how
+    /// they ended: they may have been committed, so nothing but [`commit_undecided`](Broker::commit_undecided) or
+    /// [`abort_undecided`](Broker::abort_undecided) ends them. Until then readers of committed records that come to
+    /// one are told `Corrupted`, and everything else of the broker works.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = millpond::Broker::open(dir.path())?;
+    /// for undecided in broker.undecided_transactions() {
+    ///     println!("producer {} in {:?}", undecided.producer_id(), undecided.partitions());
+    ///     broker.abort_undecided(&undecided)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn undecided_transactions(&self) -> Vec<UndecidedTransaction> {
+        self.shared.txns.undecided()
+    }
+
+    /// Commits an undecided transaction in all its partitions, durably.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is not undecided; those of appending: what was ended before stays so, and the same
+    /// call again ends the rest.
+    pub fn commit_undecided(&self, transaction: &UndecidedTransaction) -> Result<()> {
+        self.shared.closing.check_open()?;
+        self.shared.txns.settle(transaction, TxnOutcome::Commit)
+    }
+
+    /// Aborts an undecided transaction in all its partitions, durably.
+    ///
+    /// # Errors
+    /// As [`commit_undecided`](Broker::commit_undecided).
+    pub fn abort_undecided(&self, transaction: &UndecidedTransaction) -> Result<()> {
+        self.shared.closing.check_open()?;
+        self.shared.txns.settle(transaction, TxnOutcome::Abort)
     }
 
     /// The log of the transaction topic, which is made if there is none.

@@ -91,7 +91,7 @@ impl Log {
         if done.point.as_ref().is_some_and(|point| (point.offset, point.segment) >= reached) {
             return Ok(None);
         }
-        self.checkpoint_producers(flush.offset).map_err(|e| self.fail(e))?;
+        self.checkpoint_producers(flush.offset, flush.segment.base()).map_err(|e| self.fail(e))?;
         let point = self.sync_side_files(done.side_files, &flush).map_err(|e| self.fail(e))?;
         // A failure that another thread met meanwhile may concern what was synced here.
         self.poison.check(&self.tp)?;

@@ -199,6 +199,9 @@ impl Cursor {
             if self.idle % IDLE == 0 {
                 self.rest();
             }
+            if self.committed && self.next < until {
+                self.log.check_stuck()?;
+            }
             return self.at_end();
         }
         self.idle = 0;

@@ -71,6 +71,18 @@ impl Log {
         self.flush_to(end, None)
     }
 
+    /// Makes everything below `end`, an offset that has been appended, durable.
+    pub(crate) fn flush_until(&self, end: u64) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        self.flush_to(end, None)
+    }
+
+    /// As [`flush_until`](Self::flush_until), unless somebody else is at it: whether it is done.
+    pub(crate) fn flush_if_free(&self, end: u64) -> Result<bool> {
+        self.poison.check(&self.tp)?;
+        self.commit.leadership.lead_if_free(|| self.is_flushed_to(end), || self.lead_to(end))
+    }
+
     /// Blocks until everything below `end` is acknowledged at the topic's level; this thread may do the
     /// work that is missing.
     pub(crate) fn wait_acked(&self, end: u64) -> Result<()> {
@@ -109,23 +121,25 @@ impl Log {
 
     /// Leads or follows flushes until everything below `end` is on the device.
     fn flush_to(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
-        let done = || {
-            // What is flushed is visible a moment later: nobody is told before it is both.
-            if self.marks.flushed() >= end && self.acked_end() >= end {
-                return Ok(true);
-            }
-            self.poison.check(&self.tp).map(|()| false)
-        };
-        let lead = || {
-            self.lead().map_err(|e| self.fail(e)).inspect_err(|e| telemetry::flush_failed(&self.tp, e))?;
-            self.check_reached(end)
-        };
         let now = || self.monotonic();
         let deadline = deadline.map(|until| (until, &now as &dyn Fn() -> Duration));
-        if self.commit.leadership.until(done, lead, deadline)? {
+        if self.commit.leadership.until(|| self.is_flushed_to(end), || self.lead_to(end), deadline)? {
             return Ok(());
         }
         Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp))
+    }
+
+    fn is_flushed_to(&self, end: u64) -> Result<bool> {
+        // What is flushed is visible a moment later: nobody is told before it is both.
+        if self.marks.flushed() >= end && self.acked_end() >= end {
+            return Ok(true);
+        }
+        self.poison.check(&self.tp).map(|()| false)
+    }
+
+    fn lead_to(&self, end: u64) -> Result<()> {
+        self.lead().map_err(|e| self.fail(e)).inspect_err(|e| telemetry::flush_failed(&self.tp, e))?;
+        self.check_reached(end)
     }
 
     /// A flush covers all that was appended before it: what it did not reach is gone, by a truncation or with

@@ -82,6 +82,28 @@ impl Leadership {
         Ok(true)
     }
 
+    /// Leads once, if nobody does and there is something to do; whether it is `done`.
+    pub(super) fn lead_if_free(
+        &self,
+        done: impl Fn() -> Result<bool>,
+        lead: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
+        if done()? {
+            return Ok(true);
+        }
+        let Some(_leader) = self.become_leader() else { return Ok(false) };
+        // Whoever led until now may have done it, or have failed for all.
+        if !done()? {
+            lead()?;
+        }
+        done()
+    }
+
+    fn become_leader(&self) -> Option<Leader<'_>> {
+        let runs = std::mem::replace(&mut self.lock().runs, true);
+        (!runs).then_some(Leader { leadership: self })
+    }
+
     /// Lets those who followed the last turn come again and follow this one.
     pub(super) fn gather(&self) {
         let expected = self.group.load(Ordering::Relaxed);

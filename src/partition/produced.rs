@@ -12,6 +12,7 @@
 //!   only after what they must pass over is entered.
 //! - Lock order: the files, the append lock, the state, the aborted transactions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::append::{Appended, Patience};
@@ -48,6 +49,8 @@ pub(super) struct Producers {
     files: Mutex<ProducerFiles>,
     state: Mutex<State>,
     aborted: RwLock<AbortedIndex>,
+    /// Transactions that stay open, by where they begin: why nobody ends them.
+    stuck: Mutex<BTreeMap<u64, Error>>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,7 @@ impl Producers {
             files: Mutex::new(ProducerFiles::default()),
             state: Mutex::new(State::default()),
             aborted: RwLock::new(AbortedIndex::default()),
+            stuck: Mutex::new(BTreeMap::new()),
         }
     }
 }
@@ -164,6 +168,9 @@ impl Log {
 
     fn note_end(&self, state: &mut State, marker: &Marker, now: i64) {
         state.changed = true;
+        if let Some(first) = state.table.get(marker.producer_id).and_then(KnownProducer::open_transaction) {
+            self.producers.stuck.lock().remove(&first);
+        }
         if let Some(entry) = state.table.end(marker, now) {
             self.producers.aborted.write().push(entry);
         }
@@ -220,6 +227,19 @@ impl Log {
         self.marks.last_stable(self.log_end())
     }
 
+    /// The open transaction that begins at this offset is not going to be ended: whoever would wait for it is told.
+    pub(crate) fn hold_stuck(&self, first_offset: u64, why: Error) {
+        self.producers.stuck.lock().insert(first_offset, why);
+        self.readers.notify_after_publish();
+    }
+
+    /// Why what readers of committed records wait for does not come.
+    #[cold]
+    pub(super) fn check_stuck(&self) -> Result<()> {
+        let Some(first) = self.marks.first_unstable() else { return Ok(()) };
+        self.producers.stuck.lock().get(&first).map_or(Ok(()), |why| Err(why.again()))
+    }
+
     /// The epoch of a producer's open transaction.
     pub(crate) fn open_epoch(&self, producer_id: i64) -> Option<i16> {
         let state = self.producers.state.lock();
@@ -260,14 +280,15 @@ impl Log {
         aborted.entries().iter().map(entry).collect()
     }
 
-    /// Brings the producer state to disk as far as the log is durable: up to `flushed`.
-    pub(super) fn checkpoint_producers(&self, flushed: u64) -> Result<()> {
+    /// Brings the producer state to disk as far as the log is durable: up to `flushed`, in the segment `active`.
+    pub(super) fn checkpoint_producers(&self, flushed: u64, active: u64) -> Result<()> {
         if !self.producers.exist.load(Ordering::Acquire) {
             return Ok(());
         }
         let now = self.environment.clock().now().millis();
         let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
         let mut files = self.producers.files.lock();
+        self.snapshot_roll(&mut files, active, now)?;
         let mut ready = files.candidate.take_if(|candidate| candidate.offset <= flushed);
         let taken = {
             // The append lock, so that offset and state belong together.
@@ -295,8 +316,41 @@ impl Log {
             return Ok(());
         }
         let mut files = self.producers.files.lock();
+        if let Some(active) = self.active_segment() {
+            self.snapshot_roll(&mut files, active.base(), self.environment.clock().now().millis())?;
+        }
         let candidate = self.candidate(&self.producers.state.lock(), end);
         files.store(&self.home, &self.bases(), &candidate)
+    }
+
+    /// The segment `base` has been begun since the last time: the state as of there, durably. It is made from the
+    /// snapshot before and the batches since, which takes no lock that an append needs; while batches are staged the
+    /// state in memory is ahead of the roll anyway. It is a cache: where it cannot be made, there is none.
+    fn snapshot_roll(&self, files: &mut ProducerFiles, base: u64, now: i64) -> Result<()> {
+        if files.rolled >= base {
+            return Ok(());
+        }
+        files.rolled = base;
+        let Some((from, mut table)) = files.before_roll(&self.home, base, now) else { return Ok(()) };
+        // No files are closed from here: that flushes, and who holds the write lock may wait for this checkpoint.
+        let replayed = self.walk_batches(
+            from.max(self.log_start()),
+            base,
+            || (),
+            |segment, batch| {
+                if let Some(marker) = self.note_replayed(&mut table, segment, batch, now)? {
+                    table.end(&marker, now);
+                }
+                Ok(())
+            },
+        );
+        if replayed.is_err() {
+            return Ok(());
+        }
+        let mut aborted = self.producers.aborted.read().entries().to_vec();
+        aborted.retain(|entry| (entry.last_offset as u64) < base);
+        let snapshot = snapshot::encode(&table.entries());
+        files.store(&self.home, &self.bases(), &Candidate { offset: base, snapshot, aborted })
     }
 
     fn candidate(&self, state: &State, offset: u64) -> Candidate {
@@ -324,14 +378,18 @@ impl Log {
         files.found(&self.home, snapshots, end)?;
         self.producers.exist.store(true, Ordering::Release);
         let loaded = files.load(&self.home, now);
+        files.rolled = self.active_segment().map_or(0, |active| active.base());
         let mut state = self.producers.state.lock();
         let (from, table, aborted) = loaded.unwrap_or((0, ProducerTable::default(), AbortedIndex::default()));
         state.table = table;
         *self.producers.aborted.write() = aborted;
         state.changed = from < end;
-        self.walk_batches(from.max(self.log_start()), end, |segment, batch| {
-            self.replay_batch(&mut state, segment, batch, now)
-        })?;
+        self.walk_batches(
+            from.max(self.log_start()),
+            end,
+            || self.make_room(),
+            |segment, batch| self.replay_batch(&mut state, segment, batch, now),
+        )?;
         self.marks.set_first_unstable(state.table.first_unstable());
         Ok(())
     }
@@ -345,23 +403,34 @@ impl Log {
     }
 
     fn replay_batch(&self, state: &mut State, segment: &Segment, batch: &BatchAt, now: i64) -> Result<()> {
+        if let Some(marker) = self.note_replayed(&mut state.table, segment, batch, now)? {
+            self.note_end(state, &marker, now);
+        }
+        Ok(())
+    }
+
+    /// Notes a batch of the log in a table; answers the marker that it is.
+    fn note_replayed(
+        &self,
+        table: &mut ProducerTable,
+        segment: &Segment,
+        batch: &BatchAt,
+        now: i64,
+    ) -> Result<Option<Marker>> {
         let header = &batch.header;
         if header.producer_id < 0 {
-            return Ok(());
+            return Ok(None);
         }
         if !header.attributes.is_control() {
             if header.base_sequence >= 0 {
-                state.table.note(header, now);
+                table.note(header, now);
             }
-            return Ok(());
+            return Ok(None);
         }
         let records = segment.open()?;
         let start = batch.position + HEADER_LEN as u64;
         let bytes = records.read(start, (batch.end() - start) as usize)?;
-        if let Some(marker) = marker_of(header, &bytes) {
-            self.note_end(state, &marker, now);
-        }
-        Ok(())
+        Ok(marker_of(header, &bytes))
     }
 
     /// Notes a batch that a leader has sent, which was looked at there.
@@ -392,18 +461,19 @@ impl Log {
         Ok(())
     }
 
-    /// Every batch from the one that holds `from` up to `to`.
+    /// Every batch from the one that holds `from` up to `to`; `make_room` is called before each segment.
     fn walk_batches(
         &self,
         from: u64,
         to: u64,
+        make_room: impl Fn(),
         mut visit: impl FnMut(&Arc<Segment>, &BatchAt) -> Result<()>,
     ) -> Result<()> {
         let gaps = self.manifest.lock().compacted;
         let mut next = from;
         let mut segment = self.segment_for(from);
         while let Some(here) = segment.filter(|_| next < to) {
-            self.make_room();
+            make_room();
             let mut position = here.seek(next, gaps)?;
             while let Some(batch) = here.batch_at(position)? {
                 if batch.header.base_offset as u64 >= to {

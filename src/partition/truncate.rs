@@ -43,7 +43,8 @@ impl Log {
             *manifest = changed;
         }
         // What the records to be deleted tell of producers, nothing will tell any more.
-        self.checkpoint_producers(self.flushed()).map_err(|e| self.fail(e))?;
+        let active = self.commit.last().segment.base();
+        self.checkpoint_producers(self.flushed(), active).map_err(|e| self.fail(e))?;
         self.marks.raise_log_start(before, self.log_end());
         self.drop_segments_below(before).map_err(|e| self.fail(e))?;
         self.readers.notify_after_publish();

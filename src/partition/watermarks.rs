@@ -65,6 +65,11 @@ impl Watermarks {
         first_unstable.max(self.log_start()).min(high_watermark)
     }
 
+    /// Where the oldest open transaction begins.
+    pub(crate) fn first_unstable(&self) -> Option<u64> {
+        Some(self.first_unstable.load(Ordering::Acquire)).filter(|&first| first != NO_CAP)
+    }
+
     /// A transaction is about to begin at `offset`, unless one is open below.
     pub(crate) fn stop_committed_at(&self, offset: u64) {
         self.first_unstable.fetch_min(offset, Ordering::AcqRel);

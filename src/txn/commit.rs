@@ -55,9 +55,23 @@ impl CommitTask {
         }
     }
 
-    /// Has the flushes begin in the background.
+    /// Has the flushes begin in the background: all but the one that whoever waits begins with. (To wake a thread
+    /// for it costs as much as a third of a flush.)
     pub(super) fn begin(&self) {
-        self.logs.iter().for_each(|(log, end)| log.flush_soon(*end));
+        let others = self.logs.len().saturating_sub(1);
+        self.logs.iter().take(others).for_each(|(log, end)| log.flush_soon(*end));
+    }
+
+    /// From the last to the first, whatever nobody is at yet; the background goes the other way round. Then all that
+    /// somebody else has begun.
+    fn flush_all(&self) -> Result<()> {
+        self.logs.iter().rev().try_for_each(|(log, end)| log.flush_if_free(*end).map(|_| ()))?;
+        self.logs.iter().try_for_each(|(log, end)| log.flush_until(*end))
+    }
+
+    /// The partitions it has records in.
+    pub(super) fn logs(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.logs.iter().map(|(log, _)| log)
     }
 
     pub(super) fn result(&self) -> Option<Result<()>> {
@@ -73,7 +87,7 @@ impl CommitTask {
             }
             match *step {
                 Step::Flushing => {
-                    let flushed = self.logs.iter().try_for_each(|(log, _)| log.flush());
+                    let flushed = self.flush_all();
                     self.flushed(service, &mut step, flushed);
                 }
                 Step::Recording(end) => {
@@ -142,7 +156,11 @@ impl CommitTask {
                 self.end(step, Ok(()));
                 None
             }
-            Err(error) if error.kind() == ErrorKind::StorageFull => Some(error),
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                // A task that found this thread at it drives it from here.
+                self.ended.notify_after_publish();
+                Some(error)
+            }
             Err(error) => {
                 service.unknown(self);
                 self.end(step, Err(error));

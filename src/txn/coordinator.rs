@@ -60,8 +60,8 @@ pub(crate) enum Phase {
     Idle(Option<TxnOutcome>),
     /// One is, since this point of the monotonic clock.
     Open { since: Duration },
-    /// Its commit record is on its way.
-    Deciding,
+    /// Its commit record is on its way; since when the transaction was open.
+    Deciding { since: Duration },
     /// Whether its commit record is durable shows at the next opening.
     Unknown,
 }
@@ -77,6 +77,8 @@ pub(crate) struct Transactional {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     /// Partitions whose markers of these holders may not be durable.
     pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
+    /// Offset of its last record that the opening has read.
+    pub(super) read_at: u64,
 }
 
 /// All transactional ids of a broker.
@@ -134,6 +136,7 @@ impl Coordinator {
             started: -1,
             partitions: BTreeSet::new(),
             unmarked: BTreeMap::new(),
+            read_at: 0,
         };
         let known = self.ids.entry(id.to_owned()).or_insert_with(fresh);
         // Closing what was open has raised the epoch by one already; the new holder's is above that.
@@ -166,7 +169,7 @@ impl Coordinator {
         match known.phase {
             Phase::Idle(_) => {}
             Phase::Open { .. } => return Err(Error::invalid_argument("a transaction is open already")),
-            Phase::Deciding | Phase::Unknown => known.check_decided(id)?,
+            Phase::Deciding { .. } | Phase::Unknown => known.check_decided(id)?,
         }
         if known.holder.epoch >= GREATEST_EPOCH {
             known.holder = Holder { producer_id: fresh()?, epoch: 0 };
@@ -206,7 +209,8 @@ impl Coordinator {
             known.phase = Phase::Idle(Some(TxnOutcome::Commit));
             return Ok(false);
         }
-        known.phase = Phase::Deciding;
+        let since = known.since().unwrap_or(now.monotonic);
+        known.phase = Phase::Deciding { since };
         out.push(known.write(id, TxnStatus::PrepareCommit, now));
         Ok(true)
     }
@@ -214,7 +218,7 @@ impl Coordinator {
     /// The commit record is durable: the transaction is committed. Answers the holder from now on.
     pub(crate) fn decided(&mut self, id: &str, holder: Holder, out: &mut Vec<Effect>) -> Option<Holder> {
         let known = self.ids.get_mut(id).filter(|known| known.holder == holder)?;
-        if known.phase != Phase::Deciding {
+        if !matches!(known.phase, Phase::Deciding { .. }) {
             return None;
         }
         known.close(id, TxnOutcome::Commit, out);
@@ -224,7 +228,7 @@ impl Coordinator {
     /// The commit record was not appended: the transaction is open again, to be aborted.
     pub(crate) fn undecided(&mut self, id: &str, holder: Holder, now: Now) {
         let known = self.ids.get_mut(id).filter(|known| known.holder == holder);
-        if let Some(known) = known.filter(|known| known.phase == Phase::Deciding) {
+        if let Some(known) = known.filter(|known| matches!(known.phase, Phase::Deciding { .. })) {
             known.phase = Phase::Open { since: now.monotonic };
         }
     }
@@ -232,7 +236,7 @@ impl Coordinator {
     /// The commit record was appended, and may or may not be durable.
     pub(crate) fn unknown(&mut self, id: &str, holder: Holder) {
         let known = self.ids.get_mut(id).filter(|known| known.holder == holder);
-        if let Some(known) = known.filter(|known| known.phase == Phase::Deciding) {
+        if let Some(known) = known.filter(|known| matches!(known.phase, Phase::Deciding { .. })) {
             known.phase = Phase::Unknown;
         }
     }
@@ -258,7 +262,7 @@ impl Coordinator {
         Some(known.holder)
     }
 
-    /// The open transactions whose time is over: to be aborted.
+    /// The transactions whose time is over: to be aborted, or, where their commit has begun, to be taken to its end.
     pub(crate) fn overdue(&self, now: Now) -> Vec<(String, Holder)> {
         let due = |known: &Transactional| known.due().is_some_and(|due| due <= now.monotonic);
         let overdue = self.ids.iter().filter(|(_, known)| due(known));
@@ -310,7 +314,7 @@ impl Transactional {
     fn check_decided(&self, id: &str) -> Result<()> {
         match self.phase {
             Phase::Idle(_) | Phase::Open { .. } => Ok(()),
-            Phase::Deciding => {
+            Phase::Deciding { .. } => {
                 let message = format!("a commit of {id} is on its way: try again when it has ended");
                 Err(Error::new(ErrorKind::Backpressure, message))
             }
@@ -322,9 +326,13 @@ impl Transactional {
     }
 
     fn due(&self) -> Option<Duration> {
+        self.since().map(|since| since.saturating_add(self.timeout))
+    }
+
+    fn since(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Open { since } => Some(since.saturating_add(self.timeout)),
-            Phase::Idle(_) | Phase::Deciding | Phase::Unknown => None,
+            Phase::Open { since } | Phase::Deciding { since } => Some(since),
+            Phase::Idle(_) | Phase::Unknown => None,
         }
     }
 

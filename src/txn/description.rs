@@ -43,7 +43,7 @@ impl TransactionDescription {
             Phase::Idle(Some(TxnOutcome::Commit)) => (TransactionState::Committed, None),
             Phase::Idle(Some(TxnOutcome::Abort)) => (TransactionState::Aborted, None),
             Phase::Open { since } => (TransactionState::Open, Some(now.monotonic.saturating_sub(since))),
-            Phase::Deciding => (TransactionState::Committing, None),
+            Phase::Deciding { .. } => (TransactionState::Committing, None),
             Phase::Unknown => (TransactionState::Unknown, None),
         };
         TransactionDescription {

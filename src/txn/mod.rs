@@ -25,8 +25,10 @@ mod service;
 mod session;
 #[cfg(test)]
 mod tests;
+mod undecided;
 
 pub use commit::TransactionCommit;
 pub use description::{TransactionDescription, TransactionState};
 pub(crate) use service::TxnService;
 pub(crate) use session::Session;
+pub use undecided::UndecidedTransaction;

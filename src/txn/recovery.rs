@@ -6,8 +6,13 @@
 //!                                                      producer, epoch and partition; aborted everywhere else
 //! ```
 //!
+//! Where some records cannot be read, what the others say still holds: a commit that one of them names, and that there
+//! was none where the last record of the id lies behind all that is unread (it would name it). Of the rest nobody
+//! can tell: it is *undecided*, and stays open until somebody says how it ends.
+//!
 //! Invariants
-//! - Every open transaction is ended, also those of producers that no record knows.
+//! - Every open transaction is ended, also those of producers that no record knows; or, after damage, undecided.
+//! - What may have been committed is never aborted.
 //! - An epoch that any partition has seen is not given again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +32,7 @@ pub(crate) struct LeftOpen {
 
 impl Coordinator {
     /// A record of the topic, before [`opened`](Coordinator::opened). Answers false if it cannot be read.
-    pub(crate) fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+    pub(crate) fn replay(&mut self, offset: u64, key: &[u8], value: Option<&[u8]>) -> bool {
         let id = match StateKey::decode(key) {
             Ok(StateKey::Id(id)) => id,
             Ok(StateKey::Other(_)) => return true,
@@ -38,14 +43,19 @@ impl Coordinator {
             return true;
         };
         let Ok(state) = TxnState::decode(value) else { return false };
-        let known = restored(&state);
-        self.ids.insert(id, known);
+        self.ids.insert(id, restored(&state, offset));
         true
     }
 
-    /// All records have been replayed; `open` is what partitions have open, `epochs` the greatest epoch that any
-    /// has seen of each producer.
-    pub(crate) fn opened(&mut self, open: &[LeftOpen], epochs: &BTreeMap<i64, i16>, out: &mut Vec<Effect>) {
+    /// All records have been replayed, but for some below `unread`; `open` is what partitions have open, `epochs` the
+    /// greatest epoch that any has seen of each producer. Answers what is undecided.
+    pub(crate) fn opened(
+        &mut self,
+        open: &[LeftOpen],
+        epochs: &BTreeMap<i64, i16>,
+        unread: u64,
+        out: &mut Vec<Effect>,
+    ) -> Vec<LeftOpen> {
         for known in self.ids.values_mut() {
             let seen = epochs.get(&known.holder.producer_id).copied().unwrap_or(-1);
             known.holder.epoch = known.holder.epoch.max(seen);
@@ -59,23 +69,34 @@ impl Coordinator {
                 unmarked.insert(key.clone(), (id.clone(), ended));
             }
         }
+        let mut undecided = Vec::new();
         for left in open {
             let key = (left.tp.clone(), left.holder);
-            let aborted = || {
-                let of = |(_, known): &(&String, &Transactional)| {
-                    known.holder.producer_id == left.holder.producer_id
-                };
-                let id = self.ids.iter().find(of).map_or_else(String::new, |(id, _)| id.clone());
-                (id, Ended { holder: left.holder, outcome: TxnOutcome::Abort })
+            let of =
+                |(_, known): &(&String, &Transactional)| known.holder.producer_id == left.holder.producer_id;
+            let (id, ended) = match (unmarked.remove(&key), self.ids.iter().find(of)) {
+                (Some(decided), _) => decided,
+                (None, Some((_, known))) if known.read_at < unread => {
+                    undecided.push(left.clone());
+                    continue;
+                }
+                (None, None) if unread > 0 => {
+                    undecided.push(left.clone());
+                    continue;
+                }
+                (None, known) => {
+                    let id = known.map_or_else(String::new, |(id, _)| id.clone());
+                    (id, Ended { holder: left.holder, outcome: TxnOutcome::Abort })
+                }
             };
-            let (id, ended) = unmarked.remove(&key).unwrap_or_else(aborted);
             out.push(Effect::Mark { id, tp: left.tp.clone(), ended });
         }
+        undecided
     }
 }
 
 /// What a record tells.
-fn restored(state: &TxnState) -> Transactional {
+fn restored(state: &TxnState, read_at: u64) -> Transactional {
     let holder = Holder { producer_id: state.producer_id, epoch: state.epoch };
     let mut unmarked = BTreeMap::new();
     for earlier in &state.earlier {
@@ -97,5 +118,6 @@ fn restored(state: &TxnState) -> Transactional {
         started: state.started,
         partitions: BTreeSet::new(),
         unmarked,
+        read_at,
     }
 }

@@ -5,7 +5,7 @@
 //! - Records of one id are appended under its session's lock (or while it is being taken), in their order.
 //! - A marker that cannot be appended is tried again until it is; nobody waits for its flush.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
@@ -16,14 +16,13 @@ use super::coordinator::{Coordinator, Effect, Ended, Holder, Now};
 use super::description::TransactionDescription;
 use super::recovery::LeftOpen;
 use super::session::{Session, SessionPhase, SessionState};
-use crate::config::{CrcCheck, Isolation};
 use crate::consumer::{Consumer, Directory, GroupService, Records};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
 use crate::format::transaction_state::{StateKey, TxnState};
-use crate::partition::{Cursor, FinishedBatch, Log, Patience, ReadLimits};
+use crate::partition::{FinishedBatch, Log, Patience};
 use crate::segment::NewRecord;
 use crate::sync::{Mutex, RwLock, WaitKey};
 use crate::types::TopicPartition;
@@ -33,27 +32,29 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// The transactions of a broker.
 pub(crate) struct TxnService {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Held while an id is taken.
     taking: Mutex<()>,
     /// `None` before the first transactional producer, and when the broker is closed.
-    log: RwLock<Option<Arc<Log>>>,
+    pub(super) log: RwLock<Option<Arc<Log>>>,
     groups: Arc<GroupService>,
     directory: OnceLock<Weak<dyn Directory>>,
     clock: Arc<dyn Clock>,
     max_block: Duration,
     /// Why the topic could not be read when the broker was opened.
-    damaged: OnceLock<Error>,
+    pub(super) damaged: OnceLock<Error>,
 }
 
 #[derive(Default)]
-struct State {
-    coordinator: Coordinator,
+pub(super) struct State {
+    pub(super) coordinator: Coordinator,
     sessions: HashMap<String, Arc<Session>>,
     /// Markers that are appended and may not be durable.
     markers: Vec<Marked>,
     /// Markers that could not be appended.
     unappended: Vec<(String, TopicPartition, Ended)>,
+    /// Left open by an earlier opening, and nobody can tell how they ended.
+    pub(super) undecided: Vec<LeftOpen>,
     /// Commits that nobody waits for.
     orphans: Vec<Arc<CommitTask>>,
     closed: bool,
@@ -78,56 +79,6 @@ impl TxnService {
             max_block,
             damaged: OnceLock::new(),
         }
-    }
-
-    /// Ends what an earlier opening has left open in `logs`, as the topic says. Where it cannot be read, nothing is
-    /// ended, transactions answer with that error, and everything else of the broker works.
-    pub(crate) fn open(&self, log: Option<Arc<Log>>, logs: &[Arc<Log>]) {
-        if let Some(log) = &log {
-            if let Err(error) = self.replay(log) {
-                let _ = self.damaged.set(error);
-                return;
-            }
-        }
-        *self.log.write() = log;
-        let (mut open, mut epochs) = (Vec::new(), BTreeMap::new());
-        let mut by_name = HashMap::new();
-        for log in logs {
-            for (_, producer_id, epoch) in log.open_transactions() {
-                let tp = log.topic_partition().clone();
-                by_name.insert(tp.clone(), log.clone());
-                open.push(LeftOpen { tp, holder: Holder { producer_id, epoch } });
-            }
-            for (id, known) in log.known_producers() {
-                let epoch = epochs.entry(id).or_insert(known.epoch());
-                *epoch = known.epoch().max(*epoch);
-            }
-        }
-        let mut effects = Vec::new();
-        self.state.lock().coordinator.opened(&open, &epochs, &mut effects);
-        for effect in effects {
-            if let Effect::Mark { id, tp, ended } = effect {
-                let log = by_name.get(&tp).cloned();
-                self.mark(id, tp, ended, log.ok_or_else(|| Error::closed("the partition")));
-            }
-        }
-    }
-
-    fn replay(&self, log: &Arc<Log>) -> Result<()> {
-        let mut cursor = Cursor::new(log.clone(), log.log_start()).isolated(Isolation::ReadUncommitted);
-        let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
-        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
-            let mut state = self.state.lock();
-            for record in chunk.iter() {
-                let record = record?;
-                let (key, value) = (record.record.key.unwrap_or_default(), record.record.value);
-                if !state.coordinator.replay(key, value) {
-                    let why = format!("the record at offset {} cannot be read", record.offset);
-                    return Err(Error::new(ErrorKind::Corrupted, why).in_partition(log.topic_partition()));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Where partitions are found from now on.
@@ -423,6 +374,10 @@ impl TxnService {
     /// Whether it was decided shows at the next opening.
     pub(super) fn unknown(&self, task: &CommitTask) {
         self.state.lock().coordinator.unknown(&task.session.id, task.holder);
+        let id = &task.session.id;
+        let why =
+            format!("whether the transaction of {id} is committed shows when the broker is opened again");
+        task.logs().for_each(|log| super::undecided::hold(log, task.holder, ErrorKind::Poisoned, &why));
         let mut inner = task.session.state.lock();
         let holder = inner.holder;
         inner.end(holder);
@@ -463,23 +418,14 @@ impl TxnService {
         Patience::Until(self.clock.monotonic().saturating_add(self.max_block))
     }
 
-    fn find(&self, tp: &TopicPartition) -> Result<Arc<Log>> {
+    pub(super) fn find(&self, tp: &TopicPartition) -> Result<Arc<Log>> {
         let directory = self.directory.get().and_then(Weak::upgrade);
         let directory = directory.ok_or_else(|| Error::closed("the broker"))?;
         directory.find(tp).map(|found| found.log)
     }
 
-    fn mark(&self, id: String, tp: TopicPartition, ended: Ended, log: Result<Arc<Log>>) {
-        let marked = log.and_then(|log| {
-            let marker = EndTxnMarker {
-                outcome: ended.outcome,
-                producer_id: ended.holder.producer_id,
-                producer_epoch: ended.holder.epoch,
-                coordinator_epoch: self.log.read().as_ref().map_or(0, |log| log.leader_epoch().max(0)),
-                timestamp: self.clock.now().millis(),
-            };
-            log.end_transaction(&marker, self.patience()).map(|end| (log, end))
-        });
+    pub(super) fn mark(&self, id: String, tp: TopicPartition, ended: Ended, log: Result<Arc<Log>>) {
+        let marked = log.and_then(|log| self.append_marker(&log, ended).map(|end| (log, end)));
         let mut state = self.state.lock();
         match marked {
             Ok((log, Some(end))) => state.markers.push(Marked { id, ended, log, end }),
@@ -496,6 +442,18 @@ impl TxnService {
                 _ => {}
             },
         }
+    }
+
+    /// Answers the marker's end; `None` where nothing of it is open.
+    pub(super) fn append_marker(&self, log: &Log, ended: Ended) -> Result<Option<u64>> {
+        let marker = EndTxnMarker {
+            outcome: ended.outcome,
+            producer_id: ended.holder.producer_id,
+            producer_epoch: ended.holder.epoch,
+            coordinator_epoch: self.log.read().as_ref().map_or(0, |log| log.leader_epoch().max(0)),
+            timestamp: self.clock.now().millis(),
+        };
+        log.end_transaction(&marker, self.patience())
     }
 
     /// Appends the markers for which there was no room.
@@ -538,8 +496,18 @@ impl TxnService {
         for (session, holder) in overdue {
             // Who holds the lock is appending: next time.
             let Some(mut inner) = session.state.try_lock() else { continue };
-            if inner.holder == holder && matches!(inner.phase, SessionPhase::Open) {
-                self.abort_locked(&session, &mut inner);
+            if inner.holder != holder {
+                continue;
+            }
+            match &inner.phase {
+                SessionPhase::Open => self.abort_locked(&session, &mut inner),
+                // Whoever has its operation does not wait for it: readers must not wait for them.
+                SessionPhase::Committing(task) => {
+                    let task = task.clone();
+                    drop(inner);
+                    let _ = task.drive(self);
+                }
+                SessionPhase::Idle | SessionPhase::Over => {}
             }
         }
         self.append_markers();

@@ -175,6 +175,8 @@ struct World {
     fates: BTreeMap<u64, bool>,
     committed: u64,
     crashes: u64,
+    /// What damaged openings could not tell.
+    undecided: usize,
 }
 
 fn tp(partition: u32) -> TopicPartition {
@@ -394,8 +396,8 @@ impl World {
         self.flushed = kept;
         (self.marks, self.appended, self.clients) = (Vec::new(), Vec::new(), Vec::new());
         self.coordinator = Coordinator::default();
-        for (key, value) in &self.records {
-            assert!(self.coordinator.replay(key, Some(value)));
+        for (offset, (key, value)) in (0..).zip(&self.records) {
+            assert!(self.coordinator.replay(offset, key, Some(value)));
         }
         let (mut open, mut epochs) = (Vec::new(), BTreeMap::new());
         for (partition, pond) in (0..).zip(&self.ponds) {
@@ -408,12 +410,43 @@ impl World {
             }
         }
         let mut effects = Vec::new();
-        self.coordinator.opened(&open, &epochs, &mut effects);
+        self.open_damaged(&open, &epochs, draw);
+        let undecided = self.coordinator.opened(&open, &epochs, 0, &mut effects);
+        assert!(undecided.is_empty());
         self.carry_out(effects);
         self.append_marks(usize::MAX);
         for pond in &self.ponds {
             assert_eq!(pond.table.first_unstable(), None, "something hangs after an opening");
         }
+    }
+
+    /// With some records unread, everything is ended as it would be with all of them, or undecided.
+    fn open_damaged(&mut self, open: &[LeftOpen], epochs: &BTreeMap<i64, i16>, draw: &mut Draw) {
+        let whole = {
+            let mut effects = Vec::new();
+            self.coordinator.clone().opened(open, epochs, 0, &mut effects);
+            effects
+        };
+        let from = draw.below(self.records.len() as u64 + 1);
+        let unread = from + draw.below(self.records.len() as u64 + 1 - from);
+        let mut damaged = Coordinator::default();
+        for (offset, (key, value)) in (0..).zip(&self.records) {
+            if offset < from || offset >= unread {
+                assert!(damaged.replay(offset, key, Some(value)));
+            }
+        }
+        let mut effects = Vec::new();
+        let undecided = damaged.opened(open, epochs, if from < unread { unread } else { 0 }, &mut effects);
+        assert_eq!(undecided.len() + effects.len(), open.len());
+        let outcome = |effect: &Effect| match effect {
+            Effect::Mark { tp, ended, .. } => (tp.clone(), *ended),
+            Effect::Write { .. } => panic!("an opening writes nothing"),
+        };
+        let whole: Vec<_> = whole.iter().map(outcome).collect();
+        for effect in &effects {
+            assert!(whole.contains(&outcome(effect)), "{effect:?} without the records {from}..{unread}");
+        }
+        self.undecided += undecided.len();
     }
 
     /// All or nothing, once the markers are there; nothing acknowledged is missing, nothing refused is seen.
@@ -464,7 +497,7 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> (u64, u64) {
+fn run(seed: u64) -> (u64, u64, usize) {
     let mut world = World::new();
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..300 {
@@ -489,7 +522,7 @@ fn run(seed: u64) -> (u64, u64) {
     world.check(true);
     world.crash(&mut draw);
     world.check(true);
-    (world.committed, world.crashes)
+    (world.committed, world.crashes, world.undecided)
 }
 
 #[test]
@@ -498,13 +531,15 @@ fn transactions_are_atomic_under_any_schedule() {
         run(seed);
         return;
     }
-    let (mut committed, mut crashes) = (0, 0);
+    let (mut committed, mut crashes, mut undecided) = (0, 0, 0);
     for seed in 0..3_000 {
         let ran = std::panic::catch_unwind(|| run(seed));
-        let (more, crashed) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
+        let (more, crashed, untold) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
         committed += more;
         crashes += crashed;
+        undecided += untold;
     }
+    assert!(undecided > 1_000, "{undecided} undecided");
     assert!(committed > 4_000 && crashes > 8_000, "{committed} committed, {crashes} crashes");
 }
 
@@ -527,7 +562,7 @@ fn the_states_of_kafka_are_written() {
     coordinator.touch("one", holder, &tp(1)).unwrap();
     assert!(coordinator.commit("one", holder, now(), &mut out).unwrap());
     assert_eq!(status(&out[0]), (TxnStatus::PrepareCommit, 0, 1));
-    assert_eq!(coordinator.get("one").unwrap().phase, Phase::Deciding);
+    assert!(matches!(coordinator.get("one").unwrap().phase, Phase::Deciding { .. }));
     let holder = coordinator.decided("one", holder, &mut out).unwrap();
     assert_eq!(holder, Holder { producer_id: 1000, epoch: 1 });
     out.clear();

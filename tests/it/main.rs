@@ -35,6 +35,8 @@ mod observing;
 #[cfg(test)]
 mod opening;
 #[cfg(test)]
+mod producer_snapshots;
+#[cfg(test)]
 mod retention;
 mod scale;
 #[cfg(test)]
@@ -47,6 +49,8 @@ mod telemetry;
 mod top;
 #[cfg(test)]
 mod topics;
+#[cfg(test)]
+mod transaction_ends;
 #[cfg(test)]
 mod transactions;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The producer state on disk: a cache of what the log tells, so that opening need not read it from its start.
 //!
 //! ```text
-//!   <offset>.snapshot   Kafka's: the producers as of that offset; the newest two are kept
+//!   <offset>.snapshot   Kafka's: the producers as of that offset; kept are the newest two, which are from
+//!                       checkpoints, and the newest two at the base of a segment, which are from rolls
 //!   millpond.aborted    our own: the aborted transactions up to an offset, under a checksum
 //!   <base>.txnindex     Kafka's: those of one segment, for tools; never read here
 //! ```
@@ -49,6 +50,8 @@ pub(crate) struct ProducerFiles {
     pub(crate) candidate: Option<Candidate>,
     /// Entries whose markers lie below have been written to transaction indexes.
     indexed: u64,
+    /// Base of the newest segment whose roll has, or needs, no snapshot any more.
+    pub(crate) rolled: u64,
 }
 
 impl ProducerFiles {
@@ -94,8 +97,25 @@ impl ProducerFiles {
         None
     }
 
-    /// Writes the state as of an offset, durably.
+    /// The newest state of a snapshot at or below `base`, and its offset; none where there is one at or above it.
+    pub(crate) fn before_roll(
+        &self,
+        home: &SegmentFiles,
+        base: u64,
+        now: i64,
+    ) -> Option<(u64, ProducerTable)> {
+        if self.kept.last().is_none_or(|&newest| newest >= base) {
+            return None;
+        }
+        self.kept.iter().rev().find_map(|&offset| Some((offset, load_snapshot(home, offset, now)?)))
+    }
+
+    /// Writes the state as of an offset, durably; not where there is a later one: of a roll, while a candidate waited
+    /// for its flush.
     pub(crate) fn store(&mut self, home: &SegmentFiles, bases: &[u64], state: &Candidate) -> Result<()> {
+        if self.kept.last().is_some_and(|&newest| newest > state.offset) {
+            return Ok(());
+        }
         self.store_txn_indexes(home, bases, &state.aborted)?;
         let path = home.dir.join(ABORTED_FILE);
         make_file(&*home.files, &path, &encode_aborted(state.offset, &state.aborted))
@@ -104,9 +124,26 @@ impl ProducerFiles {
         self.indexed = self.indexed.max(state.offset);
         self.kept.retain(|&offset| offset < state.offset);
         self.kept.push(state.offset);
-        let gone = self.kept.len().saturating_sub(KEPT);
-        let gone: Vec<_> = self.kept.drain(..gone).map(|at| home.path(FileKind::Snapshot, at)).collect();
+        let gone: Vec<_> =
+            self.forget_old(bases).into_iter().map(|at| home.path(FileKind::Snapshot, at)).collect();
         home.unlink(&gone)
+    }
+
+    /// Takes out the snapshots that are not kept.
+    fn forget_old(&mut self, bases: &[u64]) -> Vec<u64> {
+        let newest = self.kept.len().saturating_sub(KEPT);
+        let (mut keep, mut of_rolls) = (self.kept.split_off(newest), 0);
+        let mut gone = Vec::new();
+        for offset in self.kept.drain(..).rev() {
+            if of_rolls < KEPT && bases.binary_search(&offset).is_ok() {
+                of_rolls += 1;
+                keep.insert(0, offset);
+            } else {
+                gone.push(offset);
+            }
+        }
+        self.kept = keep;
+        gone
     }
 
     /// Writes the transaction indexes of the segments in which markers have come.

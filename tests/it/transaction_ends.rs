@@ -1,0 +1,252 @@
+//! Readers of committed records wait for no transaction longer than it may take: held operations, failed disks,
+//! damage of the topic that says how transactions have ended.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use millpond::ErrorKind;
+use millpond::config::{Background, BrokerConfig, ReaderConfig, TransactionConfig};
+use millpond::prelude::*;
+use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment};
+
+fn open(sim: &SimEnvironment) -> Broker {
+    try_open(sim).unwrap()
+}
+
+fn try_open(sim: &SimEnvironment) -> millpond::Result<Broker> {
+    let config = BrokerConfig::new().background(Background::Manual).max_block(Duration::from_millis(50));
+    Broker::builder("/data").environment(sim.environment()).config(config).open()
+}
+
+fn by_committed(topic: &Topic, partition: u32) -> millpond::Result<Vec<String>> {
+    let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
+    let mut reader = topic.partition(partition)?.reader_builder().config(config).build()?;
+    let mut seen = Vec::new();
+    while let Some(records) = reader.next()? {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap()).into_owned();
+        seen.extend(records.iter().map(|record| text(record.value().unwrap())));
+    }
+    Ok(seen)
+}
+
+#[test]
+fn a_commit_that_is_held_and_never_looked_at_again_ends_in_its_time() {
+    for polls in 0..2 {
+        let sim = SimEnvironment::new(1);
+        let broker = open(&sim);
+        let config = TopicConfig::new().partitions(3).segment_size(ByteSize::mib(1));
+        let topic = broker.create_topic("t", config).unwrap();
+        let timeout = TransactionConfig::new().timeout(Duration::from_secs(5));
+        let mut producer = broker.transactional_builder("one").config(timeout).build().unwrap();
+        let mut txn = producer.begin().unwrap();
+        for partition in 0..3 {
+            txn.send("t", Record::new("x").partition(partition)).unwrap();
+        }
+        let mut held = pin!(txn.commit());
+        for _ in 0..polls {
+            assert!(held.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            broker.tick().unwrap();
+        }
+        sim.clock().advance(Duration::from_secs(6));
+        broker.tick().unwrap();
+        for partition in 0..3 {
+            assert_eq!(by_committed(&topic, partition).unwrap(), ["x"], "{polls} polls");
+        }
+        let now = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(now, std::task::Poll::Ready(Ok(()))));
+    }
+}
+
+const STATE: &str = "/data/__transaction_state-0/00000000000000000000.log";
+
+/// Where each batch of the topic of transactions begins, and the end.
+fn batches(disk: &SimDisk) -> Vec<u64> {
+    let bytes = disk.read_file(Path::new(STATE)).unwrap();
+    let mut starts = vec![0];
+    while let Some(length) = bytes.get(starts[starts.len() - 1] + 8..).and_then(|rest| rest.get(..4)) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        if length == 0 {
+            break;
+        }
+        starts.push(starts[starts.len() - 1] + 12 + length);
+    }
+    starts.into_iter().map(|at| at as u64).collect()
+}
+
+/// A crash after `first` has committed, whose markers are lost, and while `second` has records in the log. What the
+/// topic of transactions holds lies below its recovery point: damage there is no torn tail. Answers the producer
+/// ids, too.
+fn crashed() -> (SimDisk, [i64; 2]) {
+    let sim = SimEnvironment::new(1);
+    let config = BrokerConfig::new()
+        .background(Background::Manual)
+        .checkpoint_interval(Duration::from_millis(1))
+        .max_block(Duration::from_millis(50));
+    let broker = Broker::builder("/data").environment(sim.environment()).config(config).open().unwrap();
+    let config =
+        TopicConfig::new().partitions(2).segment_size(ByteSize::mib(4)).durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut first = broker.transactional("first").unwrap();
+    let mut second = broker.transactional("second").unwrap();
+    let large = "x".repeat(600_000);
+    let mut open = second.begin().unwrap();
+    for partition in [0, 0, 0, 1, 1, 1] {
+        open.send(&topic, Record::new(&large).partition(partition)).unwrap();
+    }
+    topic.producer().unwrap().flush().wait().unwrap();
+    let mut txn = first.begin().unwrap();
+    let ids = [txn.producer_id().get(), open.producer_id().get()];
+    for partition in 0..2 {
+        txn.send(&topic, Record::new("a").partition(partition)).unwrap();
+    }
+    txn.commit().wait().unwrap();
+    sim.clock().advance(Duration::from_millis(2));
+    broker.tick().unwrap();
+    (sim.disk().after_power_cut_losing_everything(), ids)
+}
+
+fn damaged(disk: &SimDisk, record: usize) -> SimEnvironment {
+    let disk = disk.snapshot();
+    let starts = batches(&disk);
+    assert_eq!(starts.len(), 4, "two ids taken, one commit");
+    disk.flip_bit(Path::new(STATE), starts[record + 1] - 3, 2).unwrap();
+    SimEnvironment::on(disk, 3)
+}
+
+fn last_stable_is_the_end(topic: &Topic) -> bool {
+    (0..2).all(|number| {
+        let partition = topic.partition(number).unwrap();
+        partition.last_stable_offset() == partition.high_watermark()
+    })
+}
+
+#[test]
+fn what_a_record_says_holds_though_another_one_is_damaged() {
+    let (disk, _) = crashed();
+    for damage in [None, Some(0)] {
+        let sim = match damage {
+            Some(record) => damaged(&disk, record),
+            None => SimEnvironment::on(disk.snapshot(), 3),
+        };
+        let broker = open(&sim);
+        let topic = broker.topic("t").unwrap();
+        assert!(broker.undecided_transactions().is_empty());
+        assert!(last_stable_is_the_end(&topic));
+        for partition in 0..2 {
+            assert_eq!(by_committed(&topic, partition).unwrap(), ["a"], "{damage:?}");
+        }
+        let taken = broker.transactional("first").map(|_| ());
+        match damage {
+            Some(_) => assert_eq!(taken.unwrap_err().kind(), ErrorKind::Corrupted),
+            None => taken.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn what_a_damaged_record_may_have_committed_is_neither_aborted_nor_waited_for() {
+    let (disk, ids) = crashed();
+    for (record, hidden) in [(1, &ids[1..]), (2, &ids[..])] {
+        let sim = damaged(&disk, record);
+        let broker = open(&sim);
+        let topic = broker.topic("t").unwrap();
+        let undecided = broker.undecided_transactions();
+        let found: Vec<_> = undecided.iter().map(|one| one.producer_id().get()).collect();
+        assert_eq!(found.len(), hidden.len());
+        assert!(hidden.iter().all(|id| found.contains(id)), "{found:?} {hidden:?}");
+        for partition in 0..2 {
+            assert_eq!(by_committed(&topic, partition).unwrap_err().kind(), ErrorKind::Corrupted);
+            let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
+            let partition = topic.partition(partition).unwrap();
+            let mut reader = partition.reader_builder().config(config).build().unwrap();
+            let polled = reader.poll().wait_timeout(Duration::from_secs(60)).map(|_| ());
+            assert_eq!(polled.unwrap_err().kind(), ErrorKind::Corrupted);
+        }
+        // Time does not tell, either.
+        sim.clock().advance(Duration::from_secs(3600));
+        broker.tick().unwrap();
+        assert_eq!(broker.undecided_transactions(), undecided);
+        // The rest of the broker works; transactions do not.
+        let plain = topic.producer().unwrap();
+        plain.send(Record::new("plain").partition(0)).unwrap().wait().unwrap();
+        assert_eq!(broker.transactional("first").map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupted);
+        // After another crash it is the same.
+        let again = open(&SimEnvironment::on(sim.disk().after_kill(), 4));
+        assert_eq!(again.undecided_transactions(), undecided);
+        drop(again);
+
+        for one in &undecided {
+            if one.producer_id().get() == ids[0] {
+                broker.commit_undecided(one).unwrap();
+            } else {
+                broker.abort_undecided(one).unwrap();
+            }
+            let twice = broker.abort_undecided(one).unwrap_err();
+            assert_eq!(twice.kind(), ErrorKind::InvalidArgument);
+        }
+        assert!(broker.undecided_transactions().is_empty() && last_stable_is_the_end(&topic));
+        assert_eq!(by_committed(&topic, 0).unwrap(), ["a", "plain"]);
+        assert_eq!(by_committed(&topic, 1).unwrap(), ["a"]);
+        // It lasts, and repair makes transactions possible again.
+        let sim = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 5);
+        let report = millpond::broker::repair_in(sim.environment(), "/data").unwrap();
+        assert!(!report.actions().is_empty());
+        let broker = open(&sim);
+        let topic = broker.topic("t").unwrap();
+        assert_eq!(by_committed(&topic, 1).unwrap(), ["a"]);
+        let mut first = broker.transactional("first").unwrap();
+        let mut txn = first.begin().unwrap();
+        txn.send(&topic, Record::new("b").partition(1)).unwrap();
+        txn.commit().wait().unwrap();
+        assert_eq!(by_committed(&topic, 1).unwrap(), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_failed_disk_under_the_topic_of_transactions_holds_nobody_up() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config =
+        TopicConfig::new().partitions(2).segment_size(ByteSize::mib(4)).durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let timeout = TransactionConfig::new().timeout(Duration::from_secs(5));
+    let mut slow = broker.transactional_builder("slow").config(timeout).build().unwrap();
+    let mut unlucky = broker.transactional("unlucky").unwrap();
+    let mut open_one = slow.begin().unwrap();
+    let large = "x".repeat(600_000);
+    for _ in 0..3 {
+        open_one.send(&topic, Record::new(&large).partition(0)).unwrap();
+    }
+    for value in ["warm", "u"] {
+        let mut txn = unlucky.begin().unwrap();
+        txn.send(&topic, Record::new(value).partition(1)).unwrap();
+        if value == "warm" {
+            txn.commit().wait().unwrap();
+            continue;
+        }
+        // The data, then the record.
+        sim.disk().inject(Failure::nth(2, Fault::Io).only(Op::Sync));
+        let unknown = txn.commit().wait().unwrap_err();
+        assert!(matches!(unknown.kind(), ErrorKind::Io | ErrorKind::Poisoned), "{unknown}");
+        sim.disk().stop_failing();
+    }
+    // Whether it holds nobody can say before the next opening: who waits for it is told so.
+    assert_eq!(by_committed(&topic, 1).unwrap_err().kind(), ErrorKind::Poisoned);
+    // What is open ends in its time, though its record cannot be written.
+    sim.clock().advance(Duration::from_secs(6));
+    broker.tick().unwrap();
+    let partition = topic.partition(0).unwrap();
+    assert_eq!(partition.last_stable_offset(), partition.high_watermark());
+    assert!(by_committed(&topic, 0).unwrap().is_empty());
+    drop(open_one);
+    for disk in [sim.disk().after_kill(), sim.disk().after_power_cut_losing_everything()] {
+        let broker = open(&SimEnvironment::on(disk, 2));
+        let topic = broker.topic("t").unwrap();
+        assert!(by_committed(&topic, 0).unwrap().is_empty());
+        by_committed(&topic, 1).unwrap();
+        assert!(last_stable_is_the_end(&topic));
+    }
+}
