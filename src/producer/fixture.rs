@@ -46,7 +46,7 @@ impl Attendant for Asked {
         self.flushes.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn flushed(&self) {}
+    fn flushed(&self, _above_point: u64) {}
 
     fn prepare_soon(&self) {}
 
