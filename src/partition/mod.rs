@@ -22,6 +22,7 @@ mod counts;
 mod cursor;
 mod flush;
 mod idle;
+mod large;
 mod leadership;
 mod log;
 mod lookup;

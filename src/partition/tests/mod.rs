@@ -9,5 +9,6 @@ mod faults;
 mod gaps;
 mod harness;
 mod idle;
+mod large;
 mod reading;
 mod recovery;
