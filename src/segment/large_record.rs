@@ -40,7 +40,7 @@ impl<'a> LargeRecord<'a> {
         fields.encode_around(&mut before, &mut large.behind);
         let (place, start) = before.split_at_mut(HEADER_LEN);
         let parts = [&*start, large.value, &*large.behind];
-        let records_crc = parts.into_iter().fold(0, |crc, part| crc32c_append(crc, part));
+        let records_crc = parts.into_iter().fold(0, crc32c_append);
         large.header.write(place);
         let len = parts.iter().map(|part| part.len() as u64).sum();
         large.header.crc = crc_of_parts(place.get(21..).unwrap_or_default(), records_crc, len);
