@@ -81,6 +81,14 @@ pub(crate) fn resident_bytes() -> Result<u64> {
     Ok(kib << 10)
 }
 
+/// Those of the resident bytes that are this process's own, and no pages of files (its code among them).
+pub(crate) fn anonymous_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find(|line| line.starts_with("RssAnon:")).ok_or("no RssAnon here")?;
+    let kib: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
+    Ok(kib << 10)
+}
+
 /// Bytes that the files below `dir` take on the disk.
 pub(crate) fn disk_bytes(dir: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;

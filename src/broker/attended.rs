@@ -26,6 +26,9 @@ use crate::partition::{Attendant, Log, RecoveryPoint};
 pub(super) const NEVER: u64 = u64::MAX;
 /// After a full disk the next attempt comes this much later, should nobody append before.
 const RETRY: Duration = Duration::from_millis(250);
+/// When so many bytes have been flushed since the last recovery point, the next one is made at once: opening after
+/// a crash writes again what lies above it.
+const POINT_EVERY: u64 = 8 << 20;
 
 /// The attendant of one partition.
 pub(crate) struct Attended {
@@ -40,6 +43,8 @@ pub(crate) struct Attended {
     lasts: bool,
     /// It has been flushed since its recovery point was asked for.
     flushed: AtomicBool,
+    /// A recovery point of its own has been asked for.
+    point_asked: AtomicBool,
     flush_asked: AtomicBool,
     prepare_asked: AtomicBool,
     /// The earliest timer, in nanoseconds of the monotonic clock.
@@ -57,6 +62,7 @@ impl Attended {
             key,
             lasts,
             flushed: AtomicBool::new(false),
+            point_asked: AtomicBool::new(false),
             flush_asked: AtomicBool::new(false),
             prepare_asked: AtomicBool::new(false),
             due: AtomicU64::new(NEVER),
@@ -68,7 +74,7 @@ impl Attended {
         let _ = self.log.set(Arc::downgrade(log));
         self.due_at(self.service.now());
         // What has been recovered is a reason for a new point, too.
-        self.flushed();
+        self.flushed(0);
     }
 
     /// Which partition.
@@ -79,6 +85,16 @@ impl Attended {
     /// The recovery point, if it has moved; none of a partition that is closed, or of a deleted topic.
     pub(super) fn checkpoint(&self) -> Result<Option<RecoveryPoint>> {
         self.flushed.store(false, Ordering::Release);
+        self.point()
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), ahead of the other partitions; it stays noted as flushed.
+    pub(super) fn checkpoint_ahead(&self) -> Result<Option<RecoveryPoint>> {
+        self.point_asked.store(false, Ordering::Release);
+        self.point()
+    }
+
+    fn point(&self) -> Result<Option<RecoveryPoint>> {
         let Some(log) = self.log() else { return Ok(None) };
         if log.is_closed() {
             return Ok(None);
@@ -86,7 +102,7 @@ impl Attended {
         // Only a full disk lets it be tried again.
         log.checkpoint().inspect_err(|e| {
             if e.kind() == ErrorKind::StorageFull {
-                self.flushed();
+                self.flushed(0);
             }
         })
     }
@@ -191,12 +207,16 @@ impl Attendant for Attended {
         }
     }
 
-    fn flushed(&self) {
-        if !self.lasts || self.flushed.swap(true, Ordering::AcqRel) {
+    fn flushed(&self, above_point: u64) {
+        if !self.lasts {
             return;
         }
-        if let Some(me) = self.me.upgrade() {
-            self.service.note_flushed(me);
+        let me = || self.me.upgrade();
+        if !self.flushed.swap(true, Ordering::AcqRel) {
+            me().into_iter().for_each(|me| self.service.note_flushed(me));
+        }
+        if above_point >= POINT_EVERY && !self.point_asked.swap(true, Ordering::AcqRel) {
+            me().into_iter().for_each(|me| self.service.ask(Job::Point(me)));
         }
     }
 

@@ -251,33 +251,43 @@ impl Shared {
         change(log)
     }
 
-    /// Collects the recovery points that have moved. The others' points rise if one does not.
-    fn moved_points(&self) -> (Vec<(Arc<Attended>, RecoveryPoint)>, Result<()>) {
+    /// Takes the recovery points of some partitions and writes down those that have moved. The others' points rise
+    /// if one does not.
+    fn store_points<I>(
+        &self,
+        whose: impl FnOnce(&Service) -> I,
+        take: fn(&Attended) -> Result<Option<RecoveryPoint>>,
+    ) -> Result<()>
+    where
+        I: IntoIterator<Item = Arc<Attended>>,
+    {
+        let mut points = self.points.lock();
+        if self.closing.check_open().is_err() {
+            return Ok(());
+        }
         let (mut moved, mut first) = (Vec::new(), Ok(()));
-        for flushed in self.service.take_flushed() {
-            match flushed.checkpoint() {
-                Ok(Some(point)) => moved.push((flushed, point)),
+        for one in whose(&self.service) {
+            match take(&one) {
+                Ok(Some(point)) => moved.push((one, point)),
                 Ok(None) => {}
                 Err(error) => first = first.and(Err(error)),
             }
         }
-        (moved, first)
+        let keyed: Vec<(PartitionKey, _)> = moved.iter().map(|(one, point)| (one.key(), *point)).collect();
+        points.store_moved(&keyed, self.files(), &self.dir)?;
+        // What lies below them may be compacted from now on.
+        moved.iter().for_each(|(one, point)| one.point_stored(point));
+        if moved.is_empty() { first } else { Ok(()) }
     }
 }
 
 impl Upkeep for Shared {
     fn checkpoint(&self) -> Result<()> {
-        let mut points = self.points.lock();
-        if self.closing.check_open().is_err() {
-            return Ok(());
-        }
-        let (moved, first) = self.moved_points();
-        let keyed: Vec<(PartitionKey, _)> =
-            moved.iter().map(|(whose, point)| (whose.key(), *point)).collect();
-        points.store_moved(&keyed, self.files(), &self.dir)?;
-        // What lies below them may be compacted from now on.
-        moved.iter().for_each(|(whose, point)| whose.point_stored(point));
-        if moved.is_empty() { first } else { Ok(()) }
+        self.store_points(Service::take_flushed, Attended::checkpoint)
+    }
+
+    fn checkpoint_one(&self, whose: Arc<Attended>) -> Result<()> {
+        self.store_points(|_| [whose], Attended::checkpoint_ahead)
     }
 
     fn close_idle(&self) -> Result<()> {

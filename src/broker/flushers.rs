@@ -156,6 +156,7 @@ mod tests {
     use std::sync::{Arc, Barrier, Weak};
 
     use super::{Duration, Job, Service};
+    use crate::broker::attended::Attended;
     use crate::broker::service::Upkeep;
     use crate::config::BrokerConfig;
     use crate::env::Environment;
@@ -169,6 +170,10 @@ mod tests {
 
     impl Upkeep for Together {
         fn checkpoint(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn checkpoint_one(&self, _: Arc<Attended>) -> Result<()> {
             Ok(())
         }
 

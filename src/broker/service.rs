@@ -41,6 +41,8 @@ pub(crate) enum Job {
     Tick(Arc<Attended>),
     /// Recovery points are to be written down.
     Checkpoint,
+    /// That of this partition, at once.
+    Point(Arc<Attended>),
     /// Files of segments are to be closed.
     CloseIdle,
     /// Something is due in the consumer groups.
@@ -55,6 +57,9 @@ pub(crate) enum Job {
 pub(crate) trait Upkeep: Send + Sync {
     /// Collects recovery points and writes them down.
     fn checkpoint(&self) -> Result<()>;
+
+    /// As `checkpoint`, of one partition.
+    fn checkpoint_one(&self, whose: Arc<Attended>) -> Result<()>;
 
     /// Closes the files of segments that were used longest ago, if too many are open.
     fn close_idle(&self) -> Result<()>;
@@ -161,7 +166,7 @@ impl Service {
 
     /// Closes files in this thread.
     pub(super) fn close_idle(&self) -> Result<()> {
-        self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.close_idle())
+        self.upkeep().map_or(Ok(()), |upkeep| upkeep.close_idle())
     }
 
     /// A partition has been flushed: its recovery point may move.
@@ -270,8 +275,12 @@ impl Service {
         }
     }
 
+    fn upkeep(&self) -> Option<Arc<dyn Upkeep>> {
+        self.upkeep.get().and_then(Weak::upgrade)
+    }
+
     fn compact_due(&self) -> Result<()> {
-        self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.compact_due())
+        self.upkeep().map_or(Ok(()), |upkeep| upkeep.compact_due())
     }
 
     /// Who does the jobs, where threads do.
@@ -354,7 +363,7 @@ impl Service {
                 false
             }
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
-            Job::Flush(_) | Job::Tick(_) | Job::CloseIdle | Job::Groups | Job::Retain => true,
+            Job::Flush(_) | Job::Tick(_) | Job::Point(_) | Job::CloseIdle | Job::Groups | Job::Retain => true,
         };
         if wanted {
             self.ask(job);
@@ -365,8 +374,9 @@ impl Service {
         match job {
             Job::Flush(whose) => whose.flush(),
             Job::Tick(whose) => whose.tick(),
+            Job::Point(whose) => self.upkeep().map_or(Ok(()), |upkeep| upkeep.checkpoint_one(whose)),
             Job::Checkpoint => {
-                let upkeep = self.upkeep.get().and_then(Weak::upgrade);
+                let upkeep = self.upkeep();
                 let done = upkeep.map_or(Ok(()), |upkeep| upkeep.checkpoint());
                 self.checkpoint_asked.store(false, Ordering::Release);
                 done
@@ -380,7 +390,7 @@ impl Service {
                 self.close_idle()
             }
             Job::Groups => {
-                if let Some(upkeep) = self.upkeep.get().and_then(Weak::upgrade) {
+                if let Some(upkeep) = self.upkeep() {
                     upkeep.tick_groups();
                 }
                 Ok(())

@@ -302,14 +302,8 @@ impl fmt::Debug for HeapPages {
 /// Nothing where that lies behind them: at the tail of a log those lines are the writer's.
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8], ahead: usize) {
-    if ahead >= bytes.len() {
-        return;
-    }
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint about an address inside `bytes`, which changes no memory and cannot fault.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast());
+    if ahead < bytes.len() {
+        fetch_line(bytes.as_ptr() as usize + ahead);
     }
 }
 
@@ -546,7 +540,7 @@ pub(crate) fn fetch_lines<T>(value: &T) {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-#[inline]
+#[inline(always)]
 fn fetch_line(address: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {

@@ -288,7 +288,9 @@ pub(crate) fn read_exact_at(file: &dyn File, mut buf: &mut [u8], mut position: u
 /// The first error; `WriteZero` if the file takes nothing. How much was written before is unknown.
 pub(crate) fn write_all_at(file: &dyn File, mut buf: &[u8], mut position: u64) -> io::Result<()> {
     while !buf.is_empty() {
-        let piece = buf.len().min(1 << 20);
+        // Of much the pieces end where pages do: one that is written in two parts costs more.
+        let much = (1 << 20) - (position % 4096) as usize;
+        let piece = if buf.len() > 1 << 20 { much } else { buf.len() };
         match file.write_at(&buf[..piece], position) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {

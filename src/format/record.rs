@@ -59,6 +59,32 @@ impl RecordFields<'_> {
         self.encode_sized(self.body_len(), dst)
     }
 
+    /// Adds to `before` what the record has before its value's bytes, and to `behind` what follows them.
+    pub(crate) fn encode_around(&self, before: &mut Vec<u8>, behind: &mut Vec<u8>) {
+        let value = self.value.map_or(-1, |value| value.len() as i32);
+        let body = self.body_len();
+        let rest = varint_len(self.headers.len() as i32) + self.headers.iter().map(header_len).sum::<usize>();
+        let start = before.len();
+        let len = varint_len(body as i32) + body - rest - value.max(0) as usize;
+        before.resize(start + len, 0);
+        let dst = &mut before[start..];
+        // The byte behind the length is the attributes', 0.
+        let mut at = put_varint(dst, body as i32) + 1;
+        at += put_varlong(&mut dst[at..], self.timestamp_delta);
+        at += put_varint(&mut dst[at..], self.offset_delta);
+        at += put_nullable(&mut dst[at..], self.key);
+        at += put_varint(&mut dst[at..], value);
+        debug_assert_eq!(at, len, "body_len and encode_around disagree");
+        let start = behind.len();
+        behind.resize(start + rest, 0);
+        let dst = &mut behind[start..];
+        let mut at = put_varint(dst, self.headers.len() as i32);
+        for header in self.headers {
+            at += put_nullable(&mut dst[at..], Some(header.key.as_bytes()));
+            at += put_nullable(&mut dst[at..], header.value);
+        }
+    }
+
     /// Like [`Self::encode`], where the caller already knows the body's length.
     #[inline]
     pub(crate) fn encode_sized(&self, body_len: usize, dst: &mut [u8]) -> usize {

@@ -54,6 +54,8 @@ pub(crate) struct Appender {
     spec: BatchSpec,
     /// Greatest size of a record as encoded, in bytes.
     max_record_size: u64,
+    /// Values of so many bytes are written by calls, as batches of their own.
+    large_from: usize,
     /// The log is compacted: a record without a key could never be found again.
     needs_key: bool,
     flush_after_ms: Option<i64>,
@@ -90,6 +92,8 @@ pub(super) enum Obstacle {
     Moving,
     /// The segment's files may be closed.
     Resting,
+    /// The record is large: it goes a way of its own.
+    Large,
     /// Staging memory is used up.
     Budget(u64),
     /// The interval has passed and the flush is not done.
@@ -100,7 +104,7 @@ pub(super) enum Obstacle {
 
 /// What the caller does after an append, without the lock.
 #[derive(Clone, Copy, Debug, Default)]
-struct Aftermath {
+pub(super) struct Aftermath {
     /// Due at this many milliseconds from now: the first record of a batch or of a flush interval.
     due_in: Option<i64>,
     /// A sealed batch waits to be written.
@@ -117,6 +121,7 @@ impl Appender {
             limits: limits(settings, epoch),
             spec: spec(settings, epoch),
             max_record_size: settings.max_record_size,
+            large_from: usize::MAX,
             needs_key: false,
             flush_after_ms: None,
             overdue_after_ms: i64::MAX,
@@ -133,6 +138,7 @@ impl Appender {
         self.limits = limits(settings, epoch);
         self.spec = spec(settings, epoch);
         self.max_record_size = settings.max_record_size;
+        self.large_from = settings.large_from();
         self.needs_key = settings.cleanup.policy.compacts();
         self.flush_after_ms = settings.flush_after().map(millis);
         self.overdue_after_ms = match settings.durability {
@@ -283,7 +289,28 @@ impl Appender {
         (self.stopped == Some(Stopped::Closed)).then(|| Error::closed("the partition").in_partition(tp))
     }
 
-    fn check(&self, now: i64) -> std::result::Result<(), Obstacle> {
+    /// A large record has been written, and the tail is back.
+    pub(super) fn written_large(&mut self, in_place: bool, now: i64) -> Aftermath {
+        let due_in = (!in_place).then_some(self.limits.linger_ms);
+        let mut after = Aftermath { due_in, ..Aftermath::default() };
+        self.note_unflushed(now, &mut after);
+        after
+    }
+
+    /// The limits of the batches from now on.
+    pub(super) fn limits(&self) -> OpenLimits {
+        self.limits
+    }
+
+    /// Whether this record is better written by calls.
+    #[inline]
+    fn goes_alone(&self, record: &NewRecord<'_>) -> bool {
+        record.value.is_some_and(|value| value.len() >= self.large_from)
+            && matches!(self.mode, Mode::InPlace(_) | Mode::Staged(_))
+    }
+
+    /// Whether something stands in the way of every append.
+    pub(super) fn check(&self, now: i64) -> std::result::Result<(), Obstacle> {
         match self.stopped {
             None => {}
             Some(Stopped::Poisoned) => return Err(Obstacle::Poisoned),
@@ -457,6 +484,7 @@ impl Log {
         mut now: i64,
         patience: Patience,
     ) -> Result<Appended> {
+        let mut may_go_alone = true;
         loop {
             let outcome = {
                 let mut appender = self.append.in_turn();
@@ -464,14 +492,24 @@ impl Log {
                 if appender.needs_key && record.key.is_none() {
                     return Err(self.without_key());
                 }
-                let outcome = appender.append(record, now, &self.budget);
-                self.append.moved(&appender);
-                outcome
+                if may_go_alone && appender.goes_alone(record) {
+                    Err(Obstacle::Large)
+                } else {
+                    let outcome = appender.append(record, now, &self.budget);
+                    self.append.moved(&appender);
+                    outcome
+                }
             };
             match outcome {
                 Ok((appended, after)) => {
                     self.follow_up(&appended, after);
                     return Ok(appended);
+                }
+                Err(Obstacle::Large) => {
+                    if let Some(appended) = self.append_large(record, now)? {
+                        return Ok(appended);
+                    }
+                    may_go_alone = false;
                 }
                 Err(obstacle) => {
                     self.clear(obstacle, patience)?;
@@ -577,7 +615,7 @@ impl Log {
 
     /// What an append leaves to be done without the lock.
     #[inline]
-    fn follow_up(&self, appended: &Appended, after: Aftermath) {
+    pub(super) fn follow_up(&self, appended: &Appended, after: Aftermath) {
         if appended.settled {
             self.readers.notify_after_publish();
         } else if after.write_out {
@@ -626,7 +664,7 @@ impl Log {
         match obstacle {
             Obstacle::Prepare(end) => self.prepare_to(end),
             Obstacle::Roll => self.roll().map_err(|e| self.fail(e)),
-            Obstacle::Moving => {
+            Obstacle::Moving | Obstacle::Large => {
                 drop(self.writer.lock());
                 Ok(())
             }

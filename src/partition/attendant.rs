@@ -8,8 +8,9 @@ pub(crate) trait Attendant: Debug + Send + Sync {
     /// Somebody waits: seal, write and flush as soon as possible.
     fn flush_soon(&self);
 
-    /// More has been brought to the device: the recovery point may move.
-    fn flushed(&self);
+    /// More has been brought to the device: the recovery point may move. So many bytes of the log lie above the
+    /// last one now.
+    fn flushed(&self, above_point: u64);
 
     /// The writer nears the end of the prepared room.
     fn prepare_soon(&self);
@@ -34,7 +35,7 @@ pub(crate) struct Unattended;
 impl Attendant for Unattended {
     fn flush_soon(&self) {}
 
-    fn flushed(&self) {}
+    fn flushed(&self, _above_point: u64) {}
 
     fn prepare_soon(&self) {}
 

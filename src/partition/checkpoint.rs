@@ -85,7 +85,7 @@ impl Log {
     /// `None` if nothing has been flushed since the last one.
     pub(crate) fn checkpoint(&self) -> Result<Option<RecoveryPoint>> {
         self.poison.check(&self.tp)?;
-        let flush = self.commit.last();
+        let flush = self.commit.last_for_point();
         let mut done = self.checkpointed.lock();
         let reached = (flush.offset, flush.segment.base());
         if done.point.as_ref().is_some_and(|point| (point.offset, point.segment) >= reached) {

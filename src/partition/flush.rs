@@ -30,8 +30,16 @@ use crate::telemetry;
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
     leadership: Leadership,
-    /// Where the last completed flush ended.
-    last: Mutex<FlushPoint>,
+    covered: Mutex<Covered>,
+}
+
+/// What flushes have brought to the device.
+#[derive(Debug)]
+struct Covered {
+    /// Where the last completed one ended.
+    last: FlushPoint,
+    /// Bytes of the log since a recovery point was asked for.
+    above_point: u64,
 }
 
 /// Where the log ended when everything appended had been sealed and written.
@@ -48,17 +56,33 @@ pub(crate) struct FlushPoint {
 impl GroupCommit {
     /// Everything up to `last` is on the device.
     pub(super) fn new(last: FlushPoint) -> GroupCommit {
-        GroupCommit { leadership: Leadership::new(), last: Mutex::new(last) }
+        GroupCommit { leadership: Leadership::new(), covered: Mutex::new(Covered { last, above_point: 0 }) }
     }
 
     /// Where the last completed flush ended.
     pub(super) fn last(&self) -> FlushPoint {
-        self.last.lock().clone()
+        self.covered.lock().last.clone()
+    }
+
+    /// Where the last completed flush ended; the next recovery point lies there.
+    pub(super) fn last_for_point(&self) -> FlushPoint {
+        let mut covered = self.covered.lock();
+        covered.above_point = 0;
+        covered.last.clone()
     }
 
     /// From now on, everything up to `point` is on the device.
     pub(super) fn set_last(&self, point: FlushPoint) {
-        *self.last.lock() = point;
+        self.covered.lock().last = point;
+    }
+
+    /// A flush has brought `bytes` more to the device, up to `point`; answers how many lie above the recovery
+    /// point.
+    fn advance(&self, point: FlushPoint, bytes: u64) -> u64 {
+        let mut covered = self.covered.lock();
+        covered.last = point;
+        covered.above_point += bytes;
+        covered.above_point
     }
 }
 
@@ -180,12 +204,12 @@ impl Log {
 
     fn flush_once(&self) -> Result<()> {
         let point = self.written_point()?;
-        self.sync_older(&point)?;
+        let bytes = self.sync_older(&point)?;
         self.home.sync_changes()?;
         self.let_go_of_pages(&point.segment, point.position);
         point.segment.sync(point.position)?;
-        self.commit.set_last(point.clone());
-        self.attendant.flushed();
+        let above_point = self.commit.advance(point.clone(), bytes);
+        self.attendant.flushed(above_point);
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
@@ -224,20 +248,24 @@ impl Log {
         Ok(point(tail))
     }
 
-    /// Syncs the segments before the active one that are not synced to their end, oldest first.
-    fn sync_older(&self, point: &FlushPoint) -> Result<()> {
-        let from = self.commit.last().segment.base();
+    /// Syncs the segments before the active one that are not synced to their end, oldest first; answers how many
+    /// bytes there are from the last flush to `point`.
+    fn sync_older(&self, point: &FlushPoint) -> Result<u64> {
+        let last = self.commit.last();
+        let from = last.segment.base();
         let older: Vec<_> = {
             let segments = self.segments.read();
             let wanted = |s: &&Arc<Segment>| s.base() >= from && s.base() < point.segment.base();
             segments.iter().filter(wanted).cloned().collect()
         };
+        let mut bytes = point.position;
         for segment in older {
             segment.finish_close()?;
             let end = segment.sealed_end()?;
             self.let_go_of_pages(&segment, end);
             segment.sync(end)?;
+            bytes += end;
         }
-        Ok(())
+        Ok(bytes.saturating_sub(last.position))
     }
 }

@@ -23,6 +23,7 @@ mod counts;
 mod cursor;
 mod flush;
 mod idle;
+mod large;
 mod leadership;
 mod log;
 mod lookup;

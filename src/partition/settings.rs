@@ -17,6 +17,8 @@ pub(crate) struct LogSettings {
     pub(crate) linger: Duration,
     /// Greatest size of a record, in bytes as encoded.
     pub(crate) max_record_size: u64,
+    /// A value of so many bytes is written from where it lies, as a batch of its own.
+    pub(crate) large_value: usize,
     /// Greatest size of a segment, in bytes.
     pub(crate) segment_size: u64,
     /// A segment older than this rolls.
@@ -56,6 +58,11 @@ pub(crate) struct Cleanup {
     pub(crate) dirty_percent: u32,
 }
 
+/// Below this a copy costs less than the calls.
+const LARGE_VALUE: usize = 1 << 20;
+/// The same where batches are built in the map: up to here the other processor prepares pages ahead.
+const LARGE_IN_PLACE: usize = 16 << 20;
+
 impl LogSettings {
     /// The settings of a topic's partitions. `in_place`: whether stores through maps are trusted.
     pub(crate) fn of(
@@ -64,12 +71,13 @@ impl LogSettings {
         lazy_flush: Duration,
         producer_expiration: Duration,
     ) -> LogSettings {
-        LogSettings {
+        let mut settings = LogSettings {
             durability: topic.durability_level(),
             compression: topic.compression_type(),
             batch_size: topic.batch_size_bytes(),
             linger: topic.linger_duration(),
             max_record_size: topic.max_record_size_bytes(),
+            large_value: usize::MAX,
             segment_size: topic.segment_size_bytes(),
             segment_age: topic.rolls_after(),
             index_interval: topic.index_interval_bytes(),
@@ -87,12 +95,22 @@ impl LogSettings {
             },
             lazy_flush,
             producer_expiration,
+        };
+        // What stays in memory is counted as it is staged.
+        if topic.volatile_bound().is_none() {
+            settings.large_value = if settings.builds_in_place() { LARGE_IN_PLACE } else { LARGE_VALUE };
         }
+        settings
     }
 
     /// Whether batches are built in the map: nothing must be synced at once, nothing is compressed.
     pub(crate) fn builds_in_place(&self) -> bool {
         self.in_place && self.durability != Durability::Sync && self.compression == Compression::None
+    }
+
+    /// Values of so many bytes are written from where they lie; none where they are compressed.
+    pub(crate) fn large_from(&self) -> usize {
+        if self.compression == Compression::None { self.large_value } else { usize::MAX }
     }
 
     /// How long an appended record may stay unflushed before a flush starts; none where each is flushed.

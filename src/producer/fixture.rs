@@ -46,7 +46,7 @@ impl Attendant for Asked {
         self.flushes.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn flushed(&self) {}
+    fn flushed(&self, _above_point: u64) {}
 
     fn prepare_soon(&self) {}
 
@@ -64,6 +64,7 @@ pub(crate) fn settings(durability: Durability) -> LogSettings {
         batch_size: 64 << 10,
         linger: Duration::from_millis(5),
         max_record_size: 1 << 20,
+        large_value: usize::MAX,
         segment_size: 4 << 20,
         segment_age: Duration::from_secs(3600),
         index_interval: 4096,

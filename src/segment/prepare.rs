@@ -116,6 +116,23 @@ impl Preparation {
         Ok(map.prepared() < end)
     }
 
+    /// Room up to `end` that is about to be written by calls, in a file whose batches are built in the map: no
+    /// zeros are written there any more, and only the page that the next batch begins in is made present. Answers
+    /// whether that could be.
+    pub(crate) fn reserve(&mut self, file: &dyn File, map: &SegmentMap, end: u64) -> io::Result<bool> {
+        if self.finished || end > self.max_len {
+            return Ok(false);
+        }
+        if end > map.prepared() {
+            self.allocate(file, end, end)?;
+            if !map.region().populate((end - 1) / PAGE * PAGE..end) {
+                return Ok(false);
+            }
+            map.raise_prepared(end);
+        }
+        Ok(true)
+    }
+
     /// Writes zeros over allocated space from `end`, the end of the tail, so that a batch up to `need` replaces
     /// others, and some more like it.
     pub(crate) fn write_zeros_ahead(&mut self, file: &dyn File, end: u64, need: u64) -> io::Result<()> {

@@ -429,6 +429,14 @@ impl Segment {
         Ok(())
     }
 
+    /// Allocates up to `end` for a large record that is written by calls, though batches are built in the map here;
+    /// `false` where pages cannot be made present. Never to be called under the append lock.
+    pub(crate) fn reserve(&self, end: u64) -> Result<bool> {
+        let Some(open) = self.opened() else { return Ok(false) };
+        let reserved = self.preparation.lock().reserve(&**open.file(), open.map(), end);
+        reserved.map_err(|e| Error::io("allocate room in a segment", &self.log_path(), e))
+    }
+
     /// Writes zeros ahead of batches that are each synced, from the tail's `end`, at least up to `need`;
     /// to be called by who holds the tail, after [`prepare`](Self::prepare).
     pub(crate) fn write_zeros_ahead(&self, end: u64, need: u64) -> Result<()> {

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use super::cells::{Cell, CellIdentity};
+use super::large_record::LargeRecord;
 use super::open_batch::OpenBatch;
 use super::segment::Segment;
 use crate::env::map::{MapWriter, Mark, NextStore};
@@ -357,6 +358,27 @@ impl Tail {
             .map_err(|e| Error::io("write a batch", &self.segment.log_path(), e))?;
         let end = self.end + batch.len() as u64;
         self.finish_batch(header, end, now);
+        Ok(())
+    }
+
+    /// Where a batch of one large record would end, if the segment can take it.
+    pub(crate) fn end_of_large(&self, large: &LargeRecord<'_>) -> Option<u64> {
+        let end = self.end + large.header().total_len() as u64;
+        (end <= self.max_len && self.check_room(end, 1).is_ok()).then_some(end)
+    }
+
+    /// Appends the batch of one large record by write calls. The open batch is sealed, and there is room.
+    pub(crate) fn write_large(&mut self, large: &LargeRecord<'_>, now: i64) -> Result<()> {
+        let file = self.segment.file()?;
+        let [before, value, behind] = large.parts();
+        let value_at = self.end + before.len() as u64;
+        let end = value_at + (value.len() + behind.len()) as u64;
+        // Its header last: what is written half-way is no batch.
+        for (part, at) in [(value, value_at), (behind, end - behind.len() as u64), (before, self.end)] {
+            write_all_at(&*file, part, at)
+                .map_err(|e| Error::io("write a large record", &self.segment.log_path(), e))?;
+        }
+        self.finish_batch(large.header(), end, now);
         Ok(())
     }
 

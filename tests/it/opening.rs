@@ -247,3 +247,36 @@ fn a_truncated_partition_reopens_at_its_end() {
     let again = SimEnvironment::on(after.after_power_cut_losing_everything(), 4);
     assert_eq!(values(&simulated(&again).open().unwrap().topic("t").unwrap()).len(), 5);
 }
+
+#[test]
+fn recovery_points_follow_what_is_flushed() {
+    const BATCH: usize = 256 << 10;
+    const BATCHES: u64 = 150;
+    // As often as a point of its own is made, and the batch that brings it about.
+    const MOST_ABOVE: u64 = (8 << 20) + (BATCH as u64 + 1024);
+    let value = vec![b'x'; BATCH];
+    let sim = SimEnvironment::new(31);
+    let broker = simulated(&sim).open().unwrap();
+    // Small segments: what lies in older ones counts, too.
+    let topic = broker.create_topic("t", TopicConfig::new().segment_size(ByteSize::mib(5))).unwrap();
+    let producer = topic.producer().unwrap();
+    for n in 0..BATCHES {
+        producer.send(Record::new(&value)).unwrap().wait().unwrap();
+        // The clock stands still: what is done follows from the bytes alone.
+        broker.tick().unwrap();
+        if n % 10 != 9 {
+            continue;
+        }
+        for disk in [sim.disk().after_kill(), sim.disk().after_power_cut_losing_everything()] {
+            let again = simulated(&SimEnvironment::on(disk, 1)).open().unwrap();
+            let partition = again.topic("t").unwrap().partition(0).unwrap();
+            assert_eq!(partition.log_end_offset().get(), n + 1);
+            let rewritten = again.recovery().partitions().map(|(_, one)| one.bytes_rewritten()).sum::<u64>();
+            assert!(rewritten <= MOST_ABOVE, "{rewritten} bytes written again after {n} batches");
+        }
+    }
+    // Not with every batch: points of their own are as many as the bytes ask for.
+    let moved = sim.disk().read_file(Path::new("/data/millpond.moved")).unwrap_or_default();
+    let points = moved.len() as u64 / 76;
+    assert!(points <= BATCHES * BATCH as u64 / (8 << 20), "{points} points");
+}

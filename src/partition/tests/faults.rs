@@ -131,7 +131,9 @@ fn killed(t: &mut Trial) {
 }
 
 fn level(level: Durability) -> LogSettings {
-    LogSettings { segment_size: 2_000, batch_size: 600, index_interval: 200, ..settings(level) }
+    // Some of the values count as large.
+    let large_value = 120;
+    LogSettings { segment_size: 2_000, batch_size: 600, index_interval: 200, large_value, ..settings(level) }
 }
 
 impl Trial {

@@ -39,6 +39,7 @@ pub(super) fn settings(durability: Durability) -> LogSettings {
         batch_size: 300,
         linger: Duration::from_millis(5),
         max_record_size: 4096,
+        large_value: usize::MAX,
         segment_size: 8192,
         segment_age: Duration::from_secs(3600),
         index_interval: 256,

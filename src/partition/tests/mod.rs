@@ -10,5 +10,6 @@ mod gaps;
 mod harness;
 mod idle;
 mod jumps;
+mod large;
 mod reading;
 mod recovery;

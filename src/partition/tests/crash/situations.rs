@@ -9,7 +9,7 @@ use crate::config::Durability;
 use crate::partition::LogSettings;
 
 /// Every situation and the least number of distinct images in it.
-const QUOTAS: [(&str, usize); 17] = [
+const QUOTAS: [(&str, usize); 19] = [
     ("appending, Memory", 1_300),
     ("appending, Interval", 1_300),
     ("appending, Sync", 520),
@@ -27,6 +27,8 @@ const QUOTAS: [(&str, usize); 17] = [
     ("second crash", 1_700),
     ("idle, Memory", 1_300),
     ("idle, Sync", 1_000),
+    ("large records, Memory", 500),
+    ("large records, Sync", 500),
 ];
 
 #[test]
@@ -375,4 +377,25 @@ fn crashes_during_recovery() {
 #[test]
 fn crashes_after_recovery() {
     again("second crash", Focus::Second);
+}
+
+/// Among others, values that are written from where they lie.
+fn large(situation: &'static str, level: Durability) {
+    let mut explorer = Explorer::new(situation, Focus::First, 3);
+    let mut run = Run::new(LogSettings { large_value: 100, ..rolling(level) });
+    for round in 0..9 {
+        run.send(3 + explorer.below(6));
+        if round % 3 == 1 {
+            run.flush();
+            run.checkpoint();
+        }
+    }
+    explorer.explore(&run.states);
+    finish(explorer, situation);
+}
+
+#[test]
+fn crashes_amid_large_records() {
+    large("large records, Memory", Durability::Memory);
+    large("large records, Sync", Durability::Sync);
 }

@@ -1,0 +1,87 @@
+//! Large records: each is a batch of its own, written by calls from the caller's bytes.
+//!
+//! ```text
+//!   tail taken from its mode -> header, record without its value (built here) | value (the caller's) | headers
+//!     -> published -> tail given back
+//! ```
+//!
+//! Such a record is not copied into a batch first, and its pages are neither filled with zeros nor made present
+//! before they are written.
+//!
+//! Invariants
+//! - The tail is taken as for a roll: while it is away appends wait for the write lock, none is overtaken.
+//! - Nothing is written under the append lock.
+//! - Where something stands in the way (the segment is full, somebody else writes), nothing has happened, and
+//!   the record goes the way of all others.
+
+use super::append::{Aftermath, Appended};
+use super::log::Log;
+use super::roll::Writer;
+use crate::config::Durability;
+use crate::error::Result;
+use crate::segment::{LargeRecord, NewRecord, Reach, Tail, Way};
+
+impl Log {
+    /// Appends a record as a batch of its own, if nothing stands in the way.
+    #[cold]
+    pub(super) fn append_large(&self, record: &NewRecord<'_>, now: i64) -> Result<Option<Appended>> {
+        let Some(mut writer) = self.writer.try_lock() else { return Ok(None) };
+        let Some((mut tail, in_place)) = self.take_tail(&mut writer, now) else { return Ok(None) };
+        let base_offset = tail.next_offset();
+        let written = self.write_large(&mut tail, in_place, record, now).map_err(|e| self.fail(e));
+        let after = {
+            let mut appender = self.append.lock();
+            appender.install(tail, in_place, &mut writer);
+            match &written {
+                Ok(Some(_)) => appender.written_large(in_place, now),
+                _ => Aftermath::default(),
+            }
+        };
+        drop(writer);
+        let Some(timestamp) = written? else { return Ok(None) };
+        let settled = self.settings().durability != Durability::Sync;
+        let appended = Appended { offset: base_offset, timestamp, settled };
+        self.follow_up(&appended, after);
+        Ok(Some(appended))
+    }
+
+    /// Takes the tail out of its mode, everything before it written; appends wait until it is installed again.
+    fn take_tail(&self, writer: &mut Writer, now: i64) -> Option<(Tail, bool)> {
+        {
+            let mut appender = self.append.lock();
+            appender.check(now).ok()?;
+            if let Some(tail) = appender.take_tail() {
+                return Some((tail, true));
+            }
+            appender.seal(now);
+        }
+        // A failure concerns those who have staged these batches; it shows at their next step, and here.
+        self.write_queue(writer).map_err(|e| self.fail(e)).ok()?;
+        let mut appender = self.append.lock();
+        let held = writer.tail.is_some() && appender.check(now).is_ok() && appender.hold_if_drained();
+        if held { writer.tail.take().map(|tail| (tail, false)) } else { None }
+    }
+
+    /// Writes the record at the tail and publishes it; answers its timestamp, or nothing where it does not fit.
+    fn write_large(
+        &self,
+        tail: &mut Tail,
+        in_place: bool,
+        record: &NewRecord<'_>,
+        now: i64,
+    ) -> Result<Option<i64>> {
+        let limits = self.append.lock().limits();
+        let large = LargeRecord::new(record, tail.next_offset(), now, limits);
+        let Some(end) = tail.end_of_large(&large) else { return Ok(None) };
+        let segment = tail.segment();
+        if in_place {
+            if !segment.reserve(end)? {
+                return Ok(None);
+            }
+        } else {
+            segment.prepare(end, Way::Written, Reach::Need, self.monotonic())?;
+        }
+        tail.write_large(&large, now)?;
+        Ok(Some(large.timestamp()))
+    }
+}
