@@ -8,7 +8,7 @@
 //!   reset-offsets  delete-group  delete-offsets
 //!   compact  retain          what need not be kept
 //!   dump  verify  repair     the files themselves
-//!   txns  abort-txn          transactions that are open
+//!   txns  abort-txn  settle-txns   transactions that are open, or hidden by damage
 //!   producers                who has numbered its records
 //!   bench                    how fast this machine is
 //! ```
@@ -78,6 +78,7 @@ enum Command {
     Txns(transactions::Txns),
     Producers(transactions::Producers),
     AbortTxn(transactions::AbortTxn),
+    SettleTxns(transactions::SettleTxns),
     Bench(bench::Bench),
 }
 
@@ -108,6 +109,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Txns(command) => command.run(),
         Command::Producers(command) => command.run(),
         Command::AbortTxn(command) => command.run(),
+        Command::SettleTxns(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

@@ -1,7 +1,8 @@
-//! `txns`, `producers` and `abort-txn`: who has what open, and ending it.
+//! `txns`, `producers`, `abort-txn` and `settle-txns`: who has what open, and ending it.
 //!
 //! Invariants: `txns` and `producers` read the logs only, so that they work beside a program that has the directory
-//! open; `abort-txn` opens the directory, which ends every transaction that nobody can go on with.
+//! open; `abort-txn` and `settle-txns` open the directory, which ends every transaction that nobody can go on with and
+//! of which it can be read how it ended.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write, stdout};
@@ -41,6 +42,29 @@ pub(crate) struct AbortTxn {
     /// The transactional id.
     #[arg(long)]
     id: String,
+}
+
+/// List the transactions of which damage hides how they ended (exit code 1 if there are any), or end them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SettleTxns {
+    /// The data directory, which no program has open.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// End those of this producer id only [default: all].
+    #[arg(long)]
+    producer: Option<i64>,
+    /// What becomes of their records; without it nothing is ended.
+    #[arg(long, value_enum)]
+    to: Option<Ending>,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Ending {
+    /// Its records count.
+    Commit,
+    /// Its records are passed over.
+    Abort,
 }
 
 /// A producer in a partition.
@@ -123,6 +147,41 @@ impl AbortTxn {
         };
         print(&[line])?;
         Ok(if ended.is_empty() { FAILED } else { DONE })
+    }
+}
+
+impl SettleTxns {
+    /// Prints them, one a line, and ends those that are asked for.
+    pub(crate) fn run(self) -> Outcome {
+        must_exist(&self.data)?;
+        let broker = Broker::open(&self.data)?;
+        let settled = self.settle(&broker);
+        broker.close().wait()?;
+        let (lines, left) = settled?;
+        print(&lines)?;
+        Ok(if left { FAILED } else { DONE })
+    }
+
+    /// A line for each, and whether any is left.
+    fn settle(&self, broker: &Broker) -> Outcome<(Vec<String>, bool)> {
+        let (mut lines, mut left) = (Vec::new(), false);
+        for undecided in broker.undecided_transactions() {
+            let producer = undecided.producer_id().get();
+            let mine = self.producer.is_none_or(|wanted| wanted == producer);
+            let outcome = match self.to.filter(|_| mine) {
+                Some(Ending::Commit) => broker.commit_undecided(&undecided).map(|()| "committed")?,
+                Some(Ending::Abort) => broker.abort_undecided(&undecided).map(|()| "aborted")?,
+                None => "undecided",
+            };
+            left |= outcome == "undecided";
+            let partitions: Vec<_> = undecided.partitions().iter().map(ToString::to_string).collect();
+            let epoch = undecided.epoch().get();
+            lines.push(format!(
+                "{outcome} producerId: {producer} producerEpoch: {epoch} in {}",
+                partitions.join(" ")
+            ));
+        }
+        Ok((lines, left))
     }
 }
 

@@ -107,6 +107,16 @@ impl Broker {
 
     /// Commits an undecided transaction in all its partitions, durably.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = millpond::Broker::open(dir.path())?;
+    /// // Where the application knows from elsewhere that it had committed.
+    /// for undecided in broker.undecided_transactions() {
+    ///     broker.commit_undecided(&undecided)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidArgument` if it is not undecided; those of appending: what was ended before stays so, and the same
     /// call again ends the rest.

@@ -51,7 +51,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
     /// # Errors
     /// `VersionConflict` with the actual version: nothing was appended, and the table is up to date;
     /// `InvalidArgument` for a record without a key; `Backpressure` if others were faster again and again, or a
-    /// transaction is open in the partition; `Codec`; those of [`Producer::send`](crate::Producer::send) and of
+    /// transaction is open in the partition; `Codec`; those of [`Producer::send`](crate::producer::Producer::send) and of
     /// reading.
     pub fn append_if<RV, RK>(&mut self, expected: Expected, record: Record<'_, RV, RK>) -> Result<Offset>
     where

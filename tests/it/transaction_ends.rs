@@ -79,7 +79,7 @@ fn batches(disk: &SimDisk) -> Vec<u64> {
 /// A crash after `first` has committed, whose markers are lost, and while `second` has records in the log. What the
 /// topic of transactions holds lies below its recovery point: damage there is no torn tail. Answers the producer
 /// ids, too.
-fn crashed() -> (SimDisk, [i64; 2]) {
+pub(crate) fn crashed() -> (SimDisk, [i64; 2]) {
     let sim = SimEnvironment::new(1);
     let config = BrokerConfig::new()
         .background(Background::Manual)
@@ -108,7 +108,7 @@ fn crashed() -> (SimDisk, [i64; 2]) {
     (sim.disk().after_power_cut_losing_everything(), ids)
 }
 
-fn damaged(disk: &SimDisk, record: usize) -> SimEnvironment {
+pub(crate) fn damaged(disk: &SimDisk, record: usize) -> SimEnvironment {
     let disk = disk.snapshot();
     let starts = batches(&disk);
     assert_eq!(starts.len(), 4, "two ids taken, one commit");

@@ -51,6 +51,28 @@ fn what_a_crash_left_open_is_listed_and_ended() {
     );
 }
 
+#[test]
+fn what_damage_hides_is_listed_and_settled() {
+    let tool = Tool::new();
+    let (disk, [first, second]) = crate::transaction_ends::crashed();
+    let damaged = crate::transaction_ends::damaged(&disk, 2);
+    for file in damaged.disk().files() {
+        let path = tool.data().join(file.strip_prefix("/data").unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, damaged.disk().read_file(&file).unwrap()).unwrap();
+    }
+    let listed = tool.run("settle-txns");
+    assert_eq!((listed.code, listed.text().lines().count()), (1, 2));
+    assert!(listed.text().lines().all(|line| line.starts_with("undecided ")), "{}", listed.text());
+    let committed = tool.run(&format!("settle-txns --producer {first} --to commit"));
+    assert_eq!(committed.code, 1, "one is left");
+    assert!(committed.text().contains(&format!("committed producerId: {first} ")), "{}", committed.text());
+    assert!(committed.text().contains(&format!("undecided producerId: {second} ")), "{}", committed.text());
+    let aborted = tool.run("settle-txns --to abort").ok();
+    assert!(aborted.text().starts_with(&format!("aborted producerId: {second} ")), "{}", aborted.text());
+    assert_eq!(tool.run("settle-txns").ok().text(), "");
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -14,7 +14,9 @@ fn help_and_version_are_no_errors() {
     let commands =
         ["produce", "consume", "topics", "describe", "create", "delete", "dump", "verify", "repair"];
     let groups = ["groups", "lag", "reset-offsets", "delete-group", "delete-offsets", "top"];
-    for command in commands.into_iter().chain(groups).chain(["bench", "txns", "producers", "abort-txn"]) {
+    for command in
+        commands.into_iter().chain(groups).chain(["bench", "txns", "producers", "abort-txn", "settle-txns"])
+    {
         assert!(help.text().contains(command), "{command}");
         assert!(run(&[command, "--help"]).ok().text().contains("Usage: millpond"), "{command}");
     }
