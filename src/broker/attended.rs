@@ -94,6 +94,11 @@ impl Attended {
         self.point()
     }
 
+    /// The recovery point that was asked for is not made now: it may be asked for again.
+    pub(super) fn no_point(&self) {
+        self.point_asked.store(false, Ordering::Release);
+    }
+
     fn point(&self) -> Result<Option<RecoveryPoint>> {
         let Some(log) = self.log() else { return Ok(None) };
         if log.is_closed() {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::attended::Attended;
 use super::background::Threads;
@@ -261,7 +261,19 @@ impl Shared {
     where
         I: IntoIterator<Item = Arc<Attended>>,
     {
-        let mut points = self.points.lock();
+        let points = self.points.lock();
+        self.store_points_in(points, whose, take)
+    }
+
+    fn store_points_in<I>(
+        &self,
+        mut points: MutexGuard<'_, PointsFile>,
+        whose: impl FnOnce(&Service) -> I,
+        take: fn(&Attended) -> Result<Option<RecoveryPoint>>,
+    ) -> Result<()>
+    where
+        I: IntoIterator<Item = Arc<Attended>>,
+    {
         if self.closing.check_open().is_err() {
             return Ok(());
         }
@@ -287,7 +299,14 @@ impl Upkeep for Shared {
     }
 
     fn checkpoint_one(&self, whose: Arc<Attended>) -> Result<()> {
-        self.store_points(|_| [whose], Attended::checkpoint_ahead)
+        // Nobody who flushes waits here for the checkpoint of all: the next flush asks again.
+        match self.points.try_lock() {
+            Some(points) => self.store_points_in(points, |_| [whose], Attended::checkpoint_ahead),
+            None => {
+                whose.no_point();
+                Ok(())
+            }
+        }
     }
 
     fn close_idle(&self) -> Result<()> {

@@ -11,7 +11,8 @@
 //! in 0.47 ms, by four threads in 1.1 ms, one after the other in 2.6 ms.
 //!
 //! Invariants
-//! - As long as there are fewer flushers than allowed, one of them sleeps: a job never waits behind another one.
+//! - As long as there are fewer flushers than allowed, one of them sleeps: a job waits behind another one
+//!   only for what both need.
 //! - Threads are started by flushers, never by who leaves a job.
 //! - Jobs begin in the order in which they were left; those of one partition do not overlap (see `leadership.rs`).
 //! - After `close` no job begins and no thread is started; `join` returns when all have left.

@@ -8,7 +8,8 @@
 //!
 //! Invariants
 //! - Under the append lock nothing blocks: no system call in place, a memory copy when staged.
-//! - An offset is given exactly once, in the order of the lock.
+//! - An offset is given exactly once, in the order of the lock (a large record has the tail, and with it the next
+//!   offset, to itself while it is written: `large.rs`).
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -295,6 +296,11 @@ impl Appender {
         let mut after = Aftermath { due_in, ..Aftermath::default() };
         self.note_unflushed(now, &mut after);
         after
+    }
+
+    /// No more appends: poisoned, or closed.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// The limits of the batches from now on.

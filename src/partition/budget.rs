@@ -34,6 +34,8 @@ pub(crate) struct Keeps {
 const KEPT: usize = 16;
 /// A buffer that grew beyond this many bytes is not kept: the largest batch that producers build.
 const KEPT_SIZE: usize = 1 << 20;
+/// Larger ones are for batches that are known to be large.
+const SMALL_SIZE: usize = 256 << 10;
 /// The most bytes kept.
 const KEPT_BYTES: usize = 4 << 20;
 
@@ -97,7 +99,18 @@ impl Budget {
 
     /// Memory for a batch, of an earlier one if there is any at hand. Never waits.
     pub(crate) fn take_buffer(&self) -> Vec<u8> {
-        self.spare.try_lock().and_then(|mut spare| spare.pop()).unwrap_or_default()
+        self.take_buffer_up_to(KEPT_SIZE)
+    }
+
+    /// The same, where the batch may stay small: a large buffer would be held by few records.
+    pub(crate) fn take_small_buffer(&self) -> Vec<u8> {
+        self.take_buffer_up_to(SMALL_SIZE)
+    }
+
+    fn take_buffer_up_to(&self, largest: usize) -> Vec<u8> {
+        let Some(mut spare) = self.spare.try_lock() else { return Vec::new() };
+        let fits = spare.iter().rposition(|buffer| buffer.capacity() <= largest);
+        fits.map(|place| spare.swap_remove(place)).unwrap_or_default()
     }
 
     /// Keeps the memory of a batch, unless there is enough.

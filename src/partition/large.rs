@@ -10,9 +10,9 @@
 //!
 //! Invariants
 //! - The tail is taken as for a roll: while it is away appends wait for the write lock, none is overtaken.
-//! - Nothing is written under the append lock.
-//! - Where something stands in the way (the segment is full, somebody else writes), nothing has happened, and
-//!   the record goes the way of all others.
+//! - Nothing is written under the append lock; published it is under that lock, unless appends have been stopped.
+//! - Where something stands in the way (the segment is full, somebody else writes), nothing of the record has
+//!   happened, and it goes the way of all others.
 
 use super::append::{Aftermath, Appended};
 use super::log::Log;
@@ -27,20 +27,28 @@ impl Log {
     pub(super) fn append_large(&self, record: &NewRecord<'_>, now: i64) -> Result<Option<Appended>> {
         let Some(mut writer) = self.writer.try_lock() else { return Ok(None) };
         let Some((mut tail, in_place)) = self.take_tail(&mut writer, now) else { return Ok(None) };
-        let base_offset = tail.next_offset();
-        let written = self.write_large(&mut tail, in_place, record, now).map_err(|e| self.fail(e));
-        let after = {
+        let offset = tail.next_offset();
+        let written = self.write_large(&mut tail, in_place, record, now);
+        let (after, stopped) = {
             let mut appender = self.append.lock();
-            appender.install(tail, in_place, &mut writer);
-            match &written {
-                Ok(Some(_)) => appender.written_large(in_place, now),
+            let stopped = appender.is_stopped();
+            let after = match &written {
+                Ok(Some(large)) if !stopped => {
+                    tail.append_large(large, now);
+                    appender.written_large(in_place, now)
+                }
                 _ => Aftermath::default(),
-            }
+            };
+            appender.install(tail, in_place, &mut writer);
+            (after, stopped)
         };
         drop(writer);
-        let Some(timestamp) = written? else { return Ok(None) };
+        let Some(large) = written? else { return Ok(None) };
+        if stopped {
+            return Ok(None); // the way of all others tells why
+        }
         let settled = self.settings().durability != Durability::Sync;
-        let appended = Appended { offset: base_offset, timestamp, settled };
+        let appended = Appended { offset, timestamp: large.timestamp(), settled };
         self.follow_up(&appended, after);
         Ok(Some(appended))
     }
@@ -62,26 +70,32 @@ impl Log {
         if held { writer.tail.take().map(|tail| (tail, false)) } else { None }
     }
 
-    /// Writes the record at the tail and publishes it; answers its timestamp, or nothing where it does not fit.
-    fn write_large(
+    /// Writes the record behind the tail's end; nothing where it does not fit.
+    fn write_large<'a>(
         &self,
         tail: &mut Tail,
         in_place: bool,
-        record: &NewRecord<'_>,
+        record: &NewRecord<'a>,
         now: i64,
-    ) -> Result<Option<i64>> {
+    ) -> Result<Option<LargeRecord<'a>>> {
         let limits = self.append.lock().limits();
         let large = LargeRecord::new(record, tail.next_offset(), now, limits);
         let Some(end) = tail.end_of_large(&large) else { return Ok(None) };
         let segment = tail.segment();
         if in_place {
-            if !segment.reserve(end)? {
+            if !segment.reserve(end).map_err(|e| self.fail(e))? {
                 return Ok(None);
             }
         } else {
-            segment.prepare(end, Way::Written, Reach::Need, self.monotonic())?;
+            let prepared = segment.prepare(end, Way::Written, Reach::Need, self.monotonic());
+            prepared.map_err(|e| self.fail(e))?;
         }
-        tail.write_large(&large, now)?;
-        Ok(Some(large.timestamp()))
+        match tail.write_large(&large) {
+            Ok(()) => Ok(Some(large)),
+            // Stores through the map must find zeros that are present, as everywhere, and recovery no records that
+            // nobody has sent.
+            Err(error) if tail.cut_room().is_err() => Err(self.fail_for_good(error)),
+            Err(error) => Err(self.fail(error)),
+        }
     }
 }

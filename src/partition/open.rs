@@ -324,7 +324,7 @@ impl Opening<'_> {
             budget: self.budget,
             attendant: self.attendant,
         });
-        log.load_producers(snapshots)?;
+        log.load_producers(snapshots, || log.make_room())?;
         Ok(OpenLog { log: Arc::new(log), recovery: recovered.report })
     }
 }

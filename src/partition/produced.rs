@@ -367,8 +367,9 @@ impl Log {
         self.segments.read().iter().map(|segment| segment.base()).collect()
     }
 
-    /// Finds the producer state again, from the snapshots at these offsets and the log behind them.
-    pub(super) fn load_producers(&self, snapshots: Vec<u64>) -> Result<()> {
+    /// Finds the producer state again, from the snapshots at these offsets and the log behind them. Before a file is
+    /// opened `make_room` may close others.
+    pub(super) fn load_producers(&self, snapshots: Vec<u64>, make_room: impl Fn()) -> Result<()> {
         if snapshots.is_empty() {
             return Ok(());
         }
@@ -384,12 +385,9 @@ impl Log {
         state.table = table;
         *self.producers.aborted.write() = aborted;
         state.changed = from < end;
-        self.walk_batches(
-            from.max(self.log_start()),
-            end,
-            || self.make_room(),
-            |segment, batch| self.replay_batch(&mut state, segment, batch, now),
-        )?;
+        self.walk_batches(from.max(self.log_start()), end, make_room, |segment, batch| {
+            self.replay_batch(&mut state, segment, batch, now)
+        })?;
         self.marks.set_first_unstable(state.table.first_unstable());
         Ok(())
     }
@@ -399,7 +397,8 @@ impl Log {
         if !self.producers.exist.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.load_producers(super::open::snapshots_in(&self.home)?)
+        // To close files is to wait for flushes of theirs, which wait for what the truncation holds.
+        self.load_producers(super::open::snapshots_in(&self.home)?, || ())
     }
 
     fn replay_batch(&self, state: &mut State, segment: &Segment, batch: &BatchAt, now: i64) -> Result<()> {

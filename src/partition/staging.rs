@@ -106,7 +106,8 @@ impl Staging {
     ) -> (u64, bool) {
         let opened = self.open.is_none();
         let next = self.next;
-        let open = self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now, budget.take_buffer()));
+        let open =
+            self.open.get_or_insert_with(|| OpenStaged::new(spec, next, now, budget.take_small_buffer()));
         let timestamp = if spec.attributes.is_log_append_time() { open.opened_at } else { record.timestamp };
         open.builder.append(timestamp, record.key, record.value, record.headers);
         open.taken += taken;

@@ -48,7 +48,7 @@ struct Building<'p> {
     limit: u64,
     needs_key: bool,
     builder: BatchBuilder,
-    /// When the batch was begun: the time of its records that have none of their own.
+    /// When the batch's first record came: the time of those that have none of their own.
     now: Timestamp,
 }
 
@@ -77,10 +77,14 @@ impl<'p, K, V> BatchSender<'p, K, V> {
                 &mut self.building[self.last]
             }
         };
-        let timestamp = record.given_timestamp().unwrap_or(building.now).millis();
+        if building.builder.is_empty() {
+            building.now = building.log.clock().now();
+        }
+        let given = record.given_timestamp();
         let (key, value) = (encoded.key, encoded.value);
         let delivery = &mut self.delivery;
         let mut add = |headers: &[HeaderRef<'_>]| {
+            let mut timestamp = given.unwrap_or(building.now).millis();
             let mut measured = building.builder.measure(timestamp, key, value, headers);
             let size = measured.len() as u64;
             building.check_size(size)?;
@@ -89,6 +93,8 @@ impl<'p, K, V> BatchSender<'p, K, V> {
             }
             if building.is_full_for(size) {
                 building.hand_over(shared, delivery)?;
+                building.now = building.log.clock().now();
+                timestamp = given.unwrap_or(building.now).millis();
                 measured = building.builder.measure(timestamp, key, value, headers);
             }
             building.builder.append_measured(timestamp, measured);
@@ -174,9 +180,8 @@ impl<'p> Building<'p> {
         if self.builder.is_empty() {
             return Ok(());
         }
-        self.now = self.log.clock().now();
         if self.settings.timestamp_type == TimestampType::LogAppend {
-            self.builder.set_append_time(self.now.millis());
+            self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
         let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())

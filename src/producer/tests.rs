@@ -350,6 +350,22 @@ fn batches_are_awaited_together() {
 }
 
 #[test]
+fn records_of_a_slow_stream_have_the_time_at_which_their_batch_began() {
+    let fixture = Fixture::new(Durability::Memory, 1);
+    let value = vec![7; 300 << 10];
+    let clock = fixture.sim.clock();
+    let began = fixture.log(0).clock().now().millis();
+    let records = (0..8).map(|_| {
+        clock.advance(Duration::from_secs(60));
+        Record::new(&value)
+    });
+    let batches = fixture.producer().send_batch(records).unwrap().wait().unwrap();
+    assert_eq!(batches.iter().map(BatchMetadata::count).collect::<Vec<_>>(), [3, 3, 2]);
+    let times: Vec<_> = stored(&fixture, 0).iter().map(|record| (record.1 - began) / 60_000).collect();
+    assert_eq!(times, [1, 1, 1, 4, 4, 4, 7, 7]);
+}
+
+#[test]
 fn a_long_stream_becomes_several_batches() {
     let fixture = Fixture::new(Durability::Memory, 1);
     let value = vec![7; 100 << 10];

@@ -310,6 +310,15 @@ impl Segment {
         Ok(())
     }
 
+    /// Cuts the file at its published end, and begins to prepare room from there. Nobody appends meanwhile, and
+    /// everything is sealed.
+    pub(super) fn cut_room(&self, writer: &mut MapWriter) -> Result<()> {
+        self.give_up_room(writer)?;
+        *self.preparation.lock() = Preparation::new(writer.prepared(), self.max_len);
+        self.low_water.store(0, Ordering::Release);
+        Ok(())
+    }
+
     /// The active segment rests: the writer of its map waits here until it is woken.
     pub(super) fn rest(&self, writer: MapWriter) {
         self.slot.write().resting = Some(writer);

@@ -8,7 +8,8 @@
 //!
 //! Invariants
 //! - Zeros are written strictly above `prepared`, under this lock: a late zero would destroy records.
-//! - `prepared` rises only after the piece is allocated and present.
+//! - `prepared` rises only after the piece is allocated and present. (For a large record, which is written by calls,
+//!   the page in which the next batch begins is; where its write fails the file is cut there.)
 //! - The allocation grows geometrically from small; a full disk is tried once more with the exact need.
 //! - Ahead of batches that are each synced, zeros are written too: a sync into space that was only
 //!   allocated changes the file's extents and waits for the journal. Whoever holds the tail writes them, above
@@ -141,7 +142,7 @@ impl Preparation {
         }
         let start = self.zeroed.max(end);
         let more = ZEROED_AHEAD.max(ZEROED_BATCHES * (need - end));
-        let goal = (need + more).next_multiple_of(PAGE).min(self.allocated);
+        let goal = (need + more).next_multiple_of(PAGE).min(start + PIECE).min(self.allocated);
         if goal > start {
             write_zeros(file, start, goal)?;
         }

@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - One [`Tail`] exists per partition; whoever has it holds the append lock (batches built in the map)
-//!   or the write lock (batches written whole).
+//!   or the write lock (batches written whole, and large records).
 //! - A record is published with one store, after its bytes and its tail cell.
 //! - An open batch's CRC is kept running, so that sealing touches the header only.
 
@@ -367,8 +367,8 @@ impl Tail {
         (end <= self.max_len && self.check_room(end, 1).is_ok()).then_some(end)
     }
 
-    /// Appends the batch of one large record by write calls. The open batch is sealed, and there is room.
-    pub(crate) fn write_large(&mut self, large: &LargeRecord<'_>, now: i64) -> Result<()> {
+    /// Writes the batch of one large record by calls, behind the end. The open batch is sealed, and there is room.
+    pub(crate) fn write_large(&self, large: &LargeRecord<'_>) -> Result<()> {
         let file = self.segment.file()?;
         let [before, value, behind] = large.parts();
         let value_at = self.end + before.len() as u64;
@@ -378,8 +378,20 @@ impl Tail {
             write_all_at(&*file, part, at)
                 .map_err(|e| Error::io("write a large record", &self.segment.log_path(), e))?;
         }
-        self.finish_batch(large.header(), end, now);
         Ok(())
+    }
+
+    /// Appends, and publishes, the large record that has been written.
+    pub(crate) fn append_large(&mut self, large: &LargeRecord<'_>, now: i64) {
+        let end = self.end + large.header().total_len() as u64;
+        self.finish_batch(large.header(), end, now);
+    }
+
+    /// Cuts off what has been written behind the end, half of something: room is prepared anew from there. The
+    /// open batch is sealed.
+    pub(crate) fn cut_room(&mut self) -> Result<()> {
+        self.low_water = 0;
+        self.segment.cut_room(&mut self.writer)
     }
 
     fn finish_batch(&mut self, header: &BatchHeader, end: u64, now: i64) {
