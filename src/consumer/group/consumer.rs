@@ -40,6 +40,9 @@ use crate::sync::WaitKey;
 use crate::telemetry;
 use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
+/// Polls that do not wait only look so often at one moment.
+const LOOKS: u32 = 1024;
+
 /// Reads, together with the other members of its group, one topic, several, or all whose names match a pattern.
 /// Each partition is read by one member at a time; where the group has come to is committed.
 ///
@@ -78,7 +81,7 @@ pub struct Consumer<K = Raw, V = Raw> {
     waiting: Option<WaitKey>,
     last_commit: Duration,
     /// When a poll that does not wait went the long way last.
-    looked: Option<Duration>,
+    looked: Option<(Duration, u32)>,
     left: bool,
 }
 
@@ -675,11 +678,15 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
     }
 
     fn look(&mut self) -> Option<Result<Records<K, V>>> {
-        // The long way takes the logs' locks, which those who send need: once in a tick of the clock is enough.
+        // The long way takes the logs' locks, which those who send need: once in a tick of the clock is enough, and
+        // once in many polls where the clock is moved by hand.
         let now = self.membership.groups.clock().monotonic();
-        if self.looked != Some(now) {
-            self.looked = Some(now);
-            return None;
+        match &mut self.looked {
+            Some((then, looks)) if *then == now && *looks < LOOKS => *looks += 1,
+            looked => {
+                *looked = Some((now, 0));
+                return None;
+            }
         }
         self.mailbox.polled(now);
         self.commit_automatically();
