@@ -125,6 +125,16 @@ impl SequencedBatch {
         Ok(handed_over)
     }
 
+    /// Whether a record fits at all.
+    ///
+    /// # Errors
+    /// `RecordTooLarge`.
+    pub(crate) fn check(&mut self, record: &NewRecord<'_>) -> Result<()> {
+        let &NewRecord { timestamp, key, value, headers } = record;
+        let size = self.builder.measure(timestamp, key, value, headers).len() as u64;
+        self.check_size(size)
+    }
+
     /// Throws away what was not handed over.
     pub(crate) fn discard(&mut self) {
         self.builder.clear();

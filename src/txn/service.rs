@@ -224,7 +224,7 @@ impl TxnService {
         inner.check_open(&session.id)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-        let added = inner.batch(log, max_block, touch)?.add(record);
+        let added = inner.batch(log, max_block, record, touch)?.add(record);
         if added.as_ref().is_err_and(|error| !matches!(error.kind(), ErrorKind::RecordTooLarge { .. })) {
             // Records that were to be handed over are lost: what is left of the transaction must not hold.
             self.abort_locked(session, &mut inner);
@@ -246,9 +246,10 @@ impl TxnService {
             begun = true;
             let touch =
                 |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-            let batch = inner.batch(log, self.max_block, touch)?;
             let timestamp = self.clock.now().millis();
-            batch.add(&NewRecord { timestamp, key: Some(key), value, headers: &[] })?;
+            let record = NewRecord { timestamp, key: Some(key), value, headers: &[] };
+            let batch = inner.batch(log, self.max_block, &record, touch)?;
+            batch.add(&record)?;
             // At once, so that the order of commits is that of the log.
             batch.hand_over().map(|_| ())
         };
@@ -278,12 +279,9 @@ impl TxnService {
             return TransactionCommit::finished(self, Err(error));
         }
         self.collect_markers();
-        let logs: Vec<_> = inner
-            .batches
-            .iter()
-            .filter(|batch| batch.end() > 0)
-            .map(|batch| (batch.log().clone(), batch.end()))
-            .collect();
+        // Every batch has had a record: the coordinator takes all that is touched for flushed.
+        debug_assert!(inner.batches.iter().all(|batch| batch.end() > 0), "touched without a record");
+        let logs: Vec<_> = inner.batches.iter().map(|batch| (batch.log().clone(), batch.end())).collect();
         let task = Arc::new(CommitTask::new(session, inner.holder, logs));
         inner.phase = SessionPhase::Committing(task.clone());
         drop(inner);

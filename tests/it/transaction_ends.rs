@@ -250,3 +250,33 @@ fn a_failed_disk_under_the_topic_of_transactions_holds_nobody_up() {
         assert!(last_stable_is_the_end(&topic));
     }
 }
+
+#[test]
+fn a_record_that_does_not_fit_leaves_earlier_commits_alone() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new()
+        .partitions(2)
+        .segment_size(ByteSize::mib(1))
+        .max_record_size(ByteSize::kib(64))
+        .durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut first = producer.begin().unwrap();
+    first.send(&topic, Record::new("a").partition(0)).unwrap();
+    first.commit().wait().unwrap();
+    // Its marker is in memory only. What comes does not reach that partition.
+    let large = "x".repeat(100_000);
+    let mut second = producer.begin().unwrap();
+    let refused = second.send(&topic, Record::new(&large).partition(0)).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::RecordTooLarge { .. }), "{refused}");
+    second.send(&topic, Record::new("b").partition(1)).unwrap();
+    second.commit().wait().unwrap();
+    for disk in [sim.disk().after_power_cut_losing_everything(), sim.disk().after_kill()] {
+        let broker = open(&SimEnvironment::on(disk, 2));
+        let topic = broker.topic("t").unwrap();
+        assert_eq!(by_committed(&topic, 0).unwrap(), ["a"]);
+        assert_eq!(by_committed(&topic, 1).unwrap(), ["b"]);
+        assert!(last_stable_is_the_end(&topic));
+    }
+}
