@@ -23,6 +23,7 @@ use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
 use crate::format::transaction_state::{StateKey, TxnState};
 use crate::partition::{FinishedBatch, Log, Patience};
+use crate::producer::NotAdded;
 use crate::segment::NewRecord;
 use crate::sync::{Mutex, RwLock, WaitKey};
 use crate::types::TopicPartition;
@@ -224,12 +225,16 @@ impl TxnService {
         inner.check_open(&session.id)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-        let added = inner.batch(log, max_block, record, touch)?.add(record);
-        if added.as_ref().is_err_and(|error| !matches!(error.kind(), ErrorKind::RecordTooLarge { .. })) {
-            // Records that were to be handed over are lost: what is left of the transaction must not hold.
-            self.abort_locked(session, &mut inner);
+        match inner.batch(log, max_block, record, touch)?.add(record) {
+            Ok(_) => Ok(()),
+            Err(NotAdded::DoesNotFit(error)) => Err(error),
+            Err(NotAdded::NotHandedOver(error)) => {
+                // Those before it may be lost, also where a whole batch is too large for what the topic's segments
+                // are by now: what is left of the transaction must not hold.
+                self.abort_locked(session, &mut inner);
+                Err(error)
+            }
         }
-        added.map(|_| ())
     }
 
     /// Adds offsets to the transaction: what these records end with. They hold when it is committed.

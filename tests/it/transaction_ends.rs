@@ -280,3 +280,26 @@ fn a_record_that_does_not_fit_leaves_earlier_commits_alone() {
         assert!(last_stable_is_the_end(&topic));
     }
 }
+
+#[test]
+fn a_batch_that_no_longer_fits_its_segments_aborts_the_transaction() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config =
+        TopicConfig::new().partitions(2).segment_size(ByteSize::mib(4)).durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let large = "x".repeat(100_000);
+    let mut txn = producer.begin().unwrap();
+    for _ in 0..10 {
+        txn.send(&topic, Record::new(&large).partition(0)).unwrap();
+    }
+    broker.alter_topic("t", topic.config().segment_size(ByteSize::kib(256))).unwrap();
+    // The batch is full: the ten records are handed over before this one.
+    let lost = txn.send(&topic, Record::new(&large).partition(0)).unwrap_err();
+    assert!(matches!(lost.kind(), ErrorKind::RecordTooLarge { .. }), "{lost}");
+    let after = txn.send(&topic, Record::new("b").partition(1)).unwrap_err();
+    assert_eq!(after.kind(), ErrorKind::TransactionAborted);
+    assert_eq!(txn.commit().wait().unwrap_err().kind(), ErrorKind::TransactionAborted);
+    assert!(by_committed(&topic, 1).unwrap().is_empty());
+}
