@@ -1,7 +1,7 @@
 //! The transactions of a broker: the pure coordinator, and its effects carried out.
 //!
 //! Invariants
-//! - Lock order: the taking of ids, a session, the coordinator. No flush is waited for under the coordinator's.
+//! - Lock order: the taking of ids (or the settling), a session, the coordinator. No flush is waited for under the coordinator's.
 //! - Records of one id are appended under its session's lock (or while it is being taken), in their order.
 //! - A marker that cannot be appended is tried again until it is; nobody waits for its flush.
 
@@ -36,6 +36,8 @@ pub(crate) struct TxnService {
     pub(super) state: Mutex<State>,
     /// Held while an id is taken.
     taking: Mutex<()>,
+    /// Held while an undecided transaction is ended: how those end that have a marker already.
+    pub(super) settling: Mutex<HashMap<Holder, TxnOutcome>>,
     /// `None` before the first transactional producer, and when the broker is closed.
     pub(super) log: RwLock<Option<Arc<Log>>>,
     groups: Arc<GroupService>,
@@ -73,6 +75,7 @@ impl TxnService {
         TxnService {
             state: Mutex::new(State::default()),
             taking: Mutex::new(()),
+            settling: Mutex::new(HashMap::new()),
             log: RwLock::new(None),
             groups,
             directory: OnceLock::new(),

@@ -303,3 +303,37 @@ fn a_batch_that_no_longer_fits_its_segments_aborts_the_transaction() {
     assert_eq!(txn.commit().wait().unwrap_err().kind(), ErrorKind::TransactionAborted);
     assert!(by_committed(&topic, 1).unwrap().is_empty());
 }
+
+#[test]
+fn an_undecided_transaction_that_is_half_ended_ends_the_same_way_everywhere() {
+    let (disk, ids) = crashed();
+    for failing in 1..=2 {
+        let sim = damaged(&disk, 2);
+        let broker = open(&sim);
+        let of = |broker: &Broker, id: i64| {
+            let undecided = broker.undecided_transactions();
+            undecided.into_iter().find(|one| one.producer_id().get() == id).unwrap()
+        };
+        let one = of(&broker, ids[1]);
+        assert_eq!(one.partitions().len(), 2);
+        sim.disk().inject(Failure::nth(failing, Fault::Io).only(Op::Sync));
+        assert_eq!(broker.abort_undecided(&one).unwrap_err().kind(), ErrorKind::Io);
+        sim.disk().stop_failing();
+        // Who has a change of mind comes too late.
+        let other = broker.commit_undecided(&one).unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::InvalidArgument, "{other}");
+        // The partition whose flush has failed is poisoned.
+        broker.abort_undecided(&one).unwrap_err();
+        // The next opening knows of the part that was flushed only: the same call ends the rest.
+        let broker = open(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 5));
+        let topic = broker.topic("t").unwrap();
+        let rest = of(&broker, ids[1]);
+        assert_eq!(rest.partitions().len(), if failing == 1 { 2 } else { 1 });
+        broker.abort_undecided(&rest).unwrap();
+        broker.commit_undecided(&of(&broker, ids[0])).unwrap();
+        for partition in 0..2 {
+            assert_eq!(by_committed(&topic, partition).unwrap(), ["a"]);
+        }
+        assert!(broker.undecided_transactions().is_empty() && last_stable_is_the_end(&topic));
+    }
+}
