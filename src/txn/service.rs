@@ -385,6 +385,8 @@ impl TxnService {
             format!("whether the transaction of {id} is committed shows when the broker is opened again");
         task.logs().for_each(|log| super::undecided::hold(log, task.holder, ErrorKind::Poisoned, &why));
         let mut inner = task.session.state.lock();
+        let offsets = std::mem::take(&mut inner.offsets);
+        self.groups.hold_transaction(&offsets, &Error::new(ErrorKind::Poisoned, why));
         let holder = inner.holder;
         inner.end(holder);
     }

@@ -337,3 +337,35 @@ fn an_undecided_transaction_that_is_half_ended_ends_the_same_way_everywhere() {
         assert!(broker.undecided_transactions().is_empty() && last_stable_is_the_end(&topic));
     }
 }
+
+#[test]
+fn who_is_given_a_partition_whose_offsets_nobody_can_tell_is_told_so() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().segment_size(ByteSize::mib(1));
+    let source = broker.create_topic("in", config).unwrap();
+    source.producer().unwrap().send_batch(["a", "b"].map(Record::new)).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("in").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let soon = Duration::from_millis(20);
+    let records = consumer.poll().wait_timeout(soon).unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    drop((records, consumer));
+    let mut next = broker.group("g").unwrap().join("in").unwrap();
+    assert!(next.poll().wait_timeout(soon).unwrap().is_empty(), "pending");
+    // The offsets, then the record.
+    sim.disk().inject(Failure::nth(2, Fault::Io).only(Op::Sync));
+    txn.commit().wait().unwrap_err();
+    sim.disk().stop_failing();
+    for _ in 0..2 {
+        assert_eq!(next.poll().wait_timeout(soon).map(|_| ()).unwrap_err().kind(), ErrorKind::Poisoned);
+    }
+    let mut later = broker.group("g").unwrap().join("in").unwrap();
+    drop(next);
+    assert_eq!(later.poll().wait_timeout(soon).map(|_| ()).unwrap_err().kind(), ErrorKind::Poisoned);
+    // The next opening knows.
+    let broker = open(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    let mut next = broker.group("g").unwrap().join("in").unwrap();
+    assert_eq!(next.poll().wait_timeout(soon).unwrap().iter().count(), 2);
+}
