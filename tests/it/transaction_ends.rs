@@ -8,9 +8,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond::ErrorKind;
-use millpond::config::{Background, BrokerConfig, ReaderConfig, TransactionConfig};
+use millpond::config::{Background, BrokerConfig, Compression, ReaderConfig, TransactionConfig};
 use millpond::prelude::*;
-use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment};
+use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment, Times};
 
 fn open(sim: &SimEnvironment) -> Broker {
     try_open(sim).unwrap()
@@ -368,4 +368,42 @@ fn who_is_given_a_partition_whose_offsets_nobody_can_tell_is_told_so() {
     let broker = open(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
     let mut next = broker.group("g").unwrap().join("in").unwrap();
     assert_eq!(next.poll().wait_timeout(soon).unwrap().iter().count(), 2);
+}
+
+#[test]
+fn an_awaited_commit_goes_on_when_a_full_disk_has_room_again() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new()
+        .segment_size(ByteSize::mib(1))
+        .compression(Compression::Lz4)
+        .durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("a")).unwrap();
+    txn.commit().wait().unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("b")).unwrap();
+    // There is no room for the batch that is staged.
+    sim.disk().inject(Failure::nth(1, Fault::StorageFull).only(Op::Write).times(Times::Always));
+    let mut commit = pin!(txn.commit());
+    let mut poll = || commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending());
+    assert_eq!(broker.tick().unwrap_err().kind(), ErrorKind::StorageFull);
+    sim.disk().stop_failing();
+    for _ in 0..4 {
+        sim.clock().advance(Duration::from_millis(300));
+        broker.tick().unwrap();
+    }
+    // No poll in between: what was asked for is not forgotten.
+    let partition = topic.partition(0).unwrap();
+    assert_eq!(partition.flushed_offset(), partition.log_end_offset());
+    for _ in 0..4 {
+        if poll().is_ready() {
+            break;
+        }
+        broker.tick().unwrap();
+    }
+    assert_eq!(by_committed(&topic, 0).unwrap(), ["a", "b"]);
 }
