@@ -3,6 +3,7 @@
 //! Invariants
 //! - Lock order: the taking of ids (or the settling), a session, the coordinator. No flush is waited for under the coordinator's.
 //! - Records of one id are appended under its session's lock (or while it is being taken), in their order.
+//! - The upkeep does not wait for what another thread is at.
 //! - A marker that cannot be appended is tried again until it is; nobody waits for its flush.
 
 use std::collections::HashMap;
@@ -491,8 +492,9 @@ impl TxnService {
     pub(crate) fn tick(&self) {
         let orphans = std::mem::take(&mut self.state.lock().orphans);
         for task in orphans {
-            if task.drive(self).is_err() && task.result().is_none() {
-                // The disk is full: again, later.
+            let ended = task.drive_if_free(self).is_some() && task.result().is_some();
+            if !ended {
+                // The disk is full, or another thread is at it, perhaps in a flush: again, later.
                 self.state.lock().orphans.push(task);
             }
         }
@@ -513,7 +515,7 @@ impl TxnService {
                 SessionPhase::Committing(task) => {
                     let task = task.clone();
                     drop(inner);
-                    let _ = task.drive(self);
+                    let _ = task.drive_if_free(self);
                 }
                 SessionPhase::Idle | SessionPhase::Over => {}
             }
