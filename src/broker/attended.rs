@@ -138,11 +138,15 @@ impl Attended {
     pub(super) fn flush(&self) -> Result<()> {
         self.flush_asked.store(false, Ordering::Release);
         let Some(log) = self.log() else { return Ok(()) };
+        let wanted = log.take_flush_wanted();
         let done = match log.settings().durability {
             Durability::Sync => log.flush(),
-            _ if log.take_flush_wanted() => log.flush(),
+            _ if wanted => log.flush(),
             _ => log.seal_and_write(),
         };
+        if wanted && is_full(&done) {
+            log.want_flush();
+        }
         self.retry_if_full(done)?;
         // An interval that has run out is a flush that somebody waits for, too.
         self.tick()
@@ -158,6 +162,7 @@ impl Attended {
     /// Does what is due, and sets the next timer.
     pub(super) fn tick(&self) -> Result<()> {
         let Some(log) = self.log() else { return Ok(()) };
+        self.flush_if_wanted(&log)?;
         match log.tick(self.service.now()) {
             Ok(next) => {
                 if let Some(next) = next {
@@ -167,6 +172,18 @@ impl Attended {
             }
             Err(error) => self.retry_if_full(Err(error)),
         }
+    }
+
+    /// Somebody waits for a flush that the disk had no room for.
+    fn flush_if_wanted(&self, log: &Log) -> Result<()> {
+        if !log.take_flush_wanted() {
+            return Ok(());
+        }
+        let done = log.flush();
+        if is_full(&done) {
+            log.want_flush();
+        }
+        self.retry_if_full(done)
     }
 
     /// Lets go of what the topic's retention does not keep.
@@ -195,7 +212,7 @@ impl Attended {
     }
 
     fn retry_if_full(&self, done: Result<()>) -> Result<()> {
-        if done.as_ref().is_err_and(|e| e.kind() == ErrorKind::StorageFull) {
+        if is_full(&done) {
             self.due_at(self.service.now() + RETRY);
         }
         done
@@ -252,6 +269,10 @@ impl Attendant for Attended {
             self.service.set_timer(nanos, me);
         }
     }
+}
+
+fn is_full(done: &Result<()>) -> bool {
+    done.as_ref().is_err_and(|e| e.kind() == ErrorKind::StorageFull)
 }
 
 fn nanos(when: Duration) -> u64 {

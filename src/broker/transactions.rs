@@ -118,8 +118,9 @@ impl Broker {
     /// ```
     ///
     /// # Errors
-    /// `InvalidArgument` if it is not undecided; those of appending: what was ended before stays so, and the same
-    /// call again ends the rest.
+    /// `InvalidArgument` if it is not undecided, or a call that failed half way has begun to abort it; those of
+    /// appending and flushing: what was ended before stays so, and the same call again ends the rest. After a crash in
+    /// between make the same call, too: the next opening knows what is still open, not what was chosen.
     pub fn commit_undecided(&self, transaction: &UndecidedTransaction) -> Result<()> {
         self.shared.closing.check_open()?;
         self.shared.txns.settle(transaction, TxnOutcome::Commit)

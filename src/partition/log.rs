@@ -241,9 +241,14 @@ impl Log {
     /// Asks for a flush in the background, if what lies below `end` is not on the device, whatever the level.
     pub(crate) fn flush_soon(&self, end: u64) {
         if self.marks.flushed() < end {
-            self.flush_wanted.store(true, Ordering::Release);
+            self.want_flush();
             self.attendant.flush_soon();
         }
+    }
+
+    /// Somebody waits for a flush, whatever the level; whoever has taken the wish and could not fulfil it puts it back.
+    pub(crate) fn want_flush(&self) {
+        self.flush_wanted.store(true, Ordering::Release);
     }
 
     /// Whether somebody has asked for a flush since this was asked last.

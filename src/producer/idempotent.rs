@@ -247,7 +247,7 @@ impl<K, V> IdempotentProducer<K, V> {
     {
         let batch = self.begin_at(state, log, sequence);
         for record in records {
-            let handed_over = self.producer.lend(record, |_, record| batch.add(record))?;
+            let handed_over = self.producer.lend(record, |_, record| Ok(batch.add(record)?))?;
             self.note(batch, handed_over, delivery);
         }
         let handed_over = batch.hand_over()?;

@@ -45,6 +45,15 @@ pub(crate) struct HandedOver {
     pub(crate) settled: bool,
 }
 
+/// Why a record was not added.
+#[derive(Debug)]
+pub(crate) enum NotAdded {
+    /// It is too large by itself: nothing has changed.
+    DoesNotFit(Error),
+    /// The records before it could not be handed over, for whatever reason: some of them may be lost.
+    NotHandedOver(Error),
+}
+
 /// The batches of one producer for one partition.
 #[derive(Debug)]
 pub(crate) struct SequencedBatch {
@@ -102,7 +111,10 @@ impl SequencedBatch {
     }
 
     /// Adds a record; hands over those before it if they fill a batch.
-    pub(crate) fn add(&mut self, record: &NewRecord<'_>) -> Result<Option<HandedOver>> {
+    pub(crate) fn add(
+        &mut self,
+        record: &NewRecord<'_>,
+    ) -> std::result::Result<Option<HandedOver>, NotAdded> {
         if self.builder.is_bare() {
             // That of a batch handed over before, by whomever.
             self.builder.reuse(self.log.budget().take_buffer());
@@ -110,19 +122,29 @@ impl SequencedBatch {
         let &NewRecord { timestamp, key, value, headers } = record;
         let mut measured = self.builder.measure(timestamp, key, value, headers);
         let size = measured.len() as u64;
-        self.check_size(size)?;
+        self.check_size(size).map_err(NotAdded::DoesNotFit)?;
         let limit = self.settings.batch_size.max(BATCH_BYTES).min(self.settings.segment_size);
         let left = i64::from(i32::MAX) - i64::from(self.next_sequence);
         let full = !self.builder.is_empty()
             && (self.builder.len() as u64 + size > limit || i64::from(self.builder.count()) > left);
         let mut handed_over = None;
         if full {
-            handed_over = self.hand_over()?;
+            handed_over = self.hand_over().map_err(NotAdded::NotHandedOver)?;
             self.builder.reuse(self.log.budget().take_buffer());
             measured = self.builder.measure(timestamp, key, value, headers);
         }
         self.builder.append_measured(timestamp, measured);
         Ok(handed_over)
+    }
+
+    /// Whether a record fits at all.
+    ///
+    /// # Errors
+    /// `RecordTooLarge`.
+    pub(crate) fn check(&mut self, record: &NewRecord<'_>) -> Result<()> {
+        let &NewRecord { timestamp, key, value, headers } = record;
+        let size = self.builder.measure(timestamp, key, value, headers).len() as u64;
+        self.check_size(size)
     }
 
     /// Throws away what was not handed over.
@@ -167,6 +189,14 @@ impl SequencedBatch {
         let message = format!("a record of {size} bytes exceeds the limit of {limit}");
         Err(Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
             .in_partition(self.log.topic_partition()))
+    }
+}
+
+impl From<NotAdded> for Error {
+    fn from(why: NotAdded) -> Error {
+        match why {
+            NotAdded::DoesNotFit(error) | NotAdded::NotHandedOver(error) => error,
+        }
     }
 }
 

@@ -80,7 +80,15 @@ impl CommitTask {
 
     /// Takes it to its end in this thread.
     pub(super) fn drive(&self, service: &TxnService) -> Result<()> {
-        let mut step = self.step.lock();
+        self.drive_from(&mut self.step.lock(), service)
+    }
+
+    /// As [`drive`](Self::drive), unless somebody else is at it.
+    pub(super) fn drive_if_free(&self, service: &TxnService) -> Option<Result<()>> {
+        self.step.try_lock().map(|mut step| self.drive_from(&mut step, service))
+    }
+
+    fn drive_from(&self, step: &mut Step, service: &TxnService) -> Result<()> {
         loop {
             if let Some(result) = self.result() {
                 return result;
@@ -88,11 +96,11 @@ impl CommitTask {
             match *step {
                 Step::Flushing => {
                     let flushed = self.flush_all();
-                    self.flushed(service, &mut step, flushed);
+                    self.flushed(service, step, flushed);
                 }
                 Step::Recording(end) => {
                     let recorded = service.wait_recorded(end);
-                    if let Some(error) = self.recorded(service, &mut step, recorded) {
+                    if let Some(error) = self.recorded(service, step, recorded) {
                         return Err(error);
                     }
                 }
@@ -296,5 +304,40 @@ impl fmt::Debug for TransactionCommit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.task.as_ref().is_ok_and(|task| task.result().is_none());
         f.debug_struct("TransactionCommit").field("waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::consumer::GroupService;
+    use crate::env::sim::SimEnvironment;
+
+    #[test]
+    fn the_upkeep_passes_over_a_commit_that_another_thread_is_at() {
+        let wait = Duration::from_secs(1);
+        let environment = SimEnvironment::new(1).environment();
+        let clock = environment.clock();
+        let groups = Arc::new(GroupService::new(clock.clone(), 1, wait, wait));
+        let service = Arc::new(TxnService::new(clock.clone(), groups, wait));
+        let holder = Holder { producer_id: 0, epoch: 0 };
+        let task = Arc::new(CommitTask::new(&Arc::new(Session::new("one", holder)), holder, Vec::new()));
+        service.look_after(task.clone());
+        let flushing = task.step.lock();
+        let (done, ended) = mpsc::channel();
+        let upkeep = service.clone();
+        let thread = std::thread::spawn(move || {
+            upkeep.tick();
+            let _ = done.send(());
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("the upkeep waits for another thread's flush");
+        assert!(task.result().is_none());
+        drop(flushing);
+        thread.join().unwrap();
+        // It is not forgotten.
+        service.tick();
+        assert!(task.result().is_some());
     }
 }

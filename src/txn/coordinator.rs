@@ -180,7 +180,7 @@ impl Coordinator {
         Ok(known.holder)
     }
 
-    /// The transaction is about to have records in a partition.
+    /// The transaction has records in a partition from now on: what it commits with has flushed them.
     ///
     /// # Errors
     /// `Fenced`, `TransactionAborted`.
@@ -353,7 +353,8 @@ impl Transactional {
 
     /// The record that tells where the id stands.
     fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
-        // Those that this transaction has touched were flushed with it, and their older markers, too.
+        // Where this transaction has records (`touch` comes with the first that fits), they lie behind the older
+        // markers, and its commit is recorded when they are flushed: so are those markers.
         let committed = self
             .unmarked
             .iter()

@@ -1,8 +1,9 @@
 //! The transactions of a broker: the pure coordinator, and its effects carried out.
 //!
 //! Invariants
-//! - Lock order: the taking of ids, a session, the coordinator. No flush is waited for under the coordinator's.
+//! - Lock order: the taking of ids (or the settling), a session, the coordinator. No flush is waited for under the coordinator's.
 //! - Records of one id are appended under its session's lock (or while it is being taken), in their order.
+//! - The upkeep does not wait for what another thread is at.
 //! - A marker that cannot be appended is tried again until it is; nobody waits for its flush.
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
 use crate::format::transaction_state::{StateKey, TxnState};
 use crate::partition::{FinishedBatch, Log, Patience};
+use crate::producer::NotAdded;
 use crate::segment::NewRecord;
 use crate::sync::{Mutex, RwLock, WaitKey};
 use crate::types::TopicPartition;
@@ -35,6 +37,8 @@ pub(crate) struct TxnService {
     pub(super) state: Mutex<State>,
     /// Held while an id is taken.
     taking: Mutex<()>,
+    /// Held while an undecided transaction is ended: how those end that have a marker already.
+    pub(super) settling: Mutex<HashMap<Holder, TxnOutcome>>,
     /// `None` before the first transactional producer, and when the broker is closed.
     pub(super) log: RwLock<Option<Arc<Log>>>,
     groups: Arc<GroupService>,
@@ -72,6 +76,7 @@ impl TxnService {
         TxnService {
             state: Mutex::new(State::default()),
             taking: Mutex::new(()),
+            settling: Mutex::new(HashMap::new()),
             log: RwLock::new(None),
             groups,
             directory: OnceLock::new(),
@@ -224,12 +229,16 @@ impl TxnService {
         inner.check_open(&session.id)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-        let added = inner.batch(log, max_block, touch)?.add(record);
-        if added.as_ref().is_err_and(|error| !matches!(error.kind(), ErrorKind::RecordTooLarge { .. })) {
-            // Records that were to be handed over are lost: what is left of the transaction must not hold.
-            self.abort_locked(session, &mut inner);
+        match inner.batch(log, max_block, record, touch)?.add(record) {
+            Ok(_) => Ok(()),
+            Err(NotAdded::DoesNotFit(error)) => Err(error),
+            Err(NotAdded::NotHandedOver(error)) => {
+                // Those before it may be lost, also where a whole batch is too large for what the topic's segments
+                // are by now: what is left of the transaction must not hold.
+                self.abort_locked(session, &mut inner);
+                Err(error)
+            }
         }
-        added.map(|_| ())
     }
 
     /// Adds offsets to the transaction: what these records end with. They hold when it is committed.
@@ -246,9 +255,10 @@ impl TxnService {
             begun = true;
             let touch =
                 |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-            let batch = inner.batch(log, self.max_block, touch)?;
             let timestamp = self.clock.now().millis();
-            batch.add(&NewRecord { timestamp, key: Some(key), value, headers: &[] })?;
+            let record = NewRecord { timestamp, key: Some(key), value, headers: &[] };
+            let batch = inner.batch(log, self.max_block, &record, touch)?;
+            batch.add(&record)?;
             // At once, so that the order of commits is that of the log.
             batch.hand_over().map(|_| ())
         };
@@ -278,12 +288,9 @@ impl TxnService {
             return TransactionCommit::finished(self, Err(error));
         }
         self.collect_markers();
-        let logs: Vec<_> = inner
-            .batches
-            .iter()
-            .filter(|batch| batch.end() > 0)
-            .map(|batch| (batch.log().clone(), batch.end()))
-            .collect();
+        // Every batch has had a record: the coordinator takes all that is touched for flushed.
+        debug_assert!(inner.batches.iter().all(|batch| batch.end() > 0), "touched without a record");
+        let logs: Vec<_> = inner.batches.iter().map(|batch| (batch.log().clone(), batch.end())).collect();
         let task = Arc::new(CommitTask::new(session, inner.holder, logs));
         inner.phase = SessionPhase::Committing(task.clone());
         drop(inner);
@@ -379,6 +386,8 @@ impl TxnService {
             format!("whether the transaction of {id} is committed shows when the broker is opened again");
         task.logs().for_each(|log| super::undecided::hold(log, task.holder, ErrorKind::Poisoned, &why));
         let mut inner = task.session.state.lock();
+        let offsets = std::mem::take(&mut inner.offsets);
+        self.groups.hold_transaction(&offsets, &Error::new(ErrorKind::Poisoned, why));
         let holder = inner.holder;
         inner.end(holder);
     }
@@ -483,8 +492,9 @@ impl TxnService {
     pub(crate) fn tick(&self) {
         let orphans = std::mem::take(&mut self.state.lock().orphans);
         for task in orphans {
-            if task.drive(self).is_err() && task.result().is_none() {
-                // The disk is full: again, later.
+            let ended = task.drive_if_free(self).is_some() && task.result().is_some();
+            if !ended {
+                // The disk is full, or another thread is at it, perhaps in a flush: again, later.
                 self.state.lock().orphans.push(task);
             }
         }
@@ -505,7 +515,7 @@ impl TxnService {
                 SessionPhase::Committing(task) => {
                     let task = task.clone();
                     drop(inner);
-                    let _ = task.drive(self);
+                    let _ = task.drive_if_free(self);
                 }
                 SessionPhase::Idle | SessionPhase::Over => {}
             }

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::WriteId;
 use crate::partition::Log;
 use crate::producer::{Membership, ProducerStamp, SequencedBatch};
+use crate::segment::NewRecord;
 use crate::sync::Mutex;
 use crate::types::TopicPartition;
 
@@ -91,17 +92,21 @@ impl SessionState {
         }
     }
 
-    /// The batch for a partition; `touch` is asked before its first record.
+    /// The batch for a partition; `touch` is asked before its `first` record, if that fits: a partition counts as
+    /// touched only where the commit has records to flush.
     pub(super) fn batch(
         &mut self,
         log: &Arc<Log>,
         max_block: Duration,
+        first: &NewRecord<'_>,
         touch: impl FnOnce(Holder, &TopicPartition) -> Result<()>,
     ) -> Result<&mut SequencedBatch> {
         let holder = self.holder;
         self.batches.of(log, |tp| {
+            let mut batch = SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, max_block);
+            batch.check(first)?;
             touch(holder, tp)?;
-            Ok(SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, max_block))
+            Ok(batch)
         })
     }
 

@@ -9,6 +9,7 @@
 //! Invariants
 //! - Damage is told by every call that needs the topic, and hides nothing that can be read.
 //! - An undecided transaction is ended by an explicit call only: time does not tell how it ended.
+//! - One call at a time ends some, and while the broker is open each in one way only, however often it fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -166,35 +167,55 @@ impl TxnService {
     }
 
     /// Ends an undecided transaction everywhere, durably. What was ended before an error stays so: the same call again
-    /// ends the rest.
+    /// ends the rest, and the other outcome is refused from the first marker on.
     pub(crate) fn settle(&self, undecided: &UndecidedTransaction, outcome: TxnOutcome) -> Result<()> {
+        let mut chosen = self.settling.lock();
         let holder = undecided.holder;
+        let (id, epoch) = (holder.producer_id, holder.epoch);
+        let refused =
+            |why: &str| Error::invalid_argument(format!("transaction {epoch} of producer {id} {why}"));
+        if chosen.get(&holder).is_some_and(|before| *before != outcome) {
+            return Err(refused("has been ended the other way in a part of its partitions"));
+        }
         let of: Vec<_> =
             self.state.lock().undecided.iter().filter(|left| left.holder == holder).cloned().collect();
         if of.is_empty() {
-            let (id, epoch) = (holder.producer_id, holder.epoch);
-            return Err(Error::invalid_argument(format!(
-                "transaction {epoch} of producer {id} is not undecided"
-            )));
+            return Err(refused("is not undecided"));
         }
+        // All markers before the first flush: what may be missing after a crash is little.
+        let mut marked = Vec::new();
         for left in of {
-            let gone = |error: &Error| {
-                matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
-            };
-            match self.find(&left.tp) {
-                Ok(log) => {
-                    let ended = Ended { holder, outcome };
-                    if let Some(end) = self.append_marker(&log, ended)? {
-                        log.flush_until(end)?;
-                    }
+            let log = match self.find(&left.tp) {
+                Ok(log) => log,
+                Err(error) if is_gone(&error) => {
+                    self.settled(&left);
+                    continue;
                 }
-                Err(error) if gone(&error) => {}
                 Err(error) => return Err(error),
+            };
+            let end = self.append_marker(&log, Ended { holder, outcome })?;
+            if end.is_some() {
+                chosen.insert(holder, outcome);
             }
-            self.state.lock().undecided.retain(|known| *known != left);
+            // Without one it was appended by an earlier call, which could not flush it.
+            let end = end.unwrap_or_else(|| log.appended_end());
+            marked.push((left, log, end));
+        }
+        for (left, log, end) in marked {
+            log.flush_until(end)?;
+            self.settled(&left);
         }
         Ok(())
     }
+
+    /// It has been ended in this partition, durably.
+    fn settled(&self, left: &LeftOpen) {
+        self.state.lock().undecided.retain(|known| known != left);
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
 }
 
 /// The open transaction of a holder will not be ended: readers of committed records are told why.

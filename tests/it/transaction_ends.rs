@@ -8,9 +8,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond::ErrorKind;
-use millpond::config::{Background, BrokerConfig, ReaderConfig, TransactionConfig};
+use millpond::config::{Background, BrokerConfig, Compression, ReaderConfig, TransactionConfig};
 use millpond::prelude::*;
-use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment};
+use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment, Times};
 
 fn open(sim: &SimEnvironment) -> Broker {
     try_open(sim).unwrap()
@@ -249,4 +249,161 @@ fn a_failed_disk_under_the_topic_of_transactions_holds_nobody_up() {
         by_committed(&topic, 1).unwrap();
         assert!(last_stable_is_the_end(&topic));
     }
+}
+
+#[test]
+fn a_record_that_does_not_fit_leaves_earlier_commits_alone() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new()
+        .partitions(2)
+        .segment_size(ByteSize::mib(1))
+        .max_record_size(ByteSize::kib(64))
+        .durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut first = producer.begin().unwrap();
+    first.send(&topic, Record::new("a").partition(0)).unwrap();
+    first.commit().wait().unwrap();
+    // Its marker is in memory only. What comes does not reach that partition.
+    let large = "x".repeat(100_000);
+    let mut second = producer.begin().unwrap();
+    let refused = second.send(&topic, Record::new(&large).partition(0)).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::RecordTooLarge { .. }), "{refused}");
+    second.send(&topic, Record::new("b").partition(1)).unwrap();
+    second.commit().wait().unwrap();
+    for disk in [sim.disk().after_power_cut_losing_everything(), sim.disk().after_kill()] {
+        let broker = open(&SimEnvironment::on(disk, 2));
+        let topic = broker.topic("t").unwrap();
+        assert_eq!(by_committed(&topic, 0).unwrap(), ["a"]);
+        assert_eq!(by_committed(&topic, 1).unwrap(), ["b"]);
+        assert!(last_stable_is_the_end(&topic));
+    }
+}
+
+#[test]
+fn a_batch_that_no_longer_fits_its_segments_aborts_the_transaction() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config =
+        TopicConfig::new().partitions(2).segment_size(ByteSize::mib(4)).durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let large = "x".repeat(100_000);
+    let mut txn = producer.begin().unwrap();
+    for _ in 0..10 {
+        txn.send(&topic, Record::new(&large).partition(0)).unwrap();
+    }
+    broker.alter_topic("t", topic.config().segment_size(ByteSize::kib(256))).unwrap();
+    // The batch is full: the ten records are handed over before this one.
+    let lost = txn.send(&topic, Record::new(&large).partition(0)).unwrap_err();
+    assert!(matches!(lost.kind(), ErrorKind::RecordTooLarge { .. }), "{lost}");
+    let after = txn.send(&topic, Record::new("b").partition(1)).unwrap_err();
+    assert_eq!(after.kind(), ErrorKind::TransactionAborted);
+    assert_eq!(txn.commit().wait().unwrap_err().kind(), ErrorKind::TransactionAborted);
+    assert!(by_committed(&topic, 1).unwrap().is_empty());
+}
+
+#[test]
+fn an_undecided_transaction_that_is_half_ended_ends_the_same_way_everywhere() {
+    let (disk, ids) = crashed();
+    for failing in 1..=2 {
+        let sim = damaged(&disk, 2);
+        let broker = open(&sim);
+        let of = |broker: &Broker, id: i64| {
+            let undecided = broker.undecided_transactions();
+            undecided.into_iter().find(|one| one.producer_id().get() == id).unwrap()
+        };
+        let one = of(&broker, ids[1]);
+        assert_eq!(one.partitions().len(), 2);
+        sim.disk().inject(Failure::nth(failing, Fault::Io).only(Op::Sync));
+        assert_eq!(broker.abort_undecided(&one).unwrap_err().kind(), ErrorKind::Io);
+        sim.disk().stop_failing();
+        // Who has a change of mind comes too late.
+        let other = broker.commit_undecided(&one).unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::InvalidArgument, "{other}");
+        // The partition whose flush has failed is poisoned.
+        broker.abort_undecided(&one).unwrap_err();
+        // The next opening knows of the part that was flushed only: the same call ends the rest.
+        let broker = open(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 5));
+        let topic = broker.topic("t").unwrap();
+        let rest = of(&broker, ids[1]);
+        assert_eq!(rest.partitions().len(), if failing == 1 { 2 } else { 1 });
+        broker.abort_undecided(&rest).unwrap();
+        broker.commit_undecided(&of(&broker, ids[0])).unwrap();
+        for partition in 0..2 {
+            assert_eq!(by_committed(&topic, partition).unwrap(), ["a"]);
+        }
+        assert!(broker.undecided_transactions().is_empty() && last_stable_is_the_end(&topic));
+    }
+}
+
+#[test]
+fn who_is_given_a_partition_whose_offsets_nobody_can_tell_is_told_so() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().segment_size(ByteSize::mib(1));
+    let source = broker.create_topic("in", config).unwrap();
+    source.producer().unwrap().send_batch(["a", "b"].map(Record::new)).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("in").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let soon = Duration::from_millis(20);
+    let records = consumer.poll().wait_timeout(soon).unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    drop((records, consumer));
+    let mut next = broker.group("g").unwrap().join("in").unwrap();
+    assert!(next.poll().wait_timeout(soon).unwrap().is_empty(), "pending");
+    // The offsets, then the record.
+    sim.disk().inject(Failure::nth(2, Fault::Io).only(Op::Sync));
+    txn.commit().wait().unwrap_err();
+    sim.disk().stop_failing();
+    for _ in 0..2 {
+        assert_eq!(next.poll().wait_timeout(soon).map(|_| ()).unwrap_err().kind(), ErrorKind::Poisoned);
+    }
+    let mut later = broker.group("g").unwrap().join("in").unwrap();
+    drop(next);
+    assert_eq!(later.poll().wait_timeout(soon).map(|_| ()).unwrap_err().kind(), ErrorKind::Poisoned);
+    // The next opening knows.
+    let broker = open(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    let mut next = broker.group("g").unwrap().join("in").unwrap();
+    assert_eq!(next.poll().wait_timeout(soon).unwrap().iter().count(), 2);
+}
+
+#[test]
+fn an_awaited_commit_goes_on_when_a_full_disk_has_room_again() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new()
+        .segment_size(ByteSize::mib(1))
+        .compression(Compression::Lz4)
+        .durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("a")).unwrap();
+    txn.commit().wait().unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("b")).unwrap();
+    // There is no room for the batch that is staged.
+    sim.disk().inject(Failure::nth(1, Fault::StorageFull).only(Op::Write).times(Times::Always));
+    let mut commit = pin!(txn.commit());
+    let mut poll = || commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending());
+    assert_eq!(broker.tick().unwrap_err().kind(), ErrorKind::StorageFull);
+    sim.disk().stop_failing();
+    for _ in 0..4 {
+        sim.clock().advance(Duration::from_millis(300));
+        broker.tick().unwrap();
+    }
+    // No poll in between: what was asked for is not forgotten.
+    let partition = topic.partition(0).unwrap();
+    assert_eq!(partition.flushed_offset(), partition.log_end_offset());
+    for _ in 0..4 {
+        if poll().is_ready() {
+            break;
+        }
+        broker.tick().unwrap();
+    }
+    assert_eq!(by_committed(&topic, 0).unwrap(), ["a", "b"]);
 }

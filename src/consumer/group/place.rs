@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   assigned -- what is committed is known --> reading at an offset
-//!       `-- a commit of the former owner is still on its way: wait for it
+//!       |-- a commit of the former owner is still on its way: wait for it
+//!       `-- whether it holds shows at the next opening only: tell so
 //! ```
 //!
 //! Invariants: reading begins where the group has committed, or as the settings say, never elsewhere; a position
@@ -96,6 +97,9 @@ impl Place {
             if let Some(ticket) = groups.ticket(write) {
                 if ticket.is_of_transaction() {
                     self.pending = None;
+                    if let Some(Err(unknown)) = ticket.end() {
+                        return Err(unknown.in_partition(self.topic_partition()));
+                    }
                     return Ok(Begun::NotYet);
                 }
                 if ticket.end().is_none() {

@@ -182,9 +182,8 @@ impl GroupService {
     /// The broker closes: who waits is woken, and finds it closed.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let mailboxes: Vec<_> =
-            self.state.lock().mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect();
-        mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        let members = self.state.lock().members();
+        members.iter().for_each(|mailbox| mailbox.wake());
     }
 
     /// The broker is closed: nothing of its directory is held any more.
@@ -433,15 +432,27 @@ impl GroupService {
         }
     }
 
+    /// Nobody will say before the next opening how the transaction has ended that these commits were part of: who is
+    /// given their partitions is told why, instead of waiting.
+    pub(crate) fn hold_transaction(&self, writes: &[WriteId], why: &Error) {
+        if writes.is_empty() {
+            return;
+        }
+        let members = {
+            let state = self.state.lock();
+            let tickets = writes.iter().filter_map(|id| state.tickets.get(id));
+            tickets.for_each(|ticket| ticket.set(Err(why.again())));
+            state.members()
+        };
+        members.iter().for_each(|mailbox| mailbox.wake());
+    }
+
     /// The transaction has ended that these commits were part of.
     pub(crate) fn end_transaction(&self, writes: &[WriteId], outcome: TxnOutcome) {
         if writes.is_empty() {
             return;
         }
-        let members: Vec<Arc<Mailbox>> = {
-            let state = self.state.lock();
-            state.mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect()
-        };
+        let members = self.state.lock().members();
         self.act(Room::Later, |coordinator, _, out| {
             for id in writes {
                 match outcome {
@@ -701,6 +712,11 @@ impl GroupService {
 }
 
 impl State {
+    /// The mailboxes of all members.
+    fn members(&self) -> Vec<Arc<Mailbox>> {
+        self.mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect()
+    }
+
     fn carry_out(&mut self, out: Vec<Effect>, after: &mut Aftermath) {
         for effect in out {
             match effect {

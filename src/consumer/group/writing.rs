@@ -27,7 +27,8 @@ impl Ticket {
         Ticket { appended: OnceLock::new(), of_transaction: true }
     }
 
-    /// Whether its end is that of a transaction, which wakes every member.
+    /// Whether its end is that of a transaction, which wakes every member. Only an error is set then: why it will not
+    /// be known.
     pub(super) fn is_of_transaction(&self) -> bool {
         self.of_transaction
     }
