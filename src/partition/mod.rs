@@ -57,7 +57,7 @@ pub(crate) use chunk::{Chunk, ChunkMark, ChunkRecord, ChunkRecords};
 pub(crate) use counts::{Passed, ReadCount, Took};
 pub(crate) use cursor::{Cursor, ReadLimits};
 pub(crate) use idle::Idle;
-pub(crate) use log::{ClosedSegment, Log};
+pub(crate) use log::{ClosedSegment, ClosedSegments, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub(crate) use produced::Produced;
