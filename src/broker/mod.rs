@@ -24,6 +24,7 @@ mod compaction;
 mod delete;
 mod description;
 #[cfg(feature = "metrics")]
+mod exchange;
 mod facade;
 mod flushers;
 mod folders;

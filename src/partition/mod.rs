@@ -68,4 +68,4 @@ pub use recover::PartitionRecovery;
 #[cfg(test)]
 pub(crate) use settings::Cleanup;
 pub(crate) use settings::LogSettings;
-pub(crate) use swap::{CleanableSegment, CleaningGuard, settle_names};
+pub(crate) use swap::{CleanableSegment, CleaningGuard, SwapRange, settle_names};
