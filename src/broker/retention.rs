@@ -96,8 +96,8 @@ impl Broker {
     ///     drop(producer.send(Record::new(&[0; 1000]))?);
     /// }
     /// producer.flush().wait()?;
-    /// let mut reader = frames.partition(0)?.reader().from(ReadFrom::Earliest).open()?;
-    /// let records = reader.poll()?;                          // holds the first segment
+    /// let mut reader = frames.partition(0)?.read(..)?;
+    /// let records = reader.next()?;                           // holds the first segment
     /// frames.retain()?;
     /// assert!(broker.pinned_bytes() > 0);
     /// drop((records, reader));
