@@ -23,8 +23,8 @@ mod close;
 mod compaction;
 mod delete;
 mod description;
-#[cfg(feature = "metrics")]
 mod exchange;
+#[cfg(feature = "metrics")]
 mod facade;
 mod flushers;
 mod folders;
