@@ -195,7 +195,7 @@ impl Attended {
         let next = if self.service.paces_retention() {
             let due = due(log, None)?;
             if !due.segments.is_empty() {
-                self.service.retain_at(self.service.now());
+                self.service.ask_to_retain();
             }
             due.next
         } else {

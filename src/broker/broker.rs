@@ -86,8 +86,8 @@ pub(crate) struct Shared {
     /// Held while files are closed.
     pub(super) closing_idle: Mutex<()>,
     pub(super) service: Arc<Service>,
-    /// Held while retention deletes in the background, where it may not do so all at once.
-    pub(super) deletion_rate: Option<Mutex<DeletionRate>>,
+    /// Held while retention deletes, on request or in the background; there no faster than at the rate, if there is one.
+    pub(super) retaining: Mutex<Option<DeletionRate>>,
     pub(super) threads: Mutex<Threads>,
     /// Logs are read through maps.
     pub(super) map: bool,

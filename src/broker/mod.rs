@@ -23,6 +23,7 @@ mod close;
 mod compaction;
 mod delete;
 mod description;
+mod exchange;
 #[cfg(feature = "metrics")]
 mod facade;
 mod flushers;

@@ -121,7 +121,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         closing: Closing::new(),
         dir,
         environment,
-        deletion_rate: config.retention_rate_bytes().map(|rate| Mutex::new(DeletionRate::new(rate))),
+        retaining: Mutex::new(config.retention_rate_bytes().map(DeletionRate::new)),
         config,
         producers: Producers::new(&manifest),
         manifest,

@@ -21,8 +21,8 @@ use super::repair_report::{RepairAction, RepairReport};
 use super::small_file::{self, BROKER, POINTS};
 use super::verify::Verification;
 use super::verify_report::{Verdict, VerifyReport};
-use super::walk::{Walk, WalkStop, first_base};
-use super::{folders, open};
+use super::walk::{Walk, WalkStop};
+use super::{exchange, folders, open};
 use crate::config::TopicConfig;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode, Previous, replace_file, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
@@ -272,12 +272,29 @@ impl Repair<'_> {
             Err(e) if e.kind() != ErrorKind::Corrupted => return Err(e),
             _ => {}
         }
-        let first = first_base(files, folder)?.unwrap_or(0);
-        let mut manifest = PartitionManifest::new(topic.id, first);
+        let mut manifest = PartitionManifest::new(topic.id, 0);
         // Whether it was ever compacted is not known: gaps must be allowed.
         manifest.compacted = true;
+        let found = exchange::state_of(self.files, folder, &manifest)?;
+        manifest.log_start = found.first.unwrap_or(0);
+        manifest.swap = found.recorded;
         manifest.store(files, folder)?;
         self.did(folder, 0, "the partition's manifest was made anew: its log starts at its first segment");
+        if let Some(range) = found.recorded {
+            let path = FileKind::Log.path(folder, range.from);
+            let (from, to) = (range.from, range.to);
+            let what = format!(
+                "a compacted segment takes the place of those from offset {from} up to {to}: they had begun to leave for it"
+            );
+            self.did(&path, 0, &what);
+        }
+        for path in found.undecided {
+            self.did(
+                &path,
+                0,
+                "left: those that it was compacted from are there; the next opening deletes it",
+            );
+        }
         Ok(manifest)
     }
 

@@ -14,13 +14,16 @@
 //! - Nothing goes of a topic whose policy is not to delete, and nothing internal for the budget's sake.
 //! - What a group has not read stays, where the topic asks for it, up to the size that it names.
 //! - What is to go is looked for anew each time: settings and groups may have changed since something was left.
+//! - One at a time looks and deletes. The background never waits for its turn: it comes back, so that no flusher stands
+//!   still.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::broker::{Broker, Shared};
 use super::topic::Topic;
 use super::topic_state::TopicState;
-use crate::cleaner::{DeletionRate, Leaving, RetentionReport};
+use crate::cleaner::{BETWEEN, DeletionRate, Leaving, RetentionReport};
 use crate::error::Result;
 use crate::partition::Log;
 use crate::types::TopicPartition;
@@ -51,6 +54,25 @@ impl Broker {
     /// Deletes now what retention does not keep: in every topic, and for the sake of the
     /// [disk budget](crate::config::BrokerConfig::disk_budget).
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::config::{BrokerConfig, Durability};
+    /// use millpond::prelude::*;
+    ///
+    /// let config = BrokerConfig::new().disk_budget(ByteSize::mib(1));
+    /// let broker = Broker::builder(dir.path()).config(config).open()?;
+    /// let small = TopicConfig::new().segment_size(ByteSize::kib(256)).durability(Durability::Memory);
+    /// let frames = broker.create_topic("frames", small)?;
+    /// let producer = frames.producer()?;
+    /// for _ in 0..200 {
+    ///     drop(producer.send(Record::new(&[0; 10_000]))?);
+    /// }
+    /// producer.flush().wait()?;
+    /// broker.retain()?;
+    /// assert!(frames.describe().size_bytes() <= 1 << 20);     // of two million bytes
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The first one met; the other topics' retention is done all the same. `Closed`.
     pub fn retain(&self) -> Result<RetentionReport> {
@@ -60,6 +82,28 @@ impl Broker {
 
     /// Bytes of segments that have been deleted, or compacted away, and are still looked at: the device has them
     /// back when the last record of them is dropped.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::config::Durability;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let small = TopicConfig::new().segment_size(ByteSize::kib(16)).durability(Durability::Memory);
+    /// let frames = broker.create_topic("frames", small.retention(Retention::size(ByteSize::kib(16))))?;
+    /// let producer = frames.producer()?;
+    /// for _ in 0..100 {
+    ///     drop(producer.send(Record::new(&[0; 1000]))?);
+    /// }
+    /// producer.flush().wait()?;
+    /// let mut reader = frames.partition(0)?.read(..)?;
+    /// let records = reader.next()?;                           // holds the first segment
+    /// frames.retain()?;
+    /// assert!(broker.pinned_bytes() > 0);
+    /// drop((records, reader));
+    /// assert_eq!(broker.pinned_bytes(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn pinned_bytes(&self) -> u64 {
         self.shared.logs().iter().map(|log| log.pinned_bytes()).sum()
@@ -69,6 +113,7 @@ impl Broker {
 impl Shared {
     /// Does at once what retention asks for, in every topic and over all.
     fn retain_all(&self) -> Result<RetentionReport> {
+        let _alone = self.retaining.lock();
         at_once(|| self.leaving())
     }
 
@@ -78,11 +123,24 @@ impl Shared {
         if self.closing.check_open().is_err() {
             return Ok(());
         }
-        let Some(rate) = &self.deletion_rate else { return self.retain_all().map(|_| ()) };
-        // One at a time: who comes second finds what is left.
-        let mut rate = rate.lock();
+        let now = self.service.now();
+        let Some(mut retaining) = self.retaining.try_lock() else {
+            // Who holds it may have passed by what has become due since.
+            self.service.retain_at(now + BETWEEN);
+            return Ok(());
+        };
+        let Some(rate) = &mut *retaining else { return at_once(|| self.leaving()).map(|_| ()) };
+        if let Some(later) = rate.too_early(now) {
+            self.service.retain_at(later);
+            return Ok(());
+        }
+        self.retain_at_rate(rate, now)
+    }
+
+    /// Deletes as much as may be done now.
+    fn retain_at_rate(&self, rate: &mut DeletionRate, now: Duration) -> Result<()> {
         let (leaving, mut first) = self.leaving();
-        let (now, mut urgent) = (self.service.now(), self.urgent(&rate));
+        let mut urgent = self.urgent(rate);
         rate.begin(now);
         let mut left = false;
         for segment in leaving.oldest_first() {
@@ -135,6 +193,7 @@ impl Shared {
     }
 
     fn retain_topic(&self, topic: &TopicState) -> Result<RetentionReport> {
+        let _alone = self.retaining.lock();
         at_once(|| {
             let mut leaving = Leaving::default();
             let planned = self.leaving_of(topic, &mut leaving);

@@ -92,6 +92,7 @@ pub(crate) struct Service {
     timer_set: Condvar,
     upkeep: OnceLock<Weak<dyn Upkeep>>,
     checkpoint_asked: AtomicBool,
+    retain_asked: AtomicBool,
     close_asked: AtomicBool,
     numbers: AtomicU64,
 }
@@ -103,7 +104,7 @@ struct Timers {
     next_clean: Duration,
     /// When something is due in the consumer groups.
     next_groups: Option<Duration>,
-    /// When retention may go on.
+    /// When retention looks again at what may go.
     next_retain: Option<Duration>,
     stopped: bool,
 }
@@ -137,6 +138,7 @@ impl Service {
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
             checkpoint_asked: AtomicBool::new(false),
+            retain_asked: AtomicBool::new(false),
             close_asked: AtomicBool::new(false),
             numbers: AtomicU64::new(0),
         })
@@ -215,6 +217,15 @@ impl Service {
     /// Whether segments are deleted no faster than at a rate.
     pub(super) fn paces_retention(&self) -> bool {
         self.paces_retention
+    }
+
+    /// A partition has something to delete: that is looked at now, unless a look is set already. The one that is set
+    /// waits for what has been deleted before.
+    pub(super) fn ask_to_retain(&self) {
+        let waits = self.timers.lock().next_retain.is_some() || self.retain_asked.load(Ordering::Acquire);
+        if !waits {
+            self.retain_at(self.now());
+        }
     }
 
     /// Retention may go on at this time, if not earlier.
@@ -363,7 +374,8 @@ impl Service {
                 false
             }
             Job::Checkpoint => !self.checkpoint_asked.swap(true, Ordering::AcqRel),
-            Job::Flush(_) | Job::Tick(_) | Job::Point(_) | Job::CloseIdle | Job::Groups | Job::Retain => true,
+            Job::Retain => !self.retain_asked.swap(true, Ordering::AcqRel),
+            Job::Flush(_) | Job::Tick(_) | Job::Point(_) | Job::CloseIdle | Job::Groups => true,
         };
         if wanted {
             self.ask(job);
@@ -383,7 +395,9 @@ impl Service {
             }
             Job::Clean => self.compact_due(),
             Job::Retain => {
-                self.upkeep.get().and_then(Weak::upgrade).map_or(Ok(()), |upkeep| upkeep.retain_due())
+                // Who asks while it runs is served again.
+                self.retain_asked.store(false, Ordering::Release);
+                self.upkeep().map_or(Ok(()), |upkeep| upkeep.retain_due())
             }
             Job::CloseIdle => {
                 self.close_asked.store(false, Ordering::Release);
@@ -499,5 +513,65 @@ impl<T> Mailbox<T> {
         };
         drop(left);
         self.arrived.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::sim::SimEnvironment;
+
+    #[derive(Default)]
+    struct Looks(AtomicU64);
+
+    impl Upkeep for Looks {
+        fn checkpoint(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn checkpoint_one(&self, _: Arc<Attended>) -> Result<()> {
+            Ok(())
+        }
+
+        fn close_idle(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn tick_groups(&self) {}
+
+        fn compact_due(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn retain_due(&self) -> Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn retention_is_asked_for_once_and_waits_for_its_time() {
+        let sim = SimEnvironment::new(1);
+        let service = Service::new(sim.environment().clock().clone(), &BrokerConfig::new());
+        let looks = Arc::new(Looks::default());
+        let upkeep: Arc<dyn Upkeep> = looks.clone();
+        service.serve(Arc::downgrade(&upkeep));
+        let looks = || {
+            service.run_due().unwrap();
+            looks.0.swap(0, Ordering::Relaxed)
+        };
+        (0..5).for_each(|_| service.ask_to_retain());
+        assert_eq!(looks(), 1);
+        // Its timer has fired, and nobody has come to it yet.
+        service.ask_fired(Job::Retain);
+        service.ask_fired(Job::Retain);
+        service.ask_to_retain();
+        assert_eq!(looks(), 1);
+        // What is left waits for its time, whoever has something to delete meanwhile.
+        service.retain_at(service.now() + Duration::from_secs(3));
+        service.ask_to_retain();
+        assert_eq!(looks(), 0);
+        sim.clock().advance(Duration::from_secs(3));
+        assert_eq!(looks(), 1);
     }
 }

@@ -50,6 +50,23 @@ impl Broker {
     }
 
     /// The same, with settings of your own.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use millpond::config::TransactionConfig;
+    /// use millpond::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// broker.create_topic("invoices", TopicConfig::new())?;
+    /// let patient = TransactionConfig::new().timeout(Duration::from_secs(600));
+    /// let mut producer = broker.transactional_builder("billing-1").config(patient).build()?;
+    /// let mut txn = producer.begin()?;
+    /// txn.send("invoices", Record::new("12 pieces"))?;
+    /// txn.commit().wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn transactional_builder(&self, id: impl AsRef<str>) -> TransactionalBuilder {
         TransactionalBuilder::new(self.clone(), id.as_ref())
     }
@@ -79,6 +96,23 @@ impl Broker {
 
     /// Aborts the open transaction of an id, whoever holds it; answers whether one was open. Its holder is told
     /// `TransactionAborted` with its next call, and may begin another one.
+    ///
+    /// ```
+    /// use millpond::ErrorKind;
+    /// use millpond::prelude::*;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// broker.create_topic("a", TopicConfig::new())?;
+    /// let mut producer = broker.transactional("mover")?;
+    /// let mut txn = producer.begin()?;
+    /// txn.send("a", Record::new("x"))?;
+    /// assert!(broker.abort_transaction("mover")?);
+    /// let told = txn.commit().wait().unwrap_err();
+    /// assert_eq!(told.kind(), ErrorKind::TransactionAborted);
+    /// assert!(!broker.abort_transaction("mover")?);          // nothing is open any more
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`transactions`](Broker::transactions).

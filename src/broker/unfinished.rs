@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   NAME.deleted   NAME.cleaned   NAME.tmp     removed
-//!   BASE.log.swap, ...                         put in place where the manifest records the exchange, else removed
+//!   BASE.log.swap, ...                         put in place where the manifest records the exchange, else removed;
+//!                                              before, a repair that makes the manifest anew records what had begun
 //!   BASE.log.entering                          renamed to BASE.log
 //! ```
 //!

@@ -275,13 +275,3 @@ fn segments_in(
     bases.dedup();
     Ok((bases, aside))
 }
-
-/// The base offset of the first segment in a folder of which nothing else is known.
-pub(super) fn first_base(files: &dyn FileSystem, folder: &Path) -> Result<Option<u64>> {
-    let entries = files.list(folder).map_err(|e| Error::io("list a partition's folder", folder, e))?;
-    let base = |name: &str| match SegmentFileName::parse(name) {
-        SegmentFileName::Live(base, FileKind::Log) | SegmentFileName::Entering(base) => Some(base),
-        _ => None,
-    };
-    Ok(entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| base(&entry.name)).min())
-}

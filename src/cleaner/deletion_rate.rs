@@ -6,15 +6,16 @@
 //! ```
 //!
 //! Invariants
-//! - Over any time in which segments wait, no more bytes go than the rate allows, and one segment.
+//! - Over any time in which segments wait, no more bytes are charged than the rate allows, and one segment. What the
+//!   disk budget cannot wait for goes besides, and is not charged.
 //! - Time in which nothing waited is not saved up.
 
 use std::time::Duration;
 
 /// Who looks this much too late at what has waited makes up for it; not for more.
 const LATE: Duration = Duration::from_secs(1);
-/// Two looks at what waits lie so far apart: each goes through all logs.
-const BETWEEN: Duration = Duration::from_millis(100);
+/// Two looks at what waits lie at least so far apart: each goes through all logs.
+pub(crate) const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A rate of deletions, and how far it is used up.
 #[derive(Debug)]
@@ -24,12 +25,20 @@ pub(crate) struct DeletionRate {
     free_at: Duration,
     /// Segments were left when it was looked at last.
     behind: bool,
+    /// Not before is it looked at again.
+    next_look: Duration,
 }
 
 impl DeletionRate {
     /// Nothing has been deleted yet.
     pub(crate) fn new(bytes_per_second: u64) -> DeletionRate {
-        DeletionRate { bytes_per_second: bytes_per_second.max(1), free_at: Duration::ZERO, behind: false }
+        let (free_at, next_look) = (Duration::ZERO, Duration::ZERO);
+        DeletionRate { bytes_per_second: bytes_per_second.max(1), free_at, behind: false, next_look }
+    }
+
+    /// When to look, if it is too early now: somebody has just done so.
+    pub(crate) fn too_early(&self, now: Duration) -> Option<Duration> {
+        (now < self.next_look).then_some(self.next_look)
     }
 
     /// Deletions begin now.
@@ -52,7 +61,8 @@ impl DeletionRate {
     /// Deletions end for now; where segments are left, answers when to go on.
     pub(crate) fn end(&mut self, now: Duration, left: bool) -> Option<Duration> {
         self.behind = left;
-        left.then(|| self.free_at.max(now + BETWEEN))
+        self.next_look = now + BETWEEN;
+        left.then(|| self.free_at.max(self.next_look))
     }
 
     /// Bytes that may be deleted in so much time.
@@ -86,6 +96,16 @@ mod tests {
         let mut rate = DeletionRate::new(100);
         assert_eq!(deleted(&mut rate, &[5000, 5999, 6000, 6500, 7000]), [1, 0, 1, 0, 1]);
         assert_eq!(rate.within(Duration::from_millis(2500)), 250);
+    }
+
+    #[test]
+    fn looks_lie_apart() {
+        let (mut rate, at) = (DeletionRate::new(100), Duration::from_millis);
+        assert_eq!(rate.too_early(at(0)), None);
+        rate.begin(at(1000));
+        rate.end(at(1000), false);
+        assert_eq!(rate.too_early(at(1099)), Some(at(1100)));
+        assert_eq!(rate.too_early(at(1100)), None);
     }
 
     #[test]

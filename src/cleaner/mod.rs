@@ -25,7 +25,7 @@ mod transactions;
 mod tests;
 
 pub(crate) use compaction::Compaction;
-pub(crate) use deletion_rate::DeletionRate;
+pub(crate) use deletion_rate::{BETWEEN, DeletionRate};
 pub(crate) use pace::Pace;
 pub(crate) use plan::{dirtiness, is_due};
 pub use report::{CompactionReport, RetentionReport};

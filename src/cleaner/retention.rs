@@ -16,15 +16,18 @@
 //! - The active segment stays, and so does all that lies above the high watermark: the log start moves by
 //!   [`Log::delete_records`], which refuses to go beyond.
 //! - What leaves of a log is the first segments of it, whatever rules have chosen them.
+//! - A log is looked at once: how large it is, and what may go, are of the same list. What others delete meanwhile is
+//!   then in both, and makes nothing else go.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::RetentionReport;
 use crate::config::Retention;
 use crate::error::Result;
-use crate::partition::{ClosedSegment, Log};
+use crate::partition::{ClosedSegment, ClosedSegments, Log};
 use crate::telemetry;
 
 /// What the topic's retention does not keep of a log.
@@ -38,20 +41,25 @@ pub(crate) struct Due {
 
 /// What the topic's retention does not keep of a log, up to the floor.
 pub(crate) fn due(log: &Log, floor: Option<u64>) -> Result<Due> {
+    if keeps_all(log) { Ok(Due::default()) } else { Ok(due_of(log, &log.closed_segments()?, floor)) }
+}
+
+fn keeps_all(log: &Log) -> bool {
+    log.settings().retention == Retention::forever() || !log.settings().cleanup.policy.deletes()
+}
+
+/// The same, of a log that has these segments.
+fn due_of(log: &Log, closed: &ClosedSegments, floor: Option<u64>) -> Due {
     let retention = log.settings().retention;
-    if retention == Retention::forever() || !log.settings().cleanup.policy.deletes() {
-        return Ok(Due::default());
-    }
-    let mut segments = log.closed_segments()?;
+    let segments = below(&closed.segments, floor);
     let visible = log.high_watermark();
-    segments.truncate(below(&segments, floor).len());
     let now = log.clock().now().millis();
-    let gone = count_to_delete(&segments, retention, now, log.size_bytes());
+    let gone = count_to_delete(segments, retention, now, closed.total_bytes());
     let next = retention.max_age().and_then(|age| segments.get(gone).map(|oldest| left(oldest, age, now)));
-    segments.truncate(gone);
     let start = log.log_start();
-    segments.retain(|segment| segment.end_offset > start && segment.end_offset <= visible);
-    Ok(Due { segments, next })
+    let leaves = |segment: &ClosedSegment| segment.end_offset > start && segment.end_offset <= visible;
+    let segments = segments.iter().take(gone).copied().filter(leaves).collect();
+    Due { segments, next }
 }
 
 /// Deletes what the topic's retention lets go of. Answers when the next segment will be too old, as [`Due::next`].
@@ -77,6 +85,8 @@ pub(crate) struct Leaving {
     segments: Vec<LeavingSegment>,
     /// By the log's address: up to where it goes.
     logs: HashMap<usize, Gone>,
+    /// By the log's address, which it keeps while it is in here: what it was when it was looked at.
+    seen: HashMap<usize, (Arc<Log>, ClosedSegments)>,
 }
 
 /// A segment that is to go.
@@ -102,7 +112,10 @@ struct Gone {
 impl Leaving {
     /// Adds what a log's own retention does not keep.
     pub(crate) fn add_due(&mut self, log: &Arc<Log>, floor: Option<u64>) -> Result<()> {
-        due(log, floor)?.segments.iter().for_each(|segment| self.add(log, segment));
+        if !keeps_all(log) {
+            let due = due_of(log, self.look_at(log)?, floor);
+            due.segments.iter().for_each(|segment| self.add(log, segment));
+        }
         Ok(())
     }
 
@@ -114,26 +127,31 @@ impl Leaving {
         budget: u64,
         floor: impl Fn(&Log) -> Option<u64>,
     ) -> Result<()> {
-        let stays = |log: &Arc<Log>| log.size_bytes().saturating_sub(self.gone_of(log).bytes);
-        let mut total: u64 = logs.iter().map(stays).sum();
-        if total <= budget {
+        let stays = |log: &Arc<Log>, bytes: u64| bytes.saturating_sub(self.gone_of(log).bytes);
+        // First without a look at every segment: mostly they are small enough.
+        let (may, must_not): (Vec<_>, Vec<_>) = logs.iter().partition(|log| may_lose(log));
+        let sizes = |logs: &[&Arc<Log>]| -> u64 { logs.iter().map(|log| stays(log, log.size_bytes())).sum() };
+        let mut total = sizes(&must_not);
+        if total.saturating_add(sizes(&may)) <= budget {
             return Ok(());
         }
-        let mut oldest = Leaving { segments: Vec::new(), logs: self.logs.clone() };
-        for log in logs.iter().filter(|log| may_lose(log)) {
-            let segments = log.closed_segments()?;
-            let (visible, start) = (log.high_watermark(), log.log_start().max(self.gone_of(log).end_offset));
-            for segment in below(&segments, floor(log)).iter().take_while(|s| s.end_offset <= visible) {
-                if segment.end_offset > start {
-                    oldest.add(log, segment);
-                }
-            }
+        let mut oldest = Leaving { logs: self.logs.clone(), ..Leaving::default() };
+        for log in may {
+            let gone = self.gone_of(log).end_offset;
+            let closed = self.look_at(log)?;
+            // What somebody else has deleted since is not among what stays.
+            let (visible, start) = (log.high_watermark(), log.log_start().max(gone));
+            let stays = closed.segments.iter().filter(|segment| segment.end_offset > start);
+            total =
+                stays.fold(total.saturating_add(closed.active_bytes), |sum, s| sum.saturating_add(s.bytes));
+            let may_go = below(&closed.segments, floor(log)).iter().take_while(|s| s.end_offset <= visible);
+            may_go.filter(|segment| segment.end_offset > start).for_each(|s| oldest.add(log, s));
         }
         for segment in oldest.oldest_first() {
             if total <= budget {
                 break;
             }
-            total -= segment.bytes.min(total);
+            total = total.saturating_sub(segment.bytes);
             self.push(segment);
         }
         Ok(())
@@ -165,6 +183,15 @@ impl Leaving {
         self.segments
     }
 
+    /// What a log has, as it was at the first look.
+    fn look_at(&mut self, log: &Arc<Log>) -> Result<&ClosedSegments> {
+        let entry = match self.seen.entry(address(log)) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(new) => new.insert((log.clone(), log.closed_segments()?)),
+        };
+        Ok(&entry.1)
+    }
+
     fn gone_of(&self, log: &Arc<Log>) -> Gone {
         self.logs.get(&address(log)).copied().unwrap_or_default()
     }
@@ -177,7 +204,7 @@ impl Leaving {
 
     fn push(&mut self, segment: LeavingSegment) {
         let gone = self.logs.entry(address(&segment.log)).or_default();
-        gone.bytes += segment.bytes;
+        gone.bytes = gone.bytes.saturating_add(segment.bytes);
         gone.end_offset = segment.end_offset;
         gone.last_append = segment.last_append;
         self.segments.push(segment);
@@ -208,15 +235,15 @@ fn address(log: &Arc<Log>) -> usize {
     Arc::as_ptr(log).addr()
 }
 
-/// How many of `segments`, oldest first, may go.
+/// How many of `segments`, oldest first, may go; `total` is what they and all behind them have.
 fn count_to_delete(segments: &[ClosedSegment], retention: Retention, now: i64, total: u64) -> usize {
     let mut left = total;
     segments
         .iter()
         .take_while(|segment| {
             let old = retention.max_age().is_some_and(|age| is_old(segment, age, now));
-            let spare = retention.max_size().is_some_and(|size| left - segment.bytes >= size.as_u64());
-            left -= segment.bytes;
+            left = left.saturating_sub(segment.bytes);
+            let spare = retention.max_size().is_some_and(|size| left >= size.as_u64());
             old || spare
         })
         .count()
@@ -262,6 +289,13 @@ mod tests {
         check(350, 1);
         check(250, 2);
         check(1, 4);
+    }
+
+    #[test]
+    fn less_than_is_listed_is_no_wrap() {
+        assert_eq!(count_to_delete(&segments(), Retention::size(ByteSize::bytes(150)), 0, 120), 0);
+        assert_eq!(count_to_delete(&segments(), Retention::size(ByteSize::bytes(150)), 0, 250), 1);
+        assert_eq!(count_to_delete(&segments(), Retention::age(Duration::from_secs(2)), 4500, 120), 3);
     }
 
     #[test]

@@ -247,6 +247,17 @@ impl BrokerConfig {
     /// Logs that grow faster than this grow without a bound, unless there is a [disk budget](Self::disk_budget), which
     /// comes first. With `Background::Manual` the rate is reached by a host that calls `tick` at least once a second.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::config::BrokerConfig;
+    /// use millpond::prelude::*;
+    ///
+    /// let config = BrokerConfig::new().retention_rate(ByteSize::mib(200));
+    /// assert_eq!(config.retention_rate_bytes(), Some(200 << 20));
+    /// let broker = Broker::builder(dir.path()).config(config).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// **Default** unlimited: a limit below what comes in fills the disk. **Allowed** 1 KiB to 1 TiB.
     /// **Kafka name** none (near `file.delete.delay.ms`).
     #[must_use]
@@ -259,6 +270,19 @@ impl BrokerConfig {
     /// deletes by age or size (its `cleanup_policy`), also before their time; what is active, compacted only, or
     /// internal stays. It is looked at once in a [`compaction_interval`](Self::compaction_interval); what a
     /// [`retention_rate`](Self::retention_rate) would not have deleted before the next look goes at once.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::config::BrokerConfig;
+    /// use millpond::prelude::*;
+    ///
+    /// let config = BrokerConfig::new().disk_budget(ByteSize::gib(20));
+    /// assert_eq!(config.disk_budget_bytes(), Some(20 << 30));
+    /// let broker = Broker::builder(dir.path()).config(config).open()?;
+    /// let day = Retention::age(std::time::Duration::from_secs(86_400));
+    /// broker.create_topic("frames", TopicConfig::new().retention(day))?;   // a day, if the budget allows
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// **Default** unlimited. **Allowed** 1 MiB and more. **Kafka name** none.
     #[must_use]

@@ -76,6 +76,22 @@ pub(crate) struct ClosedSegment {
     pub(crate) last_append: i64,
 }
 
+/// The segments of a log that grow no more, as they were at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClosedSegments {
+    /// Oldest first.
+    pub(crate) segments: Vec<ClosedSegment>,
+    /// Bytes of the log file of the one that still grows.
+    pub(crate) active_bytes: u64,
+}
+
+impl ClosedSegments {
+    /// Bytes of all log files, that of the active segment too.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.segments.iter().fold(self.active_bytes, |sum, segment| sum.saturating_add(segment.bytes))
+    }
+}
+
 /// What a log is made of.
 pub(crate) struct LogParts {
     pub(crate) tp: TopicPartition,
@@ -384,18 +400,21 @@ impl Log {
         Some((epoch, offset.max(0) as u64))
     }
 
-    /// The segments that grow no more, oldest first.
-    pub(crate) fn closed_segments(&self) -> Result<Vec<ClosedSegment>> {
+    /// The segments that grow no more, and how large the one is that does: all of the same list, so that what is
+    /// subtracted is in the sum.
+    pub(crate) fn closed_segments(&self) -> Result<ClosedSegments> {
         self.while_segments_stand(|| {
             let segments: Vec<_> = self.segments.read().clone();
+            let active_bytes = segments.last().map_or(Ok(0), |active| active.sealed_end())?;
             let pairs = segments.iter().zip(segments.iter().skip(1));
-            pairs
+            let closed: Result<Vec<_>> = pairs
                 .map(|(segment, next)| {
                     segment.load_times()?;
                     let last_append = segment.times().last().map_or(i64::MAX, |last| last.millis());
                     Ok(ClosedSegment { end_offset: next.base(), bytes: segment.sealed_end()?, last_append })
                 })
-                .collect()
+                .collect();
+            Ok(ClosedSegments { segments: closed?, active_bytes })
         })
     }
 

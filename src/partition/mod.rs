@@ -57,7 +57,7 @@ pub(crate) use chunk::{Chunk, ChunkMark, ChunkRecord, ChunkRecords};
 pub(crate) use counts::{Passed, ReadCount, Took};
 pub(crate) use cursor::{Cursor, ReadLimits};
 pub(crate) use idle::Idle;
-pub(crate) use log::{ClosedSegment, Log};
+pub(crate) use log::{ClosedSegment, ClosedSegments, Log};
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub(crate) use produced::Produced;
@@ -68,4 +68,4 @@ pub use recover::PartitionRecovery;
 #[cfg(test)]
 pub(crate) use settings::Cleanup;
 pub(crate) use settings::LogSettings;
-pub(crate) use swap::{CleanableSegment, CleaningGuard, settle_names};
+pub(crate) use swap::{CleanableSegment, CleaningGuard, SwapRange, settle_names};

@@ -193,6 +193,37 @@ fn what_is_looked_at_is_counted_until_it_is_let_go() {
     assert_eq!(broker.pinned_bytes(), 0);
 }
 
+/// Whoever else deletes at the same time: what is left is as much as the topic keeps.
+#[test]
+fn many_at_once_delete_no_more_than_one() {
+    for seed in 0..20 {
+        let machine = SimEnvironment::new(seed);
+        let broker = broker(&machine);
+        let of_each = fill_more(&broker, "each", Retention::age(HOUR).and_size(ByteSize::mib(1)));
+        machine.clock().advance(HOUR + Duration::from_secs(1));
+        let producer = of_each.producer().unwrap();
+        for _ in 0..500 {
+            drop(producer.send(Record::new(&[7u8; 100])).unwrap());
+        }
+        producer.flush().wait().unwrap();
+        let of_topic = fill_more(&broker, "topic", Retention::topic_size(ByteSize::kib(120)));
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (broker, of_each, of_topic) = (&broker, &of_each, &of_topic);
+                scope.spawn(move || match n {
+                    0 => broker.retain().map(drop).unwrap(),
+                    1 => broker.tick().unwrap(),
+                    2 => of_topic.retain().map(drop).unwrap(),
+                    _ => of_each.retain().map(drop).unwrap(),
+                });
+            }
+        });
+        let sizes = [&of_each, &of_topic].map(|topic| topic.describe().size_bytes() >> 10);
+        // Of the first one what is younger than an hour, some 53 KiB.
+        assert!((48..=60).contains(&sizes[0]) && (112..=120).contains(&sizes[1]), "{sizes:?}");
+    }
+}
+
 /// A broker whose retention deletes so many KiB in a second.
 fn slow_broker(machine: &SimEnvironment, kib: u64) -> Broker {
     let config = BrokerConfig::new().background(Background::Manual).retention_rate(ByteSize::kib(kib));

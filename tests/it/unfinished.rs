@@ -122,6 +122,27 @@ fn repair_finishes_an_exchange_and_drops_nothing() {
     assert!(finished > 5, "{finished}");
 }
 
+/// The record of the exchange is lost, wherever it stood: what the compacted segment alone has is not.
+#[test]
+fn repair_without_the_manifest_keeps_what_only_the_compacted_segment_has() {
+    let (mut taken, mut left) = (0, 0);
+    for (at, image) in cut_off().into_iter().enumerate() {
+        let sim = SimEnvironment::on(image, 1);
+        sim.disk().flip_bit(Path::new("/data/t-0/millpond.partition"), 20, 0).unwrap();
+        let before = names(&sim);
+        let report = repair_in(sim.environment(), "/data").unwrap();
+        let says = |what: &str| report.actions().iter().filter(|did| did.what().contains(what)).count();
+        taken += says("begun to leave for it");
+        left += says("was compacted from are there");
+        assert_eq!(report.bytes_dropped(), 0, "state {at}: {report:?}");
+        let observer = Observer::open_in(sim.environment(), "/data").unwrap();
+        assert_eq!(observed(&observer), expected(), "state {at}: {before:?} {report:?}");
+        drop(simulated(&sim).open().unwrap());
+        assert_eq!(observed(&observer), expected(), "state {at}, opened: {before:?} {report:?}");
+    }
+    assert!(taken > 5 && left > 1, "{taken} {left}");
+}
+
 #[test]
 fn a_compacted_segment_that_is_missing_is_damage() {
     let recorded = |report: &millpond::broker::VerifyReport| {
