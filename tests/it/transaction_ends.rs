@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use millpond::ErrorKind;
-use millpond::config::{Background, BrokerConfig, Compression, ReaderConfig, TransactionConfig};
+use millpond::config::{Background, BrokerConfig, ReadMode, ReaderConfig, TransactionConfig};
 use millpond::prelude::*;
 use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment, Times};
 
@@ -373,11 +373,10 @@ fn who_is_given_a_partition_whose_offsets_nobody_can_tell_is_told_so() {
 #[test]
 fn an_awaited_commit_goes_on_when_a_full_disk_has_room_again() {
     let sim = SimEnvironment::new(1);
-    let broker = open(&sim);
-    let config = TopicConfig::new()
-        .segment_size(ByteSize::mib(1))
-        .compression(Compression::Lz4)
-        .durability(Durability::Memory);
+    // Batches are staged.
+    let config = BrokerConfig::new().background(Background::Manual).read_mode(ReadMode::Buffered);
+    let broker = Broker::builder("/data").environment(sim.environment()).config(config).open().unwrap();
+    let config = TopicConfig::new().segment_size(ByteSize::mib(1)).durability(Durability::Memory);
     let topic = broker.create_topic("t", config).unwrap();
     let mut producer = broker.transactional("one").unwrap();
     let mut txn = producer.begin().unwrap();
