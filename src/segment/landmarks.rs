@@ -231,6 +231,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a hundred thousand batches are too many for an interpreter")]
     fn memory_is_bounded_and_given_back() {
         let bound = OpenSegments::new(8);
         let (bytes, starts) = records(20, None);
