@@ -64,19 +64,21 @@ pub(crate) fn rows() -> Vec<Row> {
 
 const TAILED: u64 = 4_000_000;
 
+fn send_all(producer: &Producer) -> Result<Payloads> {
+    let mut payloads = Payloads::new(100);
+    for n in 0..TAILED {
+        drop(producer.send(Record::new(payloads.stamped(n)))?);
+    }
+    Ok(payloads)
+}
+
 fn tail(dir: &Path) -> Result<f64> {
     let (_broker, topic) = open(dir, Durability::Memory, 1)?;
     let producer = topic.producer()?;
     let mut reader = topic.partition(0)?.read(..)?;
     let (time, check) = seconds(|| {
         std::thread::scope(|scope| {
-            let writer = scope.spawn(move || -> Result<Payloads> {
-                let mut payloads = Payloads::new(100);
-                for n in 0..TAILED {
-                    drop(producer.send(Record::new(payloads.stamped(n)))?);
-                }
-                Ok(payloads)
-            });
+            let writer = scope.spawn(move || send_all(&producer));
             let mut check = Check::new();
             while check.seen() < TAILED {
                 for record in &reader.poll().wait()? {
@@ -97,15 +99,7 @@ fn writing(dir: &Path, read: bool) -> Result<f64> {
     let producer = topic.producer()?;
     let mut reader = topic.partition(0)?.read(..)?;
     let (time, payloads) = std::thread::scope(|scope| -> Result<(f64, Payloads)> {
-        let writer = scope.spawn(move || {
-            seconds(|| -> Result<Payloads> {
-                let mut payloads = Payloads::new(100);
-                for n in 0..TAILED {
-                    drop(producer.send(Record::new(payloads.stamped(n)))?);
-                }
-                Ok(payloads)
-            })
-        });
+        let writer = scope.spawn(move || seconds(|| send_all(&producer)));
         if read {
             let mut check = Check::new();
             while check.seen() < TAILED {
@@ -186,10 +180,7 @@ fn volatile(dir: &Path) -> Result<f64> {
     let (time, check) = seconds(|| {
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || -> Result<Payloads> {
-                let mut payloads = Payloads::new(100);
-                for n in 0..TAILED {
-                    drop(producer.send(Record::new(payloads.stamped(n)))?);
-                }
+                let payloads = send_all(&producer)?;
                 producer.flush().wait()?;
                 Ok(payloads)
             });

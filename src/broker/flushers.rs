@@ -157,59 +157,31 @@ mod tests {
     use std::sync::{Arc, Barrier, Weak};
 
     use super::{Duration, Job, Service};
-    use crate::broker::attended::Attended;
-    use crate::broker::service::Upkeep;
+    use crate::broker::service::{Told, Upkeep};
     use crate::config::BrokerConfig;
     use crate::env::Environment;
-    use crate::error::Result;
-
-    /// Each job waits until there are as many at once.
-    struct Together {
-        barrier: Barrier,
-        done: AtomicUsize,
-    }
-
-    impl Upkeep for Together {
-        fn checkpoint(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn checkpoint_one(&self, _: Arc<Attended>) -> Result<()> {
-            Ok(())
-        }
-
-        fn close_idle(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn tick_groups(&self) {
-            self.barrier.wait();
-            self.done.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn compact_due(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn retain_due(&self) -> Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn there_are_as_many_as_jobs_and_never_more_than_allowed() {
         let hour = Duration::from_secs(3600);
         let config = BrokerConfig::new().checkpoint_interval(hour).compaction_interval(hour);
         let service = Service::new(Environment::system().clock().clone(), &config);
-        let together = Arc::new(Together { barrier: Barrier::new(4), done: AtomicUsize::new(0) });
-        let whose: Arc<dyn Upkeep> = together.clone();
+        // Each job waits until there are four at once.
+        let (barrier, done) = (Barrier::new(4), Arc::new(AtomicUsize::new(0)));
+        let counted = done.clone();
+        let whose: Arc<dyn Upkeep> = Arc::new(Told(move |what| {
+            if what == "groups" {
+                barrier.wait();
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
         service.serve(Arc::downgrade(&whose) as Weak<dyn Upkeep>);
         service.flushers().start(&service, 4).unwrap();
         assert_eq!(service.flushers().count(), 1);
         for round in 1..=3 {
             // They end only together: each needs a thread of its own.
             (0..4).for_each(|_| service.flushers().put(Job::Groups));
-            while together.done.load(Ordering::Relaxed) < 4 * round {
+            while done.load(Ordering::Relaxed) < 4 * round {
                 std::thread::yield_now();
             }
             assert_eq!(service.flushers().count(), 4);
@@ -219,7 +191,7 @@ mod tests {
         for thread in service.flushers().threads() {
             thread.join().unwrap();
         }
-        assert_eq!(together.done.load(Ordering::Relaxed), 12);
+        assert_eq!(done.load(Ordering::Relaxed), 12);
         assert!(service.flushers().take().is_empty());
     }
 }

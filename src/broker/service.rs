@@ -516,49 +516,63 @@ impl<T> Mailbox<T> {
     }
 }
 
+/// For tests: is told by name what is to be done, and does nothing else.
+#[cfg(test)]
+pub(super) struct Told<F>(pub(super) F);
+
+#[cfg(test)]
+impl<F: Fn(&'static str) + Send + Sync> Told<F> {
+    fn tell(&self, what: &'static str) -> Result<()> {
+        self.0(what);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl<F: Fn(&'static str) + Send + Sync> Upkeep for Told<F> {
+    fn checkpoint(&self) -> Result<()> {
+        self.tell("checkpoint")
+    }
+
+    fn checkpoint_one(&self, _: Arc<Attended>) -> Result<()> {
+        self.tell("checkpoint_one")
+    }
+
+    fn close_idle(&self) -> Result<()> {
+        self.tell("close_idle")
+    }
+
+    fn tick_groups(&self) {
+        self.0("groups");
+    }
+
+    fn compact_due(&self) -> Result<()> {
+        self.tell("compact")
+    }
+
+    fn retain_due(&self) -> Result<()> {
+        self.tell("retain")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::env::sim::SimEnvironment;
 
-    #[derive(Default)]
-    struct Looks(AtomicU64);
-
-    impl Upkeep for Looks {
-        fn checkpoint(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn checkpoint_one(&self, _: Arc<Attended>) -> Result<()> {
-            Ok(())
-        }
-
-        fn close_idle(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn tick_groups(&self) {}
-
-        fn compact_due(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn retain_due(&self) -> Result<()> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        }
-    }
-
     #[test]
     fn retention_is_asked_for_once_and_waits_for_its_time() {
         let sim = SimEnvironment::new(1);
         let service = Service::new(sim.environment().clock().clone(), &BrokerConfig::new());
-        let looks = Arc::new(Looks::default());
-        let upkeep: Arc<dyn Upkeep> = looks.clone();
+        let looks = Arc::new(AtomicU64::new(0));
+        let counted = looks.clone();
+        let upkeep: Arc<dyn Upkeep> = Arc::new(Told(move |what| {
+            counted.fetch_add(u64::from(what == "retain"), Ordering::Relaxed);
+        }));
         service.serve(Arc::downgrade(&upkeep));
         let looks = || {
             service.run_due().unwrap();
-            looks.0.swap(0, Ordering::Relaxed)
+            looks.swap(0, Ordering::Relaxed)
         };
         (0..5).for_each(|_| service.ask_to_retain());
         assert_eq!(looks(), 1);

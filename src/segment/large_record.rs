@@ -8,7 +8,6 @@
 use super::tail::{NewRecord, OpenLimits};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, crc_of_parts};
 use crate::format::checksum::crc32c_append;
-use crate::format::record::RecordFields;
 
 /// The parts of the batch.
 #[derive(Debug)]
@@ -23,13 +22,7 @@ impl<'a> LargeRecord<'a> {
     /// The batch of one record at an offset, appended at `now`.
     pub(crate) fn new(record: &NewRecord<'a>, offset: u64, now: i64, limits: OpenLimits) -> LargeRecord<'a> {
         let timestamp = if limits.log_append_time { now } else { record.timestamp };
-        let fields = RecordFields {
-            timestamp_delta: 0,
-            offset_delta: 0,
-            key: record.key,
-            value: record.value,
-            headers: record.headers,
-        };
+        let fields = record.fields(0, 0);
         let (mut before, behind) = (vec![0; HEADER_LEN], Vec::new());
         let mut large = LargeRecord {
             header: header(timestamp, offset, fields.encoded_len(), limits),

@@ -39,6 +39,15 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) headers: &'a [HeaderRef<'a>],
 }
 
+impl<'a> NewRecord<'a> {
+    /// Its fields at these deltas.
+    #[inline]
+    pub(super) fn fields(&self, timestamp_delta: i64, offset_delta: i32) -> RecordFields<'a> {
+        let NewRecord { key, value, headers, .. } = *self;
+        RecordFields { timestamp_delta, offset_delta, key, value, headers }
+    }
+}
+
 /// What stands in the way of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TailRoom {
@@ -183,13 +192,7 @@ impl Tail {
         let Some(building) = &self.building else { return self.push_first(record, now, limits) };
         let timestamp =
             if building.limits.log_append_time { building.base_timestamp } else { record.timestamp };
-        let fields = RecordFields {
-            timestamp_delta: timestamp.wrapping_sub(building.base_timestamp),
-            offset_delta: building.count as i32,
-            key: record.key,
-            value: record.value,
-            headers: record.headers,
-        };
+        let fields = record.fields(timestamp.wrapping_sub(building.base_timestamp), building.count as i32);
         let body = fields.body_len();
         let end = self.end + (varint_len(body as i32) + body) as u64;
         if end - building.start > building.limits.batch_size
@@ -216,13 +219,7 @@ impl Tail {
         limits: OpenLimits,
     ) -> std::result::Result<u64, TailRoom> {
         let timestamp = if limits.log_append_time { now } else { record.timestamp };
-        let fields = RecordFields {
-            timestamp_delta: 0,
-            offset_delta: 0,
-            key: record.key,
-            value: record.value,
-            headers: record.headers,
-        };
+        let fields = record.fields(0, 0);
         let first = self.end + HEADER_LEN as u64;
         let end = first + fields.encoded_len() as u64;
         self.check_room(end, 1)?;
