@@ -109,9 +109,10 @@ impl<'a, V, K> Record<'a, V, K> {
         &self.headers
     }
 
-    /// The timestamp, if one was given.
-    pub(crate) fn given_timestamp(&self) -> Option<Timestamp> {
-        self.timestamp
+    /// The timestamp that was given, or else this one.
+    #[inline]
+    pub(crate) fn timestamp_or(&self, now: Timestamp) -> Timestamp {
+        self.timestamp.unwrap_or(now)
     }
 
     /// The partition, if one was given.

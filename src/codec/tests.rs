@@ -22,6 +22,8 @@ struct Sent {
     partition: Option<u32>,
 }
 
+const NEVER: Timestamp = Timestamp::from_millis(i64::MIN);
+
 impl<KC: Codec + Default, VC: Codec + Default> MockProducer<KC, VC> {
     fn new() -> Self {
         MockProducer { sent: Vec::new(), codecs: PhantomData }
@@ -35,7 +37,7 @@ impl<KC: Codec + Default, VC: Codec + Default> MockProducer<KC, VC> {
             key: encoded.key.map(<[u8]>::to_vec),
             value: encoded.value.map(<[u8]>::to_vec),
             headers: record.headers().iter().map(owned).collect(),
-            timestamp: record.given_timestamp(),
+            timestamp: Some(record.timestamp_or(NEVER)).filter(|timestamp| *timestamp != NEVER),
             partition: record.given_partition(),
         });
         Ok(self.sent.last().unwrap())

@@ -155,7 +155,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Reader<K, V> {
         if self.is_finished() {
             return Poll::Ready(Ok(self.no_records()));
         }
-        self.cursor.log().readers().register(&mut self.waiting, context.waker());
+        self.cursor.log().await_records(&mut self.waiting, context.waker());
         if let Some(records) = self.next()? {
             return Poll::Ready(Ok(records));
         }

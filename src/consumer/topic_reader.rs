@@ -251,7 +251,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for TopicReader<K, V> {
         self.partitions.grown().register(&mut self.waiting, context.waker());
         self.join_new_partitions();
         for place in &mut self.places {
-            place.cursor.log().readers().register(&mut place.waiting, context.waker());
+            place.cursor.log().await_records(&mut place.waiting, context.waker());
         }
         if let Some(records) = self.next()? {
             return Poll::Ready(Ok(records));

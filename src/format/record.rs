@@ -13,7 +13,8 @@
 
 use super::FormatError;
 use super::varint::{
-    get_short, get_varint, get_varlong, put_varint, put_varlong, unzigzag32, varint_len, varlong_len,
+    get_short, get_varint, get_varlong, put_varint, put_varlong, put_zigzagged, unzigzag32, varint_len,
+    varlong_len, zigzag32, zigzag64,
 };
 
 /// A header: a key with a value or null.
@@ -33,7 +34,31 @@ pub(crate) struct RecordFields<'a> {
     pub(crate) headers: &'a [HeaderRef<'a>],
 }
 
-impl RecordFields<'_> {
+impl<'a> RecordFields<'a> {
+    /// The record with what it takes.
+    #[inline(always)]
+    pub(crate) fn measure(self) -> MeasuredRecord<'a> {
+        let short = self.short();
+        let body_len = short.map_or_else(|| self.body_len(), |short| short.body_len());
+        MeasuredRecord { fields: self, body_len, short: short.filter(|_| body_len < SHORT as usize / 2) }
+    }
+
+    /// What it has before its bytes, if none of it takes more than two bytes, and there are no headers.
+    #[inline(always)]
+    fn short(&self) -> Option<Short> {
+        let timestamp = zigzag64(self.timestamp_delta);
+        let offset = zigzag32(self.offset_delta);
+        let (key_len, value_len) = (len_of(self.key), len_of(self.value));
+        let key = if self.key.is_some() { key_len as u64 * 2 } else { NULL.into() };
+        let value = if self.value.is_some() { value_len as u64 * 2 } else { NULL.into() };
+        let all = timestamp | u64::from(offset) | key | value;
+        if all >= SHORT || !self.headers.is_empty() {
+            return None;
+        }
+        let (timestamp, key, value) = (timestamp as u32, key as u32, value as u32);
+        Some(Short { timestamp, offset, key, value, bytes: key_len + value_len })
+    }
+
     /// The bytes that follow the length prefix.
     #[inline]
     pub(crate) fn body_len(&self) -> usize {
@@ -104,6 +129,129 @@ impl RecordFields<'_> {
         }
         debug_assert_eq!(at, end, "body_len and encode disagree");
         at
+    }
+}
+
+/// Zig-zagged numbers below take two bytes at most.
+const SHORT: u64 = 1 << 14;
+
+/// The lengths and deltas of a record as nearly all are, zig-zagged, each below [`SHORT`].
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    timestamp: u32,
+    offset: u32,
+    key: u32,
+    value: u32,
+    /// Of key and value together.
+    bytes: usize,
+}
+
+impl Short {
+    #[inline(always)]
+    fn body_len(self) -> usize {
+        let wide = |z: u32| usize::from(z >= 0x80);
+        // The attributes, four numbers, and the count of the headers.
+        6 + wide(self.timestamp) + wide(self.offset) + wide(self.key) + wide(self.value) + self.bytes
+    }
+}
+
+/// A record with what it takes, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MeasuredRecord<'a> {
+    fields: RecordFields<'a>,
+    body_len: usize,
+    short: Option<Short>,
+}
+
+impl MeasuredRecord<'_> {
+    /// The bytes it takes.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        varint_len(self.body_len as i32) + self.body_len
+    }
+
+    /// Its place in its batch.
+    #[inline]
+    pub(crate) fn offset_delta(&self) -> i32 {
+        self.fields.offset_delta
+    }
+
+    /// Writes the record over `dst`, which is as long as the record.
+    #[inline(always)]
+    pub(crate) fn encode(&self, dst: &mut [u8]) {
+        match &self.short {
+            Some(short) if dst.len() >= 2 * size_of::<u64>() => self.encode_short(short, dst),
+            _ => _ = self.fields.encode_sized(self.body_len, dst),
+        }
+    }
+
+    /// Two stores of a word each for what stands before the first bytes: the second one, and then the bytes, cover
+    /// what was stored too much.
+    ///
+    /// ```text
+    ///   length attributes timestamp  . . .
+    ///                                offset key [value if there is no key]  . .
+    /// ```
+    #[inline(always)]
+    fn encode_short(&self, short: &Short, dst: &mut [u8]) {
+        let front = Packed::of(self.body_len as u32 * 2).then_byte(0).then(short.timestamp);
+        front.store(dst, 0);
+        let back = Packed::of(short.offset).then(short.key);
+        let mut at = front.len;
+        match self.fields.key {
+            None => {
+                let back = back.then(short.value);
+                back.store(dst, at);
+                at += back.len;
+            }
+            Some(key) => {
+                back.store(dst, at);
+                at += back.len;
+                dst[at..at + key.len()].copy_from_slice(key);
+                at += key.len();
+                at += put_zigzagged(&mut dst[at..], short.value);
+            }
+        }
+        if let Some(value) = self.fields.value {
+            dst[at..at + value.len()].copy_from_slice(value);
+        }
+        if let Some(headers) = dst.last_mut() {
+            *headers = 0;
+        }
+    }
+}
+
+/// Varints of one or two bytes, the first one in the highest of the bytes used.
+#[derive(Clone, Copy)]
+struct Packed {
+    word: u64,
+    len: usize,
+}
+
+impl Packed {
+    #[inline(always)]
+    fn of(z: u32) -> Packed {
+        Packed { word: 0, len: 0 }.then(z)
+    }
+
+    #[inline(always)]
+    fn then(self, z: u32) -> Packed {
+        let wide = usize::from(z >= 0x80);
+        let two = (z & 0x7f | 0x80) << 8 | z >> 7;
+        let bits = if wide == 1 { two } else { z };
+        Packed { word: self.word << (8 + 8 * wide) | u64::from(bits), len: self.len + 1 + wide }
+    }
+
+    #[inline(always)]
+    fn then_byte(self, byte: u8) -> Packed {
+        Packed { word: self.word << 8 | u64::from(byte), len: self.len + 1 }
+    }
+
+    /// Stores a whole word at `at`, its first bytes these.
+    #[inline(always)]
+    fn store(self, dst: &mut [u8], at: usize) {
+        let word = self.word << (64 - 8 * self.len as u32);
+        dst[at..at + size_of::<u64>()].copy_from_slice(&word.to_be_bytes());
     }
 }
 
@@ -344,6 +492,11 @@ impl<'a> Cursor<'a> {
 #[cold]
 fn bad_length(what: &'static str, length: i32) -> FormatError {
     FormatError::BadLength { what, length: i64::from(length) }
+}
+
+#[inline(always)]
+fn len_of(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(0, <[u8]>::len)
 }
 
 #[inline]

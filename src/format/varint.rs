@@ -39,7 +39,12 @@ fn groups_of(bits: usize) -> usize {
 /// Writes `v` to the start of `dst`, which must be long enough; returns the bytes written.
 #[inline]
 pub(crate) fn put_varint(dst: &mut [u8], v: i32) -> usize {
-    let z = zigzag32(v);
+    put_zigzagged(dst, zigzag32(v))
+}
+
+/// Writes what has been zig-zagged already.
+#[inline]
+pub(super) fn put_zigzagged(dst: &mut [u8], z: u32) -> usize {
     if z < 0x80 {
         dst[0] = z as u8;
         return 1;
@@ -129,12 +134,12 @@ fn get_groups(src: &[u8], max_len: usize, last: u8) -> Result<(u64, usize), Form
 }
 
 #[inline]
-fn zigzag32(v: i32) -> u32 {
+pub(super) fn zigzag32(v: i32) -> u32 {
     ((v << 1) ^ (v >> 31)) as u32
 }
 
 #[inline]
-fn zigzag64(v: i64) -> u64 {
+pub(super) fn zigzag64(v: i64) -> u64 {
     ((v << 1) ^ (v >> 63)) as u64
 }
 

@@ -9,7 +9,7 @@
 //! - What is fetched early are addresses only: a stale one costs time and nothing else.
 //! - Keeping away ends: after a few looks a sender sleeps at the lock, which is handed on.
 
-use super::append::Appender;
+use super::appender::Appender;
 use crate::env::map::{NextStore, fetch_lines};
 use crate::sync::{CacheLine, Mutex, MutexGuard};
 
@@ -44,6 +44,12 @@ impl AppendLock {
     pub(super) fn fetch(&self) {
         fetch_lines(&self.inner);
         self.inner.next.fetch();
+    }
+
+    /// A batch that is being built has come to `len` bytes.
+    #[inline]
+    pub(super) fn fetch_ahead(&self, len: usize) {
+        self.inner.next.fetch_ahead(len);
     }
 
     /// Where the next record goes has changed.

@@ -14,7 +14,7 @@
 //! - Where something stands in the way (the segment is full, somebody else writes), nothing of the record has
 //!   happened, and it goes the way of all others.
 
-use super::append::{Aftermath, Appended};
+use super::appender::{Aftermath, Appended};
 use super::log::Log;
 use super::roll::Writer;
 use crate::config::Durability;

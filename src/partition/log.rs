@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::append::Appender;
 use super::append_lock::AppendLock;
+use super::appender::Appender;
 use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::Checkpointed;
@@ -227,6 +227,16 @@ impl Log {
     /// Who waits for records.
     pub(crate) fn readers(&self) -> &WaitList {
         &self.readers
+    }
+
+    /// Asks to be woken when there is more to read; the caller looks again before it answers `Pending`.
+    ///
+    /// A send into the map needs no fence to find out who waits: it looks under the append lock, right after the
+    /// publication. Either it comes later than the line below and sees that somebody waits, or it comes earlier,
+    /// and the caller's look finds the record. (Others who let readers go on keep to the [`WaitList`]'s protocol.)
+    pub(crate) fn await_records(&self, key: &mut Option<WaitKey>, waker: &Waker) {
+        self.readers.register(key, waker);
+        self.append.lock().await_publication();
     }
 
     /// A reader is about to wait at the high watermark: what is staged is flushed soon.

@@ -13,6 +13,7 @@
 
 mod append;
 mod append_lock;
+mod appender;
 mod attendant;
 mod batch_in;
 mod bounded;
@@ -47,6 +48,7 @@ mod tests;
 mod tests_loom;
 
 pub(crate) use append::Patience;
+pub(crate) use appender::Appended;
 pub(crate) use attendant::Attendant;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 pub(crate) use attendant::Unattended;

@@ -15,7 +15,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::append::{Appended, Patience};
+use super::append::Patience;
+use super::appender::Appended;
 use super::batch_in::FinishedBatch;
 use super::log::Log;
 use super::producers::{

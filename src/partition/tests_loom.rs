@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::Arc; // not loom's: its drop panics again while a deadlock unwinds
+use std::task::Poll;
 use std::time::Duration;
 
 use super::leadership::Leadership;
@@ -226,6 +227,28 @@ fn loom_a_cursor_reads_across_a_roll() {
         written_and_read(400, &[&[1; 200], &[2; 200]], |log, value| {
             append(log, value);
         });
+    });
+}
+
+#[test]
+fn loom_who_awaits_records_is_woken_by_a_send() {
+    model(2, || {
+        let (_sim, log) = open(Durability::Memory, 1024);
+        let writer = {
+            let log = log.clone();
+            thread::spawn(move || append(&log, b"a"))
+        };
+        let mut key = None;
+        block_on(&mut poll_fn(|context| {
+            if log.high_watermark() == 0 {
+                log.await_records(&mut key, context.waker());
+            }
+            if log.high_watermark() == 0 { Poll::Pending } else { Poll::Ready(()) }
+        }));
+        if let Some(key) = key {
+            log.readers().cancel(key);
+        }
+        writer.join().unwrap();
     });
 }
 

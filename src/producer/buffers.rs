@@ -21,6 +21,14 @@ pub(super) struct Buffers {
     pub(super) value: Vec<u8>,
 }
 
+impl Buffers {
+    /// Whether a codec has ever written to one of them.
+    #[inline(always)]
+    fn were_used(&self) -> bool {
+        self.key.capacity() | self.value.capacity() | self.batch.capacity() != 0
+    }
+}
+
 /// Buffers that go back when this is dropped.
 pub(super) struct LentBuffers<'p> {
     pool: &'p BufferPool,
@@ -55,7 +63,7 @@ impl BufferPool {
     /// Keeps buffers for the next `take`.
     #[inline]
     pub(super) fn give(&self, buffers: Buffers) {
-        if buffers.key.capacity() | buffers.value.capacity() | buffers.batch.capacity() != 0 {
+        if buffers.were_used() {
             self.keep(buffers);
         }
     }
@@ -89,7 +97,9 @@ impl LentBuffers<'_> {
 impl Drop for LentBuffers<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.buffers));
+        if self.buffers.were_used() {
+            self.pool.keep(std::mem::take(&mut self.buffers));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Raw, Record};
 use crate::config::{Acks, ProducerConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::HeaderRef;
-use crate::partition::{Log, Patience};
+use crate::partition::{Appended, Log, Patience};
 use crate::segment::NewRecord;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Operation, WaitKey};
@@ -321,7 +321,7 @@ impl<K, V> Shared<K, V> {
         let log = self.target.partition(partition)?;
         log.fetch();
         let now = log.clock().now();
-        let timestamp = record.given_timestamp().unwrap_or(now).millis();
+        let timestamp = record.timestamp_or(now).millis();
         let EncodedRecord { key, value } = encoded;
         if record.headers().is_empty() && self.target.schema.is_none() {
             return then(log, partition, &NewRecord { timestamp, key, value, headers: &[] }, now.millis());
@@ -400,13 +400,13 @@ impl<K, V> Shared<K, V> {
     /// Appends, waiting for room.
     #[inline]
     fn append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>, now: i64) -> Result<Delivery> {
-        let appended = match log.append_at(record, now, Patience::No) {
-            Err(error) if error.kind() == ErrorKind::Backpressure => {
-                self.patiently(log, |patience| log.append(record, patience))?
-            }
-            appended => appended?,
-        };
-        Ok(self.delivery(log, partition, appended.offset, appended.timestamp, appended.settled))
+        match log.append_at(record, now, Patience::No) {
+            Ok(appended) => Ok(self.delivery(log, partition, appended)),
+            Err(error) if error.kind() == ErrorKind::Backpressure => self
+                .patiently(log, |patience| log.append(record, patience))
+                .map(|appended| self.delivery(log, partition, appended)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Appends, if there is room.
@@ -423,7 +423,7 @@ impl<K, V> Shared<K, V> {
                 self.refused_by.store(partition, Ordering::Relaxed);
             }
         })?;
-        Ok(self.delivery(log, partition, appended.offset, appended.timestamp, appended.settled))
+        Ok(self.delivery(log, partition, appended))
     }
 
     /// Appends, waiting for room until `max_block` has passed.
@@ -440,10 +440,10 @@ impl<K, V> Shared<K, V> {
     }
 
     #[inline]
-    fn delivery(&self, log: &Arc<Log>, partition: u32, offset: u64, millis: i64, settled: bool) -> Delivery {
-        let offset = Offset::of(offset);
-        let metadata = RecordMetadata::new(partition, offset, Timestamp::from_millis(millis));
-        let outstanding = if settled { None } else { self.outstanding(log, offset.next().get()) };
+    fn delivery(&self, log: &Arc<Log>, partition: u32, appended: Appended) -> Delivery {
+        let offset = Offset::of(appended.offset);
+        let metadata = RecordMetadata::new(partition, offset, Timestamp::from_millis(appended.timestamp));
+        let outstanding = if appended.settled { None } else { self.outstanding(log, offset.next().get()) };
         Delivery::new(metadata, outstanding)
     }
 

@@ -16,7 +16,7 @@ use super::batch_delivery::BatchDelivery;
 use super::buffers::Buffers;
 use super::metadata::BatchMetadata;
 use super::producer::Shared;
-use crate::codec::{EncodeKey, EncodeValue, Record};
+use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Record};
 use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
@@ -80,30 +80,13 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         if building.builder.is_empty() {
             building.now = building.log.clock().now();
         }
-        let given = record.given_timestamp();
-        let (key, value) = (encoded.key, encoded.value);
         let delivery = &mut self.delivery;
-        let mut add = |headers: &[HeaderRef<'_>]| {
-            let mut timestamp = given.unwrap_or(building.now).millis();
-            let mut measured = building.builder.measure(timestamp, key, value, headers);
-            let size = measured.len() as u64;
-            building.check_size(size)?;
-            if building.needs_key {
-                building.log.check_key(&building.settings, key)?;
-            }
-            if building.is_full_for(size) {
-                building.hand_over(shared, delivery)?;
-                building.now = building.log.clock().now();
-                timestamp = given.unwrap_or(building.now).millis();
-                measured = building.builder.measure(timestamp, key, value, headers);
-            }
-            building.builder.append_measured(timestamp, measured);
-            Ok(())
-        };
         if record.headers().is_empty() && shared.target.schema.is_none() {
-            return add(&[]);
+            return building.add(record, encoded, &[], shared, delivery);
         }
-        shared.with_headers(record.headers(), add)
+        shared.with_headers(record.headers(), |headers| {
+            building.add(record, encoded, headers, shared, delivery)
+        })
     }
 
     /// Hands over what is left, unless an error came before.
@@ -154,6 +137,41 @@ impl<'p> Building<'p> {
         let limit = settings.batch_size.max(BATCH_BYTES).min(settings.segment_size);
         let needs_key = settings.cleanup.policy.compacts();
         Building { partition, log, settings, limit, needs_key, builder, now: log.clock().now() }
+    }
+
+    /// Adds a record as it was encoded; hands the batch over first if it is full.
+    #[inline(always)]
+    fn add<K, V, RV, RK>(
+        &mut self,
+        record: &Record<'_, RV, RK>,
+        encoded: EncodedRecord<'_>,
+        headers: &[HeaderRef<'_>],
+        shared: &Shared<K, V>,
+        delivery: &mut BatchDelivery,
+    ) -> Result<()> {
+        let EncodedRecord { key, value } = encoded;
+        self.log.fetch_ahead(self.builder.len());
+        let timestamp = record.timestamp_or(self.now).millis();
+        let measured = self.builder.measure(timestamp, key, value, headers);
+        let size = measured.len() as u64;
+        self.check_size(size)?;
+        if self.needs_key {
+            self.log.check_key(&self.settings, key)?;
+        }
+        if self.is_full_for(size) {
+            self.begin_another(shared, delivery)?;
+            self.builder.append(record.timestamp_or(self.now).millis(), key, value, headers);
+        } else {
+            self.builder.append_measured(timestamp, measured);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn begin_another<K, V>(&mut self, shared: &Shared<K, V>, delivery: &mut BatchDelivery) -> Result<()> {
+        self.hand_over(shared, delivery)?;
+        self.now = self.log.clock().now();
+        Ok(())
     }
 
     #[inline]

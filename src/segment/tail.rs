@@ -23,7 +23,6 @@ use crate::error::{Error, Result};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN};
 use crate::format::checksum::crc32c_append;
 use crate::format::record::{HeaderRef, RecordFields};
-use crate::format::varint::varint_len;
 use crate::types::TopicId;
 
 /// A record as it arrives at the log.
@@ -193,8 +192,8 @@ impl Tail {
         let timestamp =
             if building.limits.log_append_time { building.base_timestamp } else { record.timestamp };
         let fields = record.fields(timestamp.wrapping_sub(building.base_timestamp), building.count as i32);
-        let body = fields.body_len();
-        let end = self.end + (varint_len(body as i32) + body) as u64;
+        let measured = fields.measure();
+        let end = self.end + measured.len() as u64;
         if end - building.start > building.limits.batch_size
             || now.wrapping_sub(building.opened_at) > building.limits.linger_ms
             || end > self.max_len
@@ -203,7 +202,7 @@ impl Tail {
             return self.push_first(record, now, limits);
         }
         let Some(window) = self.writer.window(self.end..end) else { return Err(TailRoom::Prepare(end)) };
-        fields.encode_sized(body, window);
+        measured.encode(window);
         let crc = crc32c_append(building.crc, window);
         let offset = self.next;
         self.grow(end, crc, timestamp);

@@ -612,7 +612,7 @@ impl<K, V> Consumer<K, V> {
                     context.waker().wake_by_ref();
                 }
             }
-            place.cursor.log().readers().register(&mut place.waiting, context.waker());
+            place.cursor.log().await_records(&mut place.waiting, context.waker());
         }
     }
 

@@ -11,7 +11,7 @@ use super::header::batch_length;
 use super::{Attributes, BatchHeader, CRC_AT, HEADER_LEN, MAGIC, batch_crc};
 use crate::format::FormatError;
 use crate::format::compression::{Codec, compress};
-use crate::format::record::{HeaderRef, RecordFields};
+use crate::format::record::{HeaderRef, MeasuredRecord, RecordFields};
 
 /// What a batch says about all its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,6 @@ impl BatchBuilder {
 
     /// Adds a record; returns the bytes it took (its timestamp is in milliseconds). Limits on count and
     /// size are the caller's; what exceeds the format is refused by [`Self::finish`].
-    #[inline]
     pub(crate) fn append(
         &mut self,
         timestamp: i64,
@@ -91,7 +90,7 @@ impl BatchBuilder {
     }
 
     /// A record as [`Self::append`] would add it next, and what it takes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn measure<'a>(
         &self,
         timestamp: i64,
@@ -103,13 +102,13 @@ impl BatchBuilder {
         // Wraps for timestamps that are more than 2^63 apart, and wraps back when it is read.
         let timestamp_delta = timestamp.wrapping_sub(base);
         let fields = RecordFields { timestamp_delta, offset_delta: self.count, key, value, headers };
-        MeasuredRecord { fields, body_len: fields.body_len() }
+        fields.measure()
     }
 
     /// Adds a record that was measured since the last one was added; returns the bytes it took.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_measured(&mut self, timestamp: i64, record: MeasuredRecord<'_>) -> usize {
-        debug_assert_eq!(record.fields.offset_delta, self.count, "measured for another place");
+        debug_assert_eq!(record.offset_delta(), self.count, "measured for another place");
         if self.count == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
@@ -120,7 +119,7 @@ impl BatchBuilder {
         if end > self.buffer.len() {
             self.grow(end);
         }
-        record.fields.encode_sized(record.body_len, &mut self.buffer[start..end]);
+        record.encode(&mut self.buffer[start..end]);
         self.used = end;
         self.count += 1;
         len
@@ -250,21 +249,6 @@ impl BatchBuilder {
             base_sequence,
             records_count: self.count,
         })
-    }
-}
-
-/// A record with its place in a batch and the length of its body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MeasuredRecord<'a> {
-    fields: RecordFields<'a>,
-    body_len: usize,
-}
-
-impl MeasuredRecord<'_> {
-    /// The bytes it takes.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        crate::format::varint::varint_len(self.body_len as i32) + self.body_len
     }
 }
 

@@ -36,6 +36,34 @@ prop_compose! {
     }
 }
 
+/// The short way of writing a record and the general one agree, where a length takes another byte, too.
+#[test]
+fn a_record_is_written_the_same_both_ways() {
+    const EDGES: [usize; 12] = [0, 1, 11, 63, 64, 65, 127, 128, 8180, 8190, 8192, 20_000];
+    let bytes = vec![7; 20_000];
+    let some = |len: usize| Some(&bytes[..len]);
+    let lens: Vec<Option<&[u8]>> = EDGES.map(some).into_iter().chain([None]).collect();
+    let deltas = [0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, i32::MAX, i32::MIN];
+    let several = [HeaderRef { key: "k", value: None }];
+    for (key, value, headers) in
+        lens.iter().flat_map(|key| lens.iter().flat_map(|value| [(*key, *value, 0), (*key, *value, 1)]))
+    {
+        for delta in deltas {
+            for (timestamp_delta, offset_delta) in [(delta.into(), 3), (3, delta), (delta.into(), delta)] {
+                let headers = &several[..headers];
+                let fields = RecordFields { timestamp_delta, offset_delta, key, value, headers };
+                let mut expected = vec![0xaa; fields.encoded_len()];
+                fields.encode(&mut expected);
+                let measured = fields.measure();
+                assert_eq!(measured.len(), expected.len(), "{timestamp_delta} {offset_delta}");
+                let mut written = vec![0xaa; measured.len()];
+                measured.encode(&mut written);
+                assert!(written == expected, "{timestamp_delta} {offset_delta} {key:?} {value:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_record(r in record(), offset_delta: i32, tail in vec(any::<u8>(), 0..4)) {
