@@ -56,7 +56,7 @@ impl Log {
     }
 
     /// Appends one record, at a time (in milliseconds since the epoch) that the caller has just looked up.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_at(&self, record: &NewRecord<'_>, now: i64, patience: Patience) -> Result<Appended> {
         match self.append_once(record, now, true)? {
             Ok((appended, after)) => {

@@ -332,7 +332,7 @@ impl Appender {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(
         &mut self,
         record: &NewRecord<'_>,

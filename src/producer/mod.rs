@@ -19,6 +19,7 @@ mod expecting;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod flush;
+mod header_list;
 mod idempotent;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]

@@ -20,13 +20,13 @@ use super::batch_delivery::BatchDelivery;
 use super::buffers::{BufferPool, Buffers};
 use super::delivery::Delivery;
 use super::flush::Flush;
+use super::header_list::HeaderList;
 use super::metadata::RecordMetadata;
 use super::send_batch::BatchSender;
 use super::target::ProducerTarget;
 use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Raw, Record};
 use crate::config::{Acks, ProducerConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::record::HeaderRef;
 use crate::partition::{Appended, Log, Patience};
 use crate::segment::NewRecord;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -140,7 +140,8 @@ impl<K, V> Producer<K, V> {
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        self.shared.send(&record, Shared::append)
+        let sent = self.shared.send(&record, true)?;
+        Ok(self.shared.delivery(&sent))
     }
 
     /// Sends a record if there is room for it now.
@@ -169,17 +170,17 @@ impl<K, V> Producer<K, V> {
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        self.shared.send(&record, Shared::try_append)
+        self.try_send_ref(&record)
     }
 
     /// [`try_send`](Producer::try_send) of a record that the caller keeps.
-    #[cfg(feature = "stream")]
     pub(super) fn try_send_ref<RV, RK>(&self, record: &Record<'_, RV, RK>) -> Result<Delivery>
     where
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        self.shared.send(record, Shared::try_append)
+        let sent = self.shared.send(record, false)?;
+        Ok(self.shared.delivery(&sent))
     }
 
     /// Sends records in batches of their own: one for each partition touched, encoded before the log is
@@ -303,11 +304,11 @@ impl<K, V> Producer<K, V> {
 
 impl<K, V> Shared<K, V> {
     /// Lends a record in the log's form, with its partition and the time in milliseconds.
-    #[inline]
-    fn lend<RV, RK, T>(
-        &self,
+    #[inline(always)]
+    fn lend<'s, RV, RK, T>(
+        &'s self,
         record: &Record<'_, RV, RK>,
-        then: impl FnOnce(&Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<T>,
+        then: impl FnOnce(&'s Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<T>,
     ) -> Result<T>
     where
         RV: EncodeValue<V>,
@@ -323,47 +324,34 @@ impl<K, V> Shared<K, V> {
         let now = log.clock().now();
         let timestamp = record.timestamp_or(now).millis();
         let EncodedRecord { key, value } = encoded;
-        if record.headers().is_empty() && self.target.schema.is_none() {
-            return then(log, partition, &NewRecord { timestamp, key, value, headers: &[] }, now.millis());
-        }
-        self.with_headers(record.headers(), |headers| {
-            then(log, partition, &NewRecord { timestamp, key, value, headers }, now.millis())
-        })
+        let list;
+        let headers = if record.headers().is_empty() && self.target.schema.is_none() {
+            [].as_slice()
+        } else {
+            list = self.headers_of(record.headers());
+            list.as_slice()
+        };
+        then(log, partition, &NewRecord { timestamp, key, value, headers }, now.millis())
     }
 
-    #[inline]
-    fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, append: impl AppendOne<K, V>) -> Result<Delivery>
+    /// A record's headers, and the producer's own, in the log's form.
+    #[inline(never)]
+    pub(super) fn headers_of<'a>(&'a self, given: &[(&'a str, Option<&'a [u8]>)]) -> HeaderList<'a> {
+        HeaderList::new(given, self.target.schema.as_deref())
+    }
+
+    /// Sends a record. What is answered from here is small, so that the caller of [`Producer::send`], into which the
+    /// rest goes, need not move a delivery that it looks at only to drop it.
+    #[inline(never)]
+    fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, waits: bool) -> Result<Sent>
     where
         RV: EncodeValue<V>,
         RK: EncodeKey<K>,
     {
-        self.lend(record, |log, partition, new, now| append(self, log, partition, new, now))
-    }
-
-    /// Lends the record's headers, and the producer's own, in the log's form.
-    pub(super) fn with_headers<R>(
-        &self,
-        given: &[(&str, Option<&[u8]>)],
-        then: impl FnOnce(&[HeaderRef<'_>]) -> R,
-    ) -> R {
-        const FEW: usize = 8;
-        let own = self.target.schema.iter().flat_map(|schema| schema.iter());
-        let mut headers = given.iter().map(|&(key, value)| HeaderRef { key, value }).chain(own);
-        let mut few = [HeaderRef { key: "", value: None }; FEW];
-        let mut count = 0;
-        for (place, header) in few.iter_mut().zip(&mut headers) {
-            *place = header;
-            count += 1;
-        }
-        match headers.next() {
-            None => then(&few[..count]),
-            Some(next) => {
-                let mut many = few.to_vec();
-                many.push(next);
-                many.extend(headers);
-                then(&many)
-            }
-        }
+        self.lend(record, |log, partition, new, now| match log.append_at(new, now, Patience::No) {
+            Ok(appended) => Ok(Sent::new(partition, &appended)),
+            Err(error) => self.append_late(error, waits, log, partition, new),
+        })
     }
 
     /// The record's partition: its own wish, else the partitioner's.
@@ -397,33 +385,27 @@ impl<K, V> Shared<K, V> {
         )
     }
 
-    /// Appends, waiting for room.
-    #[inline]
-    fn append(&self, log: &Arc<Log>, partition: u32, record: &NewRecord<'_>, now: i64) -> Result<Delivery> {
-        match log.append_at(record, now, Patience::No) {
-            Ok(appended) => Ok(self.delivery(log, partition, appended)),
-            Err(error) if error.kind() == ErrorKind::Backpressure => self
-                .patiently(log, |patience| log.append(record, patience))
-                .map(|appended| self.delivery(log, partition, appended)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Appends, if there is room.
-    fn try_append(
+    /// There was no room, or another error: waits for room where the caller `waits`.
+    #[cold]
+    #[inline(never)]
+    fn append_late(
         &self,
-        log: &Arc<Log>,
+        error: Error,
+        waits: bool,
+        log: &Log,
         partition: u32,
         record: &NewRecord<'_>,
-        now: i64,
-    ) -> Result<Delivery> {
-        let appended = log.append_at(record, now, Patience::No).inspect_err(|error| {
-            if error.kind() == ErrorKind::Backpressure {
-                self.refused.store(size_of_record(record), Ordering::Relaxed);
-                self.refused_by.store(partition, Ordering::Relaxed);
-            }
-        })?;
-        Ok(self.delivery(log, partition, appended))
+    ) -> Result<Sent> {
+        if error.kind() != ErrorKind::Backpressure {
+            return Err(error);
+        }
+        if waits {
+            let appended = self.patiently(log, |patience| log.append(record, patience))?;
+            return Ok(Sent::new(partition, &appended));
+        }
+        self.refused.store(size_of_record(record), Ordering::Relaxed);
+        self.refused_by.store(partition, Ordering::Relaxed);
+        Err(error)
     }
 
     /// Appends, waiting for room until `max_block` has passed.
@@ -440,11 +422,17 @@ impl<K, V> Shared<K, V> {
     }
 
     #[inline]
-    fn delivery(&self, log: &Arc<Log>, partition: u32, appended: Appended) -> Delivery {
-        let offset = Offset::of(appended.offset);
-        let metadata = RecordMetadata::new(partition, offset, Timestamp::from_millis(appended.timestamp));
-        let outstanding = if appended.settled { None } else { self.outstanding(log, offset.next().get()) };
-        Delivery::new(metadata, outstanding)
+    fn delivery(&self, sent: &Sent) -> Delivery {
+        let partition = sent.partition;
+        let (offset, timestamp) = (Offset::of(sent.offset), Timestamp::from_millis(sent.timestamp));
+        let outstanding = if sent.settled { None } else { self.outstanding_at(partition, offset) };
+        Delivery::new(RecordMetadata::new(partition, offset, timestamp), outstanding)
+    }
+
+    #[inline(never)]
+    fn outstanding_at(&self, partition: u32, offset: Offset) -> Option<Acknowledgement> {
+        let log = self.target.partitions.get(partition)?;
+        self.outstanding(log, offset.next().get())
     }
 
     /// What a delivery of everything below `end` must wait for.
@@ -461,12 +449,20 @@ impl<K, V> Shared<K, V> {
     }
 }
 
-/// One of the two ways of appending a record; the last argument is the time, in milliseconds.
-trait AppendOne<K, V>: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<Delivery> {}
+/// Where a record has come to.
+struct Sent {
+    offset: u64,
+    timestamp: i64,
+    partition: u32,
+    settled: bool,
+}
 
-impl<K, V, F> AppendOne<K, V> for F where
-    F: Fn(&Shared<K, V>, &Arc<Log>, u32, &NewRecord<'_>, i64) -> Result<Delivery>
-{
+impl Sent {
+    #[inline(always)]
+    fn new(partition: u32, appended: &Appended) -> Sent {
+        let &Appended { offset, timestamp, settled } = appended;
+        Sent { offset, timestamp, partition, settled }
+    }
 }
 
 /// Bytes a record may take, at most.

@@ -81,12 +81,14 @@ impl<'p, K, V> BatchSender<'p, K, V> {
             building.now = building.log.clock().now();
         }
         let delivery = &mut self.delivery;
-        if record.headers().is_empty() && shared.target.schema.is_none() {
-            return building.add(record, encoded, &[], shared, delivery);
-        }
-        shared.with_headers(record.headers(), |headers| {
-            building.add(record, encoded, headers, shared, delivery)
-        })
+        let list;
+        let headers = if record.headers().is_empty() && shared.target.schema.is_none() {
+            [].as_slice()
+        } else {
+            list = shared.headers_of(record.headers());
+            list.as_slice()
+        };
+        building.add(record, encoded, headers, shared, delivery)
     }
 
     /// Hands over what is left, unless an error came before.
