@@ -233,6 +233,12 @@ pub trait File: Debug + Send + Sync + 'static {
     /// The operating system's.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// The bytes of `range` have been written and will be [synced](File::sync_data) soon: the device may begin with
+    /// them. A hint: nothing is durable because of it, and what goes wrong the sync tells.
+    fn begin_sync(&self, range: Range<u64>) {
+        let _ = range;
+    }
+
     /// Maps `[0, len)`, shared, for reading and writing. `len` may lie beyond the end of the file; those
     /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps, and
     /// of a file opened with [`OpenMode::Read`].
