@@ -361,6 +361,34 @@ pub(crate) fn make_file(files: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io
     files.rename(&temporary, path)
 }
 
+/// As [`make_file`] for several files: all are written before the first is synced, so that the file system finds room for
+/// all of them at once, and renamed when all are synced.
+///
+/// # Errors
+/// The operating system's, with the file that it is about.
+pub(crate) fn make_files<'a>(
+    files: &dyn FileSystem,
+    contents: &'a [(std::path::PathBuf, Vec<u8>)],
+) -> Result<(), (&'a Path, io::Error)> {
+    let mut made = Vec::with_capacity(contents.len());
+    for (path, bytes) in contents {
+        let about = |e| (&**path, e);
+        let temporary = with_suffix(path, "tmp");
+        let file = files.open(&temporary, OpenMode::CreateIfMissing).map_err(about)?;
+        file.set_size(0).map_err(about)?;
+        write_all_at(&*file, bytes, 0).map_err(about)?;
+        file.begin_sync(0..bytes.len() as u64);
+        made.push((path, temporary, file));
+    }
+    for (path, _, file) in &made {
+        sync_data(&**file).map_err(|e| (&***path, e))?;
+    }
+    for (path, temporary, _) in &made {
+        files.rename(temporary, path).map_err(|e| (&***path, e))?;
+    }
+    Ok(())
+}
+
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The
 /// generation before is kept as `NAME.previous` if `keep_previous`.
 ///
