@@ -105,6 +105,14 @@ pub(crate) fn with_each<T: Sync, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// How many threads do at once what waits for the device, by the broker's settings.
+pub(crate) fn waiting_threads_of(config: &BrokerConfig) -> u32 {
+    match config.background_kind() {
+        Background::Manual => 1,
+        Background::Threads => config.flush_thread_count(),
+    }
+}
+
 /// How many threads do what is to be done at once, by the broker's settings.
 pub(crate) fn threads_of(config: &BrokerConfig) -> u32 {
     match config.background_kind() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::attended::Attended;
-use super::background::{threads_of, with_each};
+use super::background::{waiting_threads_of, with_each};
 use super::cells::CellFile;
 use super::folders;
 use super::memory;
@@ -83,7 +83,7 @@ impl PartitionOpener<'_> {
     pub(super) fn create_missing(&self, manifest: &mut TopicManifest) -> Result<Vec<Arc<Log>>> {
         let files = &**self.environment.files();
         let numbers: Vec<u32> = (manifest.ready..manifest.config.partition_count()).collect();
-        let made = with_each(threads_of(self.config), &numbers, |&number| {
+        let made = with_each(waiting_threads_of(self.config), &numbers, |&number| {
             let tp = TopicPartition::new(manifest.name.clone(), number);
             folders::remove(files, &folders::folder(self.dir, &tp))?;
             self.open(manifest, number, Found::New, &[], &|_| ()).map(|opened| opened.log)

@@ -233,6 +233,12 @@ pub trait File: Debug + Send + Sync + 'static {
     /// The operating system's.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// The bytes of `range` have been written and will be [synced](File::sync_data) soon: the device may begin with
+    /// them. A hint: nothing is durable because of it, and what goes wrong the sync tells.
+    fn begin_sync(&self, range: Range<u64>) {
+        let _ = range;
+    }
+
     /// Maps `[0, len)`, shared, for reading and writing. `len` may lie beyond the end of the file; those
     /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps, and
     /// of a file opened with [`OpenMode::Read`].
@@ -353,6 +359,34 @@ pub(crate) fn make_file(files: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io
     write_all_at(&*file, bytes, 0)?;
     sync_data(&*file)?;
     files.rename(&temporary, path)
+}
+
+/// As [`make_file`] for several files: all are written before the first is synced, so that the file system finds room for
+/// all of them at once, and renamed when all are synced.
+///
+/// # Errors
+/// The operating system's, with the file that it is about.
+pub(crate) fn make_files<'a>(
+    files: &dyn FileSystem,
+    contents: &'a [(std::path::PathBuf, Vec<u8>)],
+) -> Result<(), (&'a Path, io::Error)> {
+    let mut made = Vec::with_capacity(contents.len());
+    for (path, bytes) in contents {
+        let about = |e| (&**path, e);
+        let temporary = with_suffix(path, "tmp");
+        let file = files.open(&temporary, OpenMode::CreateIfMissing).map_err(about)?;
+        file.set_size(0).map_err(about)?;
+        write_all_at(&*file, bytes, 0).map_err(about)?;
+        file.begin_sync(0..bytes.len() as u64);
+        made.push((path, temporary, file));
+    }
+    for (path, _, file) in &made {
+        sync_data(&**file).map_err(|e| (&***path, e))?;
+    }
+    for (path, temporary, _) in &made {
+        files.rename(temporary, path).map_err(|e| (&***path, e))?;
+    }
+    Ok(())
 }
 
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The

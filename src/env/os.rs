@@ -197,6 +197,10 @@ impl File for OsFile {
         self.file.sync_data()
     }
 
+    fn begin_sync(&self, range: Range<u64>) {
+        sys::begin_sync(&self.file, range);
+    }
+
     fn map(&self, len: usize) -> io::Result<Region> {
         if !self.writable {
             return Err(io::Error::new(

@@ -80,6 +80,9 @@ const FEW_RECORDS: u64 = 64;
 /// ... for at least and at most so many turns, but never twice in a row without finding anything.
 const PAUSES: std::ops::RangeInclusive<u32> = 16..=128;
 
+/// Where a segment ends that has not been closed.
+pub(super) const GROWING: u64 = u64::MAX;
+
 /// Where `next` is in the files.
 #[derive(Debug)]
 struct Place {
@@ -87,6 +90,10 @@ struct Place {
     /// Nothing while the cursor is idle: then the files may be closed.
     open: Option<Arc<OpenSegment>>,
     position: u64,
+    /// The reader has jumped: where in the segment it goes on is to be found.
+    sought: bool,
+    /// Where the next segment begins, if this one was closed when it was found.
+    ends_at: u64,
     /// Inside this batch, which was open when its first records were lent.
     inside: Option<OpenBatch>,
     /// Offsets may be missing between batches: the log was compacted.
@@ -157,7 +164,7 @@ impl Cursor {
     pub(crate) fn seek(&mut self, offset: u64) {
         if offset != self.next {
             self.next = offset;
-            self.place = None;
+            self.place = self.place.take().and_then(|place| place.left_for(offset));
             self.clear = 0;
             self.pause = 0;
         }
@@ -347,20 +354,21 @@ impl Cursor {
                 self.log.note_opened();
             }
         }
+        if let Some(place) = self.place.as_mut().filter(|place| place.sought) {
+            place.find(self.next, &self.log)?;
+            // What lies behind its end may be in another segment by now.
+            place.open = place.open.take().filter(|open| place.position < place.segment.end_in(open));
+        }
         // Its segment may have been deleted since.
         if self.place.as_ref().is_none_or(|place| place.open.is_none()) {
             self.place = None;
-            let Some(segment) = self.log.segment_for(self.next) else { return Ok(None) };
+            let Some((segment, ends_at)) = self.log.stretch_for(self.next) else { return Ok(None) };
             self.log.make_room();
             let open = Some(segment.open()?);
-            let gaps = self.log.manifest.lock().compacted;
-            let asked = self.log.monotonic();
-            let position = segment.seek(self.next, gaps)?;
-            let cold = self.log.monotonic().saturating_sub(asked) > OF_A_DISK;
-            self.log.note_opened();
-            let since = position;
-            self.place =
-                Some(Place { segment, open, position, inside: None, gaps, found: true, cold, since });
+            let gaps = self.log.is_compacted();
+            let mut place = Place::begin(segment, open, gaps, ends_at);
+            place.find(self.next, &self.log)?;
+            self.place = Some(place);
         }
         Ok(self.place.as_mut())
     }
@@ -404,8 +412,8 @@ impl Cursor {
         let open = Some(segment.open()?);
         self.log.note_opened();
         self.next = self.next.max(segment.base());
-        let (found, cold, since) = (false, false, 0);
-        self.place = Some(Place { segment, open, position: 0, inside: None, gaps, found, cold, since });
+        let ends_at = segment.base(); // who jumps from here asks anew
+        self.place = Some(Place::begin(segment, open, gaps, ends_at));
         Ok(Step::NextSegment)
     }
 
@@ -452,7 +460,11 @@ impl Cursor {
         gathered.jumped |= jumped;
         let mut run = ChunkRun::of_batch(&batch);
         if uncompressed {
-            let passed = if jumped { place.shorten(&mut run, &batch, from) } else { 0 };
+            let passed = match self.oldest {
+                i64::MIN if jumped => place.shorten(&mut run, &batch, from),
+                i64::MIN => 0,
+                oldest => place.shorten_to_time(&mut run, &batch, oldest),
+            };
             gathered.push(&place.open, run, header.records_count as u64 - passed);
             return Ok(Step::More);
         }
@@ -509,6 +521,39 @@ enum Step {
 }
 
 impl Place {
+    /// At the start of a segment.
+    fn begin(segment: Arc<Segment>, open: Option<Arc<OpenSegment>>, gaps: bool, ends_at: u64) -> Place {
+        let (sought, inside, found, cold) = (false, None, false, false);
+        Place { segment, open, position: 0, sought, ends_at, inside, gaps, found, cold, since: 0 }
+    }
+
+    /// What a reader keeps that jumps to `offset`: the segment, if it has that.
+    fn left_for(self, offset: u64) -> Option<Place> {
+        let Place { segment, open, gaps, ends_at, .. } = self;
+        let grows = ends_at == GROWING;
+        let same = offset >= segment.base()
+            && offset < ends_at
+            && open.is_some()
+            && grows != segment.is_closed()
+            && !segment.is_retired();
+        if !same {
+            return None;
+        }
+        segment.touch();
+        Some(Place { sought: true, ..Place::begin(segment, open, gaps, ends_at) })
+    }
+
+    /// Finds `offset` in the segment.
+    fn find(&mut self, offset: u64, log: &Log) -> Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let asked = log.monotonic();
+        self.position = self.segment.seek_in(open, offset, self.gaps)?;
+        self.cold = log.monotonic().saturating_sub(asked) > OF_A_DISK;
+        log.note_opened();
+        (self.since, self.found, self.sought) = (self.position, true, false);
+        Ok(())
+    }
+
     fn map(&self) -> Option<&SegmentMap> {
         self.open.as_ref().map(|open| &**open.map())
     }
@@ -576,6 +621,14 @@ impl Place {
         let number = from.checked_sub(batch.header.base_offset as u64).and_then(|n| u32::try_from(n).ok());
         let open = self.open.as_ref();
         let Some(near) = open.and_then(|open| open.landmark(batch, number?)) else { return 0 };
+        run.range.start = near.position;
+        near.number.into()
+    }
+
+    /// Leaves out records older than `oldest`, as far as that is known; answers how many.
+    fn shorten_to_time(&self, run: &mut ChunkRun, batch: &BatchAt, oldest: i64) -> u64 {
+        let open = self.open.as_ref();
+        let Some(near) = open.and_then(|open| open.landmark_in_time(batch, oldest)) else { return 0 };
         run.range.start = near.position;
         near.number.into()
     }

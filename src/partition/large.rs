@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Such a record is not copied into a batch first, and its pages are neither filled with zeros nor made present
-//! before they are written.
+//! before they are written. It is summed up and written piece by piece; where it must be durable the device has begun
+//! with a piece while the next one is summed up.
 //!
 //! Invariants
 //! - The tail is taken as for a roll: while it is away appends wait for the write lock, none is overtaken.
@@ -79,7 +80,7 @@ impl Log {
         now: i64,
     ) -> Result<Option<LargeRecord<'a>>> {
         let limits = self.append.lock().limits();
-        let large = LargeRecord::new(record, tail.next_offset(), now, limits);
+        let mut large = LargeRecord::new(record, tail.next_offset(), now, limits);
         let Some(end) = tail.end_of_large(&large) else { return Ok(None) };
         let segment = tail.segment();
         if in_place {
@@ -90,7 +91,8 @@ impl Log {
             let prepared = segment.prepare(end, Way::Written, Reach::Need, self.monotonic());
             prepared.map_err(|e| self.fail(e))?;
         }
-        match tail.write_large(&large) {
+        let to_device = self.settings().durability == Durability::Sync;
+        match tail.write_large(&mut large, to_device) {
             Ok(()) => Ok(Some(large)),
             // Stores through the map must find zeros that are present, as everywhere, and recovery no records that
             // nobody has sent.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::cursor::{Cursor, ReadLimits};
+use super::cursor::{Cursor, GROWING, ReadLimits};
 use super::log::Log;
 use crate::error::Result;
 use crate::segment::Segment;
@@ -14,9 +14,15 @@ use crate::segment::Segment;
 impl Log {
     /// The segment that holds `offset`, if it were there.
     pub(super) fn segment_for(&self, offset: u64) -> Option<Arc<Segment>> {
+        Some(self.stretch_for(offset)?.0)
+    }
+
+    /// The segment that holds `offset`, if it were there, and where the next one begins.
+    pub(super) fn stretch_for(&self, offset: u64) -> Option<(Arc<Segment>, u64)> {
         let segments = self.segments.read();
         let after = segments.partition_point(|segment| segment.base() <= offset);
-        segments.get(after.checked_sub(1)?).cloned()
+        let end = segments.get(after).map_or(GROWING, |next| next.base());
+        Some((segments.get(after.checked_sub(1)?)?.clone(), end))
     }
 
     /// The segment behind the one with this base offset.

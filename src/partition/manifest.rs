@@ -91,13 +91,6 @@ impl PartitionManifest {
             .map_err(|e| Error::io("write a manifest", &path, e))
     }
 
-    /// Writes that of a new partition; its name is durable after a sync of the folder.
-    pub(crate) fn store_new(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
-        let path = path_in(dir);
-        crate::env::make_file(files, &path, &self.encode())
-            .map_err(|e| Error::io("write a manifest", &path, e))
-    }
-
     /// Writes it durably as it stands; the generation before stays the one before.
     pub(crate) fn store_again(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let path = path_in(dir);
@@ -105,7 +98,8 @@ impl PartitionManifest {
             .map_err(|e| Error::io("write a manifest again", &path, e))
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// The file's bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.put_array(*self.topic_id.as_bytes());
         writer.put_u64(self.log_start);

@@ -17,12 +17,12 @@ use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::{Checkpointed, RecoveryPoint};
 use super::log::{Log, LogParts};
-use super::manifest::PartitionManifest;
+use super::manifest::{self, PartitionManifest};
 use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
 use crate::env::map::Mark;
-use crate::env::{DirLock, Environment, OpenMode, Previous, read_whole, replace_file, sync_dir};
+use crate::env::{DirLock, Environment, OpenMode, Previous, make_files, read_whole, replace_file, sync_dir};
 use crate::error::{Error, Result};
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::partition_metadata;
@@ -162,20 +162,21 @@ impl Opening<'_> {
         self.assemble(home, manifest, bases, epochs, recovered, checkpointed, snapshots)
     }
 
-    /// Makes the partition: everything in its folder is durable with one sync of the folder.
+    /// Makes the partition: everything in its folder is durable with one sync of the folder. Its small files are
+    /// written before the first of them is synced, so that the syncs share what they wait for.
     fn create(self, home: Arc<SegmentFiles>) -> Result<OpenLog> {
         let files = &*home.files;
         files.create_dir(&home.dir).map_err(|e| Error::io("make a partition's folder", &home.dir, e))?;
-        let make = |name, bytes: &[u8]| {
-            let path = home.dir.join(name);
-            crate::env::make_file(files, &path, bytes).map_err(|e| Error::io("write", &path, e))
-        };
         let manifest = PartitionManifest::new(self.topic_id, 0);
         let mut epochs = LeaderEpochs::new();
         epochs.assign(0, 0);
-        make(METADATA_FILE, partition_metadata::print(self.topic_id).as_bytes())?;
-        make(EPOCHS_FILE, epochs.print().as_bytes())?;
-        manifest.store_new(files, &home.dir)?;
+        let contents = [
+            (METADATA_FILE, partition_metadata::print(self.topic_id).into_bytes()),
+            (EPOCHS_FILE, epochs.print().into_bytes()),
+            (manifest::FILE_NAME, manifest.encode()),
+        ];
+        let contents = contents.map(|(name, bytes)| (home.dir.join(name), bytes));
+        make_files(files, &contents).map_err(|(path, e)| Error::io("write", path, e))?;
         home.open(FileKind::Log, 0, OpenMode::CreateNew)?;
         home.sync_dir()?;
         let point = RecoveryPoint { offset: 0, segment: 0, position: 0, indexes: NO_INDEXES, generation: 0 };

@@ -22,7 +22,7 @@ use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, seal_header};
 use crate::format::checksum::crc32c;
 use crate::format::leader_epochs::LeaderEpochs;
 use crate::format::record::decode_record;
-use crate::segment::{BatchCheck, FileKind, FoundCell, LiveIndex, Scan, ScannedBatch, SegmentFiles, Stop};
+use crate::segment::{BatchAt, BatchCheck, FileKind, FoundCell, LiveIndex, Scan, SegmentFiles, Stop};
 use crate::types::{Offset, TopicId};
 
 /// What the recovery of a partition did.
@@ -124,6 +124,9 @@ pub(super) struct Recovery<'a> {
     pub(super) loaded_epochs: LeaderEpochs,
     pub(super) progress: &'a (dyn Fn(u64) + Sync),
 }
+
+/// Bytes written again with which the device may begin.
+const BEGUN: u64 = 4 << 20;
 
 /// How one segment came through.
 struct SegmentOutcome {
@@ -250,27 +253,32 @@ impl Recovery<'_> {
         let file = self.open(base)?;
         let size = file.size().map_err(failed("look at a segment"))?;
         let mut scan = Scan::new(file.clone(), from, size, *check);
-        let mut end = from;
+        let (mut end, mut begun) = (from, from);
         let stop = loop {
-            match scan.next().map_err(failed("read a segment"))? {
+            match scan.pass().map_err(failed("read a segment"))? {
                 Ok(batch) if !self.knows_epoch_of(&batch) => {
                     break Stop::Bad("an unknown leader epoch".into());
                 }
                 Ok(batch) => {
-                    self.accept(&*file, base, &batch, &mut index, epochs, report)
+                    self.accept(&*file, base, &batch, scan.passed_bytes(&batch), &mut index, epochs, report)
                         .map_err(failed("write a segment again"))?;
                     end = scan.position();
                     *check = scan.check();
                 }
                 Err(stop) => break stop,
             }
+            if end - begun >= BEGUN {
+                // The device writes while the next batches are read and checked.
+                file.begin_sync(begun..end);
+                begun = end;
+            }
         };
-        if let Some(batch) =
-            self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?
-        {
+        let sealed = self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?;
+        if let Some((batch, bytes)) = sealed {
             report.records_sealed += batch.header.records_count as u64;
-            self.accept(&*file, base, &batch, &mut index, epochs, report).map_err(failed("seal a batch"))?;
-            end += batch.bytes.len() as u64;
+            self.accept(&*file, base, &batch, &bytes, &mut index, epochs, report)
+                .map_err(failed("seal a batch"))?;
+            end = batch.end();
             check.next_offset = batch.header.last_offset() as u64 + 1;
             check.leader_epoch = check.leader_epoch.max(batch.header.leader_epoch);
         } else if matches!(stop, Stop::Bad(_)) {
@@ -292,7 +300,7 @@ impl Recovery<'_> {
 
     /// The leader epoch, which the CRC does not cover, agrees with the checkpoint: that is written before an
     /// epoch's first batch.
-    fn knows_epoch_of(&self, batch: &ScannedBatch) -> bool {
+    fn knows_epoch_of(&self, batch: &BatchAt) -> bool {
         let known = self.loaded_epochs.epoch_at(batch.header.base_offset);
         known.is_none_or(|known| known == batch.header.leader_epoch)
     }
@@ -313,23 +321,25 @@ impl Recovery<'_> {
     }
 
     /// Takes a good batch up: written again, indexed, its epoch noted.
+    #[expect(clippy::too_many_arguments, reason = "the state of one walk over all segments")]
     fn accept(
         &self,
         file: &dyn File,
         base: u64,
-        batch: &ScannedBatch,
+        batch: &BatchAt,
+        bytes: &[u8],
         index: &mut LiveIndex,
         epochs: &mut LeaderEpochs,
         report: &mut PartitionRecovery,
     ) -> std::io::Result<()> {
         let header = &batch.header;
-        write_all_at(file, &batch.bytes, batch.position)?;
+        write_all_at(file, bytes, batch.position)?;
         let delta = (header.last_offset() as u64).saturating_sub(base) as u32;
-        index.appended(batch.position as u32, batch.bytes.len() as u64, delta, header.max_timestamp);
+        index.appended(batch.position as u32, bytes.len() as u64, delta, header.max_timestamp);
         if epochs.latest().is_none_or(|(epoch, _)| header.leader_epoch > epoch) {
             epochs.assign(header.leader_epoch, header.base_offset);
         }
-        report.bytes_rewritten += batch.bytes.len() as u64;
+        report.bytes_rewritten += bytes.len() as u64;
         (self.progress)(report.bytes_rewritten);
         Ok(())
     }
@@ -342,7 +352,7 @@ impl Recovery<'_> {
         end: u64,
         size: u64,
         check: &BatchCheck,
-    ) -> std::io::Result<Option<ScannedBatch>> {
+    ) -> std::io::Result<Option<(BatchAt, Vec<u8>)>> {
         let mine = |cell: &&FoundCell| {
             let id = &cell.identity;
             id.topic == self.topic_id && id.partition == self.partition && id.segment == base
@@ -362,7 +372,7 @@ impl Recovery<'_> {
         }
         let Some(header) = header_for(cell, &bytes[HEADER_LEN..]) else { return Ok(None) };
         let Ok(header) = seal_header(&mut bytes, &header) else { return Ok(None) };
-        Ok(Some(ScannedBatch { position: end, header, bytes }))
+        Ok(Some((BatchAt { position: end, header }, bytes)))
     }
 
     /// Deletes the segments from index `at` on.

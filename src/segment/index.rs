@@ -8,14 +8,12 @@
 //! - Neither has a checksum: what does not look sane is rebuilt from the log.
 //!
 //! The active segment's indexes grow in memory ([`LiveIndex`]) and are written behind; those of closed
-//! segments are searched in their files ([`StoredIndex`]), so that they cost no memory.
+//! segments are searched in their files (see `stored_index`), so that they cost hardly any memory.
 
 use std::io;
-use std::sync::Arc;
 
-use super::open_segments::OpenTicket;
-use crate::env::{File, read_exact_at, write_all_at};
-use crate::format::index::{IndexEntry, OffsetEntry, TimeEntry};
+use crate::env::{File, write_all_at};
+use crate::format::index::{OffsetEntry, TimeEntry};
 
 /// Bytes of one offset entry.
 pub(crate) const OFFSET_ENTRY: u64 = 8;
@@ -39,6 +37,15 @@ pub(crate) struct RestingIndex {
     /// The largest timestamp, and the last offset of the batch that carries it, if this process knows: else
     /// the batches behind the last entry tell.
     pub(crate) newest: Option<Option<TimeEntry>>,
+}
+
+/// The two entries beside an offset.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    /// Of a batch that ends before it.
+    pub(crate) before: Option<OffsetEntry>,
+    /// Of a batch that does not.
+    pub(crate) after: Option<OffsetEntry>,
 }
 
 /// Indexes of a segment that is still growing.
@@ -136,8 +143,14 @@ impl LiveIndex {
 
     /// The entry of the last batch that ends at or before `delta`, as far as entries tell.
     pub(crate) fn entry_for(&self, delta: u32) -> Option<OffsetEntry> {
-        let after = self.offsets.partition_point(|entry| entry.delta <= delta);
-        after.checked_sub(1).and_then(|i| self.offsets.get(i)).copied()
+        self.entries_around(delta.saturating_add(1)).before
+    }
+
+    /// The last entry of a batch that ends before `delta`, and the first of one that does not.
+    pub(crate) fn entries_around(&self, delta: u32) -> Around {
+        let after = self.offsets.partition_point(|entry| entry.delta < delta);
+        let at = |i: usize| self.offsets.get(i).copied();
+        Around { before: after.checked_sub(1).and_then(at), after: at(after) }
     }
 
     /// The last entry older than `timestamp`: every record up to its offset is older.
@@ -224,95 +237,6 @@ impl IndexTail {
             times: self.at.times + self.times.len() as u64,
         })
     }
-}
-
-/// Indexes of a closed segment, searched in their files.
-#[derive(Debug)]
-pub(crate) struct StoredIndex {
-    offsets: Arc<dyn File>,
-    offset_entries: u64,
-    times: Arc<dyn File>,
-    time_entries: u64,
-    _held: OpenTicket,
-}
-
-impl StoredIndex {
-    /// The indexes in these files, which should be as long as `lengths` says, or `None` if they do not look
-    /// sane (then they are rebuilt).
-    pub(crate) fn open(
-        offsets: Arc<dyn File>,
-        times: Arc<dyn File>,
-        log_len: u64,
-        lengths: IndexLengths,
-        held: OpenTicket,
-    ) -> io::Result<Option<StoredIndex>> {
-        let (offset_len, time_len) = (offsets.size()?, times.size()?);
-        if lengths != (IndexLengths { offsets: offset_len, times: time_len }) {
-            return Ok(None);
-        }
-        if offset_len % OFFSET_ENTRY != 0 || time_len % TIME_ENTRY != 0 {
-            return Ok(None);
-        }
-        let index = StoredIndex {
-            offsets,
-            offset_entries: offset_len / OFFSET_ENTRY,
-            times,
-            time_entries: time_len / TIME_ENTRY,
-            _held: held,
-        };
-        let sane = index
-            .last_offset_entry()?
-            .is_none_or(|last| last.position > 0 && u64::from(last.position) < log_len);
-        // A closed segment that holds anything has its final time entry.
-        Ok((sane && (log_len == 0 || index.time_entries > 0)).then_some(index))
-    }
-
-    fn last_offset_entry(&self) -> io::Result<Option<OffsetEntry>> {
-        self.offset_entries.checked_sub(1).map(|i| self.offset_entry(i)).transpose()
-    }
-
-    fn offset_entry(&self, i: u64) -> io::Result<OffsetEntry> {
-        let mut buf = [0; OFFSET_ENTRY as usize];
-        read_exact_at(&*self.offsets, &mut buf, i * OFFSET_ENTRY)?;
-        Ok(OffsetEntry::read(&buf))
-    }
-
-    fn time_entry(&self, i: u64) -> io::Result<TimeEntry> {
-        let mut buf = [0; TIME_ENTRY as usize];
-        read_exact_at(&*self.times, &mut buf, i * TIME_ENTRY)?;
-        Ok(TimeEntry::read(&buf))
-    }
-
-    /// As [`LiveIndex::entry_for`].
-    pub(crate) fn entry_for(&self, delta: u32) -> io::Result<Option<OffsetEntry>> {
-        let after = partition_point(self.offset_entries, |i| Ok(self.offset_entry(i)?.delta <= delta))?;
-        after.checked_sub(1).map(|i| self.offset_entry(i)).transpose()
-    }
-
-    /// As [`LiveIndex::time_before`].
-    pub(crate) fn time_before(&self, timestamp: i64) -> io::Result<Option<TimeEntry>> {
-        let after = partition_point(self.time_entries, |i| Ok(self.time_entry(i)?.timestamp < timestamp))?;
-        after.checked_sub(1).map(|i| self.time_entry(i)).transpose()
-    }
-
-    /// As [`LiveIndex::newest`].
-    pub(crate) fn newest(&self) -> io::Result<Option<TimeEntry>> {
-        self.time_entries.checked_sub(1).map(|i| self.time_entry(i)).transpose()
-    }
-}
-
-/// The first index for which `before` is false, by bisection.
-fn partition_point(len: u64, before: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if before(middle)? {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
 }
 
 #[cfg(test)]

@@ -4,10 +4,16 @@
 //!   [ header, 61 bytes | length, attributes, deltas, key, length of the value ][ value ][ headers ]
 //!     before                                                                     lent      behind
 //! ```
+//!
+//! Invariant: the checksum is known only when everything behind the header has been written, piece by piece; the
+//! header is written last.
 
 use super::tail::{NewRecord, OpenLimits};
 use crate::format::batch::{Attributes, BatchHeader, HEADER_LEN, crc_of_parts};
 use crate::format::checksum::crc32c_append;
+
+/// Where what the checksum covers begins in the header.
+const CRC_END: usize = 21;
 
 /// The parts of the batch.
 #[derive(Debug)]
@@ -16,6 +22,8 @@ pub(crate) struct LargeRecord<'a> {
     before: Vec<u8>,
     value: &'a [u8],
     behind: Vec<u8>,
+    /// The checksum of the record's bytes so far, and how many they are.
+    summed: (u32, u64),
 }
 
 impl<'a> LargeRecord<'a> {
@@ -23,33 +31,50 @@ impl<'a> LargeRecord<'a> {
     pub(crate) fn new(record: &NewRecord<'a>, offset: u64, now: i64, limits: OpenLimits) -> LargeRecord<'a> {
         let timestamp = if limits.log_append_time { now } else { record.timestamp };
         let fields = record.fields(0, 0);
-        let (mut before, behind) = (vec![0; HEADER_LEN], Vec::new());
-        let mut large = LargeRecord {
-            header: header(timestamp, offset, fields.encoded_len(), limits),
-            value: record.value.unwrap_or_default(),
-            behind,
-            before: Vec::new(),
-        };
-        fields.encode_around(&mut before, &mut large.behind);
-        let (place, start) = before.split_at_mut(HEADER_LEN);
-        let parts = [&*start, large.value, &*large.behind];
-        let records_crc = parts.into_iter().fold(0, crc32c_append);
-        large.header.write(place);
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        large.header.crc = crc_of_parts(place.get(21..).unwrap_or_default(), records_crc, len);
-        large.header.write(place);
-        large.before = before;
+        let (mut before, mut behind) = (vec![0; HEADER_LEN], Vec::new());
+        let header = header(timestamp, offset, fields.encoded_len(), limits);
+        fields.encode_around(&mut before, &mut behind);
+        let value = record.value.unwrap_or_default();
+        let mut large = LargeRecord { header, before, value, behind, summed: (0, 0) };
+        let start = large.before.get(HEADER_LEN..).unwrap_or_default();
+        large.summed = (crc32c_append(0, start), start.len() as u64);
         large
     }
 
-    /// The header, complete.
+    /// A piece of what is behind the start is being written: it is summed up while it is in the processor's cache.
+    pub(super) fn sum(&mut self, piece: &[u8]) {
+        let (crc, len) = self.summed;
+        self.summed = (crc32c_append(crc, piece), len + piece.len() as u64);
+    }
+
+    /// All pieces have been summed up, in order: the header, complete, and the start of the record.
+    pub(super) fn finish(&mut self) -> &[u8] {
+        let place = self.before.get_mut(..HEADER_LEN).unwrap_or_default();
+        self.header.write(place);
+        let (crc, len) = self.summed;
+        self.header.crc = crc_of_parts(place.get(CRC_END..).unwrap_or_default(), crc, len);
+        self.header.write(place);
+        &self.before
+    }
+
+    /// The header; its checksum is not known before the [end](Self::finish).
     pub(super) fn header(&self) -> &BatchHeader {
         &self.header
     }
 
-    /// The bytes, in order.
-    pub(super) fn parts(&self) -> [&[u8]; 3] {
-        [&self.before, self.value, &self.behind]
+    /// Bytes before the value.
+    pub(super) fn start_len(&self) -> u64 {
+        self.before.len() as u64
+    }
+
+    /// The value.
+    pub(super) fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// What comes behind the value.
+    pub(super) fn take_behind(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.behind)
     }
 
     /// The record's timestamp, in milliseconds since the epoch.

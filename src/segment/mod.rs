@@ -29,6 +29,7 @@ mod seek;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod segment;
 mod side_files;
+mod stored_index;
 mod tail;
 mod verified;
 

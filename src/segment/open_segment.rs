@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::landmarks::{Landmark, Landmarks};
+use super::landmarks::{Landmark, Landmarks, TimedRecords};
 use super::name::FileKind;
 use super::open_segments::OpenTicket;
 use super::prepare::Preparation;
 use super::segment::{BatchAt, Index, Segment};
-use crate::env::map::{MapWriter, Mark, Region, SegmentMap};
+use crate::env::map::{MapWriter, Mark, Region, SegmentMap, prefetch};
 use crate::env::{File, OpenMode, read_exact_at};
 use crate::error::{Error, Result};
 use crate::format::FormatError;
@@ -31,6 +31,9 @@ const JUMP: u64 = 256 << 10;
 
 /// Bytes of a batch that are read and checked at once: they are still in the processor's cache then.
 const PIECE: u64 = 64 << 10;
+
+/// Bytes of a record that are fetched ahead: what tells its length, and a neighbour that the processor adds.
+const FETCHED: u64 = 128;
 
 /// A segment's log, open for as long as anybody holds this.
 #[derive(Debug)]
@@ -175,6 +178,34 @@ impl OpenSegment {
         let start = batch.position + HEADER_LEN as u64;
         let records = || self.map.slice(start..batch.end()).map(|bytes| (start, bytes));
         self.landmarks.before(batch.position, count, number, records)
+    }
+
+    /// Has record `number` of the batch at `batch` on its way while the batch's header is looked at, if its place is
+    /// known.
+    pub(super) fn fetch_ahead(&self, batch: u64, number: u32) {
+        if let Some(near) = self.landmarks.known(batch, number) {
+            if let Some(bytes) = self.map.slice(near.position..near.position + FETCHED) {
+                prefetch(bytes, 0);
+                prefetch(bytes, FETCHED as usize / 2);
+            }
+        }
+    }
+
+    /// Where to begin the walk to the first record of a sealed batch at or after `timestamp`.
+    pub(crate) fn landmark_in_time(&self, batch: &BatchAt, timestamp: i64) -> Option<Landmark> {
+        let header = &batch.header;
+        if header.attributes.is_log_append_time() {
+            return None; // all of its records are as old
+        }
+        let position = batch.position + HEADER_LEN as u64;
+        let records = TimedRecords {
+            position,
+            bytes: self.map.slice(position..batch.end())?,
+            count: u32::try_from(header.records_count).ok()?,
+            newest: header.max_timestamp.checked_sub(header.base_timestamp)?,
+        };
+        let time = timestamp.checked_sub(header.base_timestamp).filter(|&time| time > 0)?;
+        self.landmarks.before_time(batch.position, time, records)
     }
 
     fn path(&self) -> PathBuf {

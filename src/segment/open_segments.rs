@@ -29,7 +29,7 @@ pub(crate) struct OpenSegments {
 }
 
 /// Places for landmarks of a broker's open segments: 8 MiB.
-pub(super) const LANDMARKS: usize = 64 << 10;
+pub(super) const LANDMARKS: usize = 26 << 10;
 
 impl OpenSegments {
     /// None is open; closing begins above `limit`.

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::segment::BatchAt;
 use crate::env::{File, read_exact_at};
 use crate::format::FormatError;
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
@@ -77,6 +78,16 @@ impl Scan {
 
     /// The next batch, or why there is none.
     pub(crate) fn next(&mut self) -> std::io::Result<Result<ScannedBatch, Stop>> {
+        let at = match self.pass()? {
+            Ok(at) => at,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let bytes = self.held(at.position, at.header.total_len() as u64).to_vec();
+        Ok(Ok(ScannedBatch { position: at.position, header: at.header, bytes }))
+    }
+
+    /// As [`next`](Self::next), without a copy of the batch: [`passed_bytes`](Self::passed_bytes) are its bytes.
+    pub(crate) fn pass(&mut self) -> std::io::Result<Result<BatchAt, Stop>> {
         if self.position >= self.end {
             return Ok(Err(Stop::End));
         }
@@ -84,19 +95,24 @@ impl Scan {
             Ok(header) => header,
             Err(why) => return self.stop(why),
         };
-        let bytes = self.bytes(header.total_len() as u64)?.to_vec();
-        let intact = BatchView::parse(&bytes).and_then(|view| view.check_crc());
+        let intact =
+            BatchView::parse(self.bytes(header.total_len() as u64)?).and_then(|view| view.check_crc());
         if let Err(e) = intact {
             return Ok(Err(Stop::Bad(e.to_string())));
         }
-        let batch = ScannedBatch { position: self.position, header, bytes };
-        self.position += batch.bytes.len() as u64;
+        let batch = BatchAt { position: self.position, header };
+        self.position = batch.end();
         self.check.next_offset = header.last_offset() as u64 + 1;
         self.check.leader_epoch = self.check.leader_epoch.max(header.leader_epoch);
         Ok(Ok(batch))
     }
 
-    fn stop(&mut self, why: String) -> std::io::Result<Result<ScannedBatch, Stop>> {
+    /// The bytes of the batch that was passed last.
+    pub(crate) fn passed_bytes(&self, batch: &BatchAt) -> &[u8] {
+        self.held(batch.position, batch.header.total_len() as u64)
+    }
+
+    fn stop(&mut self, why: String) -> std::io::Result<Result<BatchAt, Stop>> {
         if self.only_zeros()? { Ok(Err(Stop::Zeros)) } else { Ok(Err(Stop::Bad(why))) }
     }
 
@@ -119,8 +135,13 @@ impl Scan {
             self.piece_at = self.position;
             read_exact_at(&*self.file, &mut self.piece, self.position)?;
         }
-        let start = (self.position - self.piece_at) as usize;
-        Ok(self.piece.get(start..start + len as usize).unwrap_or_default())
+        Ok(self.held(self.position, len))
+    }
+
+    /// Bytes that have been read.
+    fn held(&self, position: u64, len: u64) -> &[u8] {
+        let start = (position - self.piece_at) as usize;
+        self.piece.get(start..start + len as usize).unwrap_or_default()
     }
 
     /// Whether only zeros follow; what was allocated and never written is not even read.

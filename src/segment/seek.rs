@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   index:  ... | (last offset 41, position 8192) | (last offset 97, position 12288) | ...
-//!   offset 60:   the batch at 8192 ends at 41? -- yes: walk on from there, batch by batch
-//!                                              -- no: the entry lies; walk from the start of the segment
+//!   offset 60:   the batch at 12288 ends at 97 and begins at or before 60? -- yes: it is the one
+//!     -- no: the batch at 8192 ends at 41? -- yes: walk on from there, batch by batch
+//!                                          -- no: the entry lies; walk from the start of the segment
 //! ```
 //!
 //! Invariants
@@ -11,7 +12,8 @@
 //!   entries of a closed segment are counted (in its file of append times), so that a lost end shows.
 //! - Unless there may be gaps, each batch met on the way begins where the one before ended.
 
-use super::index::LiveIndex;
+use super::index::{Around, LiveIndex};
+use super::open_segment::OpenSegment;
 use super::segment::{BatchAt, Index, Segment};
 use crate::error::Result;
 use crate::format::index::{OffsetEntry, TimeEntry};
@@ -30,14 +32,42 @@ impl Segment {
     /// The position of the batch that holds `offset`, or of the first one behind it. `gaps`: the log was
     /// compacted.
     pub(crate) fn seek(&self, offset: u64, gaps: bool) -> Result<u64> {
-        let hint = self.offset_hint(offset)?;
-        if let (Some(entry), Some(open)) = (hint, self.opened()) {
-            open.jump_to(entry.position.into());
+        self.seek_in(&*self.open()?, offset, gaps)
+    }
+
+    /// As [`seek`](Self::seek), where the segment has been opened already.
+    pub(crate) fn seek_in(&self, open: &OpenSegment, offset: u64, gaps: bool) -> Result<u64> {
+        let Some(delta) = offset.checked_sub(self.base) else {
+            return self.walk(open, 0, self.base, offset, gaps);
+        };
+        let around = self.entries_around(u32::try_from(delta).unwrap_or(u32::MAX))?;
+        if let Some(nearest) = around.before.or(around.after) {
+            open.jump_to(nearest.position.into());
         }
-        if let Some(batch) = hint.and_then(|entry| self.entry_batch(entry)) {
-            return self.walk(batch.position, batch.header.base_offset as u64, offset, gaps);
+        if let Some((after, first)) = self.neighbours(around) {
+            if let Some(number) = u32::try_from(delta).ok().and_then(|delta| delta.checked_sub(first)) {
+                open.fetch_ahead(after.position.into(), number);
+            }
+            // The batch says twice, and the entry once more, that the offset is in it.
+            let holds =
+                self.entry_batch(open, after).filter(|batch| batch.header.base_offset as u64 <= offset);
+            if let Some(batch) = holds {
+                return Ok(batch.position);
+            }
         }
-        self.walk(0, self.base(), offset, gaps)
+        // The batch behind one that ends before is met, and must begin where that ends.
+        if let Some(batch) = around.before.and_then(|entry| self.entry_batch(open, entry)) {
+            return self.walk(open, batch.position, batch.header.base_offset as u64, offset, gaps);
+        }
+        self.walk(open, 0, self.base, offset, gaps)
+    }
+
+    /// The second of two entries, if they may be those of batches side by side (which have one each where batches are
+    /// larger than the interval between entries), and the offset where its batch begins then.
+    fn neighbours(&self, around: Around) -> Option<(OffsetEntry, u32)> {
+        let Around { before: Some(before), after: Some(after) } = around else { return None };
+        let far = u64::from(after.position.saturating_sub(before.position)) >= 2 * self.index_settings.0;
+        far.then_some((after, before.delta.saturating_add(1)))
     }
 
     /// The offset to scan from for the first record at or after `timestamp`; `None` if all are older. A closed
@@ -63,19 +93,29 @@ impl Segment {
 
     /// Whether the last entries of `index`, read back from its files, are true.
     pub(crate) fn confirms(&self, index: &LiveIndex) -> bool {
-        let offsets = index.last_offset_entry().is_none_or(|entry| self.entry_batch(entry).is_some());
+        let Ok(open) = self.open() else { return false };
+        let offsets = index.last_offset_entry().is_none_or(|entry| self.entry_batch(&open, entry).is_some());
         let Some(newest) = index.newest() else { return offsets };
-        let from = index.entry_for(newest.delta).and_then(|entry| self.entry_batch(entry));
+        let from = index.entry_for(newest.delta).and_then(|entry| self.entry_batch(&open, entry));
         let (position, expected) =
             from.map_or((0, self.base()), |b| (b.position, b.header.base_offset as u64));
         let offset = self.base() + u64::from(newest.delta);
-        let found = self.walk(position, expected, offset, true).and_then(|position| self.batch_at(position));
+        let found = self
+            .walk(&open, position, expected, offset, true)
+            .and_then(|position| self.batch_in(&open, position));
         offsets && found.is_ok_and(|batch| batch.is_some_and(|batch| self.carries(&batch, newest)))
     }
 
     /// From `position`, where a batch of offset `expected` begins, to the batch that holds `offset`.
-    fn walk(&self, mut position: u64, mut expected: u64, offset: u64, gaps: bool) -> Result<u64> {
-        while let Some(batch) = self.batch_at(position)? {
+    fn walk(
+        &self,
+        open: &OpenSegment,
+        mut position: u64,
+        mut expected: u64,
+        offset: u64,
+        gaps: bool,
+    ) -> Result<u64> {
+        while let Some(batch) = self.batch_in(open, position)? {
             let (base, last) = (batch.header.base_offset as u64, batch.header.last_offset() as u64);
             if base < expected || (!gaps && base != expected) {
                 let why = format!("a batch of offset {base} where {expected} is expected");
@@ -91,19 +131,16 @@ impl Segment {
     }
 
     /// The batch that an offset entry names, if it is as the entry says.
-    fn entry_batch(&self, entry: OffsetEntry) -> Option<BatchAt> {
-        let batch = self.batch_at(entry.position.into()).ok().flatten()?;
+    fn entry_batch(&self, open: &OpenSegment, entry: OffsetEntry) -> Option<BatchAt> {
+        let batch = self.batch_in(open, entry.position.into()).ok().flatten()?;
         (batch.header.last_offset() as u64 == self.base() + u64::from(entry.delta)).then_some(batch)
     }
 
-    fn offset_hint(&self, offset: u64) -> Result<Option<OffsetEntry>> {
-        // Only one that ends before: so the batch behind it is met, and must begin where it ends.
-        let Some(delta) = offset.checked_sub(self.base() + 1) else { return Ok(None) };
-        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
+    fn entries_around(&self, delta: u32) -> Result<Around> {
         self.with_index(|index| match index {
-            Index::Live(live) => Ok(live.entry_for(delta)),
-            Index::Stored(stored) => stored.entry_for(delta),
-            Index::Unopened | Index::Resting(_) => Ok(None),
+            Index::Live(live) => Ok(live.entries_around(delta)),
+            Index::Stored(stored) => stored.entries_around(delta),
+            Index::Unopened | Index::Resting(_) => Ok(Around { before: None, after: None }),
         })
     }
 
@@ -145,8 +182,9 @@ impl Segment {
     /// Whether the batch that a time entry names carries its timestamp.
     fn is_true(&self, entry: Option<TimeEntry>, gaps: bool) -> Result<bool> {
         let Some(entry) = entry else { return Ok(true) };
-        let position = self.seek(self.base() + u64::from(entry.delta), gaps)?;
-        Ok(self.batch_at(position)?.is_some_and(|batch| self.carries(&batch, entry)))
+        let open = self.open()?;
+        let position = self.seek_in(&open, self.base() + u64::from(entry.delta), gaps)?;
+        Ok(self.batch_in(&open, position)?.is_some_and(|batch| self.carries(&batch, entry)))
     }
 
     fn carries(&self, batch: &BatchAt, entry: TimeEntry) -> bool {

@@ -23,11 +23,12 @@ use std::time::Duration;
 
 use super::append_times::AppendTimes;
 use super::files::SegmentFiles;
-use super::index::{IndexLengths, LiveIndex, RestingIndex, StoredIndex};
+use super::index::{IndexLengths, LiveIndex, RestingIndex};
 use super::name::FileKind;
 use super::open_batch::{OpenBatch, OpenBatchCell};
 use super::open_segment::{OpenSegment, Slot};
 use super::prepare::{Preparation, Reach, Way};
+use super::stored_index::StoredIndex;
 use super::verified::Verified;
 use crate::env::map::{MapWriter, Mark};
 use crate::env::{File, sync_data};
@@ -344,7 +345,13 @@ impl Segment {
     /// As [`batch_at`](Self::batch_at), where the segment has been opened already.
     #[inline]
     pub(crate) fn batch_in(&self, open: &OpenSegment, position: u64) -> Result<Option<BatchAt>> {
-        open.batch_at(position, open.map().sealed().min(self.read_end()))
+        open.batch_at(position, self.end_in(open))
+    }
+
+    /// The end of its sealed batches, as far as they may be read.
+    #[inline]
+    pub(crate) fn end_in(&self, open: &OpenSegment) -> u64 {
+        open.map().sealed().min(self.read_end())
     }
 
     /// Which bytes have been checked by this process.

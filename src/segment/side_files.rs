@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::append_times::AppendTimes;
 use super::files::SegmentFiles;
-use super::index::{IndexLengths, LiveIndex, RestingIndex, StoredIndex};
+use super::index::{IndexLengths, LiveIndex, RestingIndex};
 use super::name::FileKind;
 use super::segment::{Index, Segment};
+use super::stored_index::StoredIndex;
 use crate::env::{File, OpenMode, read_whole, sync_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
@@ -36,14 +37,14 @@ impl Segment {
         Ok(())
     }
 
-    pub(super) fn with_index<T>(&self, search: impl FnOnce(&Index) -> std::io::Result<T>) -> Result<T> {
+    pub(super) fn with_index<T>(&self, search: impl FnOnce(&mut Index) -> std::io::Result<T>) -> Result<T> {
         let mut index = self.index.lock();
         match *index {
             Index::Unopened => *index = self.open_index()?,
             Index::Resting(resting) => *index = Index::Live(self.load_resting(resting)?),
             Index::Live(_) | Index::Stored(_) => {}
         }
-        search(&index)
+        search(&mut index)
             .map_err(|e| Error::io("search an index", &self.home.path(FileKind::OffsetIndex, self.base), e))
     }
 

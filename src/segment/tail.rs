@@ -25,6 +25,10 @@ use crate::format::checksum::crc32c_append;
 use crate::format::record::{HeaderRef, RecordFields};
 use crate::types::TopicId;
 
+/// Bytes of a large record that are summed up and written at once; the pieces end where pages do.
+const LARGE_PIECE: usize = 1 << 20;
+const PAGE: u64 = 4096;
+
 /// A record as it arrives at the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewRecord<'a> {
@@ -364,17 +368,29 @@ impl Tail {
     }
 
     /// Writes the batch of one large record by calls, behind the end. The open batch is sealed, and there is room.
-    pub(crate) fn write_large(&self, large: &LargeRecord<'_>) -> Result<()> {
+    /// `to_device`: somebody will wait for the device, which begins with each piece at once.
+    pub(crate) fn write_large(&self, large: &mut LargeRecord<'_>, to_device: bool) -> Result<()> {
         let file = self.segment.file()?;
-        let [before, value, behind] = large.parts();
-        let value_at = self.end + before.len() as u64;
-        let end = value_at + (value.len() + behind.len()) as u64;
-        // Its header last: what is written half-way is no batch.
-        for (part, at) in [(value, value_at), (behind, end - behind.len() as u64), (before, self.end)] {
-            write_all_at(&*file, part, at)
-                .map_err(|e| Error::io("write a large record", &self.segment.log_path(), e))?;
+        let failed = |e| Error::io("write a large record", &self.segment.log_path(), e);
+        let (mut value, behind) = (large.value(), large.take_behind());
+        let to_device = to_device && value.len() > 2 * LARGE_PIECE;
+        let mut at = self.end + large.start_len();
+        while !value.is_empty() {
+            // One page that is written in two parts costs more.
+            let piece = value.len().min(LARGE_PIECE - (at % PAGE) as usize);
+            let (piece, rest) = value.split_at(piece);
+            large.sum(piece);
+            write_all_at(&*file, piece, at).map_err(failed)?;
+            let end = at + piece.len() as u64;
+            if to_device {
+                file.begin_sync(at..end);
+            }
+            (value, at) = (rest, end);
         }
-        Ok(())
+        large.sum(&behind);
+        write_all_at(&*file, &behind, at).map_err(failed)?;
+        // Its header last: what is written half-way is no batch.
+        write_all_at(&*file, large.finish(), self.end).map_err(failed)
     }
 
     /// Appends, and publishes, the large record that has been written.

@@ -100,6 +100,19 @@ pub(super) fn data_in(_file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
     vec![range]
 }
 
+/// Has the system write dirty pages back, without waiting for it: what it does first when it is told that they are
+/// not needed any more. It lets go of pages that are clean by then and in no map, and those of this range have just been
+/// written. An error of the writing is told by the next sync.
+#[cfg(target_os = "linux")]
+pub(super) fn begin_sync(file: &fs::File, range: Range<u64>) {
+    let Some(len) = std::num::NonZeroU64::new(range.end.saturating_sub(range.start)) else { return };
+    let _hint = rustix::fs::fadvise(file, range.start, Some(len), rustix::fs::Advice::DontNeed);
+}
+
+/// Elsewhere the sync does all of it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn begin_sync(_file: &fs::File, _range: Range<u64>) {}
+
 /// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let flags = flag_bits(OFlags::DIRECTORY);

@@ -37,12 +37,15 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// There is no such call: NTFS keeps its directories in order by itself.
+/// The sync does all of it.
+pub(super) fn begin_sync(_file: &fs::File, _range: Range<u64>) {}
+
 /// Nothing is known of it.
 pub(super) fn data_in(_file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
     vec![range]
 }
 
+/// There is no such call: NTFS keeps its directories in order by itself.
 pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::config::{CrcCheck, Durability};
 use crate::env::{FileSystem, OpenMode};
 use crate::error::ErrorKind;
 use crate::partition::{Chunk, Cursor, Found, LogSettings, ReadLimits};
+use crate::types::Offset;
 
 const LEVELS: [Durability; 2] = [Durability::Memory, Durability::Sync];
 const LOG: &str = "/data/t-0/00000000000000000000.log";
@@ -79,6 +80,68 @@ fn what_was_learned_of_a_batch_goes_with_it() {
     for offset in all_over(1000) {
         let expected = if offset < end { value_of(offset) } else { "y".repeat(1 + offset as usize % 61) };
         assert_eq!(jump(offset), (offset, expected));
+    }
+}
+
+#[test]
+fn a_cursor_that_jumps_meets_what_has_changed_meanwhile() {
+    let machine = Machine::new(large(Durability::Memory));
+    let p = machine.open(Found::New).unwrap();
+    p.send_many(1500);
+    p.log.flush().unwrap();
+    assert!(p.log.segment_count() > 2);
+    let limits = ReadLimits { max_records: 1, ..limits() };
+    let mut cursor = Cursor::new(p.log.clone(), 0);
+    let mut jump = |offset: u64| {
+        cursor.seek(offset);
+        cursor.read(u64::MAX, &limits).map(|chunk| chunk.map(|chunk| first(&chunk)))
+    };
+    // It keeps the first segment, whose second half is taken away then.
+    assert_eq!(jump(450).unwrap(), Some((450, value_of(450))));
+    let end = p.log.truncate(420).unwrap();
+    assert!((20..420).contains(&end), "{end}");
+    assert_eq!(jump(450).unwrap_err().kind(), out_of_range(450, 0, end));
+    assert_eq!(jump(20).unwrap(), Some((20, value_of(20))));
+    for offset in end..1500 {
+        p.send(&format!("another {offset}")).unwrap();
+    }
+    p.log.flush().unwrap();
+    for offset in all_over(1500) {
+        let expected = if offset < end { value_of(offset) } else { format!("another {offset}") };
+        assert_eq!(jump(offset).unwrap(), Some((offset, expected)));
+        if offset % 500 == 250 {
+            // What grows while the cursor stands in it is in its reach, rolled or not.
+            let next = p.log.log_end();
+            p.send(&value_of(next)).unwrap();
+            assert_eq!(jump(next).unwrap(), Some((next, value_of(next))));
+        }
+    }
+    p.log.delete_records(700).unwrap();
+    assert_eq!(jump(699).unwrap_err().kind(), out_of_range(699, 700, p.log.log_end()));
+    assert_eq!(jump(700).unwrap(), Some((700, "another 700".to_owned())));
+}
+
+/// What a reader is told that has jumped to where nothing is.
+fn out_of_range(requested: u64, earliest: u64, latest: u64) -> ErrorKind {
+    let [requested, earliest, latest] = [requested, earliest, latest].map(Offset::of);
+    ErrorKind::OffsetOutOfRange { requested, earliest, latest }
+}
+
+#[test]
+fn batches_without_an_entry_of_their_own_are_found() {
+    // A small batch and a large one: the entries are those of every second one, and as far apart as neighbours are.
+    let machine = Machine::new(LogSettings { batch_size: 2 << 10, ..large(Durability::Memory) });
+    let p = machine.open(Found::New).unwrap();
+    let value = |n: u64| if n % 2 == 0 { value_of(n) } else { "large ".repeat(150) + &value_of(n) };
+    for n in 0..100 {
+        p.send(&value(n)).unwrap();
+        p.log.flush().unwrap();
+    }
+    let mut cursor = Cursor::new(p.log.clone(), 0);
+    for offset in all_over(100) {
+        cursor.seek(offset);
+        let chunk = cursor.read(u64::MAX, &limits()).unwrap().unwrap();
+        assert_eq!(first(&chunk), (offset, value(offset)));
     }
 }
 
