@@ -323,8 +323,8 @@ impl Upkeep for Shared {
 
     fn tick_groups(&self) {
         if self.closing.check_open().is_ok() {
-            self.groups.tick();
             self.txns.tick();
+            self.groups.tick();
         }
     }
 }

@@ -235,7 +235,7 @@ impl Log {
 
     /// Why what readers of committed records wait for does not come.
     #[cold]
-    pub(super) fn check_stuck(&self) -> Result<()> {
+    pub(crate) fn check_stuck(&self) -> Result<()> {
         let Some(first) = self.marks.first_unstable() else { return Ok(()) };
         self.producers.stuck.lock().get(&first).map_or(Ok(()), |why| Err(why.again()))
     }

@@ -441,14 +441,14 @@ impl TxnService {
             // Nothing of it is open there.
             Ok((_, None)) => state.coordinator.marked(&id, &tp, ended),
             Err(error) => match error.kind() {
-                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound => {
+                // The partition is gone, or has seen another end of it.
+                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound | ErrorKind::Fenced => {
                     state.coordinator.marked(&id, &tp, ended);
                 }
-                ErrorKind::StorageFull | ErrorKind::Backpressure | ErrorKind::TimedOut => {
-                    state.unappended.push((id, tp, ended));
-                }
-                // A poisoned or closed partition: the next opening does it, as the records say.
-                _ => {}
+                // The next opening does it, as the records say.
+                ErrorKind::Poisoned | ErrorKind::Closed => {}
+                // No room; or a file that could not be opened again, which is tried anew.
+                _ => state.unappended.push((id, tp, ended)),
             },
         }
     }
