@@ -341,8 +341,10 @@ impl Transactional {
         let ended = Ended { holder: self.holder, outcome };
         for tp in std::mem::take(&mut self.partitions) {
             if outcome == TxnOutcome::Commit {
-                // The flush of its data has covered the markers before it.
-                self.unmarked.retain(|(marked, _), _| *marked != tp);
+                // The flush of its data has covered this producer's markers before it. Those of an earlier producer of
+                // the id may not have been appended yet: no partition waits for them with another one's records.
+                let producer_id = self.holder.producer_id;
+                self.unmarked.retain(|(marked, of), _| *marked != tp || of.producer_id != producer_id);
             }
             self.unmarked.insert((tp.clone(), self.holder), outcome);
             out.push(Effect::Mark { id: id.to_owned(), tp, ended });
@@ -354,11 +356,14 @@ impl Transactional {
     /// The record that tells where the id stands.
     fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
         // Where this transaction has records (`touch` comes with the first that fits), they lie behind the older
-        // markers, and its commit is recorded when they are flushed: so are those markers.
+        // markers of the same producer, and its commit is recorded when they are flushed: so are those markers.
+        let covered = |tp: &TopicPartition, of: &Holder| {
+            of.producer_id == self.holder.producer_id && self.partitions.contains(tp)
+        };
         let committed = self
             .unmarked
             .iter()
-            .filter(|((tp, _), outcome)| **outcome == TxnOutcome::Commit && !self.partitions.contains(tp));
+            .filter(|((tp, of), outcome)| **outcome == TxnOutcome::Commit && !covered(tp, of));
         let mut earlier: BTreeMap<Holder, BTreeSet<TopicPartition>> = BTreeMap::new();
         for ((tp, holder), _) in committed {
             earlier.entry(*holder).or_default().insert(tp.clone());

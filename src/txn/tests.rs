@@ -10,7 +10,7 @@ use super::coordinator::{Coordinator, Effect, Ended, Holder, Now, Phase};
 use super::recovery::LeftOpen;
 use crate::format::batch::{Attributes, BatchHeader};
 use crate::format::control::TxnOutcome;
-use crate::format::transaction_state::{StateKey, TxnStatus};
+use crate::format::transaction_state::{StateKey, TxnState, TxnStatus};
 use crate::types::{TopicName, TopicPartition};
 
 const IDS: [&str; 2] = ["one", "two"];
@@ -189,6 +189,29 @@ impl World {
         World { ponds, ..World::default() }
     }
 
+    /// Both ids have nearly used up their epochs.
+    fn grown_old(mut self) -> World {
+        for (id, producer_id) in IDS.iter().zip(0..) {
+            let state = TxnState {
+                producer_id,
+                epoch: i16::MAX - 4,
+                timeout_ms: 5_000,
+                status: TxnStatus::Empty,
+                partitions: Vec::new(),
+                updated: 0,
+                started: -1,
+                earlier: Vec::new(),
+            };
+            self.records.push((StateKey::encode(id), state.encode()));
+        }
+        self.next_producer = IDS.len() as i64;
+        self.flushed = self.records.len();
+        for (offset, (key, value)) in (0..).zip(&self.records) {
+            assert!(self.coordinator.replay(offset, key, Some(value)));
+        }
+        self
+    }
+
     fn clock(&self) -> Now {
         Now { monotonic: self.now, wall: self.now.as_millis() as i64 }
     }
@@ -259,6 +282,9 @@ impl World {
         match self.coordinator.begin(IDS[client.id], client.holder, now, || Ok(next)) {
             Ok(holder) => {
                 assert!(!client.over);
+                if holder.producer_id == next {
+                    self.next_producer += 1;
+                }
                 client.holder = holder;
                 client.open = Some((self.next_txn, BTreeMap::new()));
                 self.next_txn += 1;
@@ -498,7 +524,7 @@ impl World {
 }
 
 fn run(seed: u64) -> (u64, u64, usize) {
-    let mut world = World::new();
+    let mut world = if seed % 3 == 0 { World::new().grown_old() } else { World::new() };
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..300 {
         world.step(&mut draw);
