@@ -12,7 +12,7 @@
 //!   only after what they must pass over is entered.
 //! - Lock order: the files, the append lock, the state, the aborted transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::append::{Appended, Patience};
@@ -213,8 +213,8 @@ impl Log {
             return Ok(());
         }
         self.poison.check(&self.tp)?;
-        let empty =
-            Candidate { offset: self.flushed(), snapshot: snapshot::encode(&[]), aborted: Vec::new() };
+        let snapshot = snapshot::encode(&[]);
+        let empty = Candidate { offset: self.flushed(), snapshot, aborted: Vec::new(), seen: Vec::new() };
         let stored = files.store(&self.home, &[], &empty);
         stored.map_err(|e| self.fail(e))?;
         self.producers.exist.store(true, Ordering::Release);
@@ -286,7 +286,6 @@ impl Log {
             return Ok(());
         }
         let now = self.environment.clock().now().millis();
-        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
         let mut files = self.producers.files.lock();
         self.snapshot_roll(&mut files, active, now)?;
         let mut ready = files.candidate.take_if(|candidate| candidate.offset <= flushed);
@@ -295,8 +294,7 @@ impl Log {
             let appender = self.append.lock();
             let next = appender.next_offset();
             let mut state = self.producers.state.lock();
-            let expired = state.table.expire(now.saturating_sub(expiry));
-            let changed = std::mem::take(&mut state.changed) || expired;
+            let changed = std::mem::take(&mut state.changed);
             changed.then(|| self.candidate(&state, next))
         };
         match taken {
@@ -307,6 +305,31 @@ impl Log {
         match ready {
             Some(ready) => files.store(&self.home, &self.bases(), &ready),
             None => Ok(()),
+        }
+    }
+
+    /// Forgets the producers that have sent nothing for as long as the settings say, in the files too if what the log
+    /// holds is durable; else with the next checkpoint.
+    pub(crate) fn expire_producers(&self) -> Result<()> {
+        if !self.producers.exist.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let now = self.environment.clock().now().millis();
+        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
+        {
+            let mut state = self.producers.state.lock();
+            if !state.table.expire(now.saturating_sub(expiry)) {
+                return Ok(());
+            }
+            state.changed = true;
+        }
+        self.store_producers()
+    }
+
+    /// The ids of the producers that are known.
+    pub(crate) fn producer_ids(&self, found: &mut HashSet<i64>) {
+        if self.producers.exist.load(Ordering::Acquire) {
+            found.extend(self.producers.state.lock().table.ids());
         }
     }
 
@@ -350,7 +373,9 @@ impl Log {
         let mut aborted = self.producers.aborted.read().entries().to_vec();
         aborted.retain(|entry| (entry.last_offset as u64) < base);
         let snapshot = snapshot::encode(&table.entries());
-        files.store(&self.home, &self.bases(), &Candidate { offset: base, snapshot, aborted })
+        // Of some it tells what came later: then they have been heard of, too.
+        let seen = self.producers.state.lock().table.seen();
+        files.store(&self.home, &self.bases(), &Candidate { offset: base, snapshot, aborted, seen })
     }
 
     fn candidate(&self, state: &State, offset: u64) -> Candidate {
@@ -360,7 +385,7 @@ impl Log {
             aborted.drop_below(self.marks.log_start());
             aborted.entries().to_vec()
         };
-        Candidate { offset, snapshot, aborted }
+        Candidate { offset, snapshot, aborted, seen: state.table.seen() }
     }
 
     fn bases(&self) -> Vec<u64> {

@@ -22,7 +22,7 @@ use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
-use crate::format::transaction_state::{StateKey, TxnState};
+use crate::format::transaction_state::StateKey;
 use crate::partition::{FinishedBatch, Log, Patience};
 use crate::producer::NotAdded;
 use crate::segment::NewRecord;
@@ -35,8 +35,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The transactions of a broker.
 pub(crate) struct TxnService {
     pub(super) state: Mutex<State>,
-    /// Held while an id is taken.
-    taking: Mutex<()>,
+    /// Held while an id is taken, or forgotten.
+    pub(super) taking: Mutex<()>,
     /// Held while an undecided transaction is ended: how those end that have a marker already.
     pub(super) settling: Mutex<HashMap<Holder, TxnOutcome>>,
     /// `None` before the first transactional producer, and when the broker is closed.
@@ -52,7 +52,7 @@ pub(crate) struct TxnService {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) coordinator: Coordinator,
-    sessions: HashMap<String, Arc<Session>>,
+    pub(super) sessions: HashMap<String, Arc<Session>>,
     /// Markers that are appended and may not be durable.
     markers: Vec<Marked>,
     /// Markers that could not be appended.
@@ -127,11 +127,11 @@ impl TxnService {
         &self.clock
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { monotonic: self.clock.monotonic(), wall: self.clock.now().millis() }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.state.lock().closed {
             return Err(Error::closed("the broker"));
         }
@@ -399,11 +399,12 @@ impl TxnService {
     }
 
     /// Carries effects out, in their order; answers the end of the last record.
-    fn carry_out(&self, effects: Vec<Effect>) -> Result<Option<u64>> {
+    pub(super) fn carry_out(&self, effects: Vec<Effect>) -> Result<Option<u64>> {
         let mut end = None;
         for effect in effects {
             match effect {
-                Effect::Write { id, state } => end = Some(self.append_record(&id, &state)?),
+                Effect::Write { id, state } => end = Some(self.append_record(&id, Some(&state.encode()))?),
+                Effect::Forget { id } => end = Some(self.append_record(&id, None)?),
                 Effect::Mark { id, tp, ended } => {
                     let log = self.find(&tp);
                     self.mark(id, tp, ended, log);
@@ -413,11 +414,11 @@ impl TxnService {
         Ok(end)
     }
 
-    fn append_record(&self, id: &str, state: &TxnState) -> Result<u64> {
+    fn append_record(&self, id: &str, value: Option<&[u8]>) -> Result<u64> {
         let log = self.state_log()?;
         let mut builder = BatchBuilder::new(BatchSpec::default());
         let now = self.clock.now().millis();
-        builder.append(now, Some(&StateKey::encode(id)), Some(&state.encode()), &[]);
+        builder.append(now, Some(&StateKey::encode(id)), value, &[]);
         let mut batch = FinishedBatch::of(&mut builder, None)?;
         let appended = log.append_batch(&mut batch, self.patience())?;
         Ok(appended.offset + 1)
@@ -475,7 +476,7 @@ impl TxnService {
     }
 
     /// Takes note of markers that are durable by now.
-    fn collect_markers(&self) {
+    pub(super) fn collect_markers(&self) {
         let mut state = self.state.lock();
         let State { coordinator, markers, .. } = &mut *state;
         markers.retain(|marked| {

@@ -160,7 +160,7 @@ struct World {
     coordinator: Coordinator,
     ponds: Vec<Pond>,
     /// The topic of states, and how much of it is durable.
-    records: Vec<(Vec<u8>, Vec<u8>)>,
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     flushed: usize,
     clients: Vec<Client>,
     /// Markers that wait to be appended.
@@ -177,6 +177,8 @@ struct World {
     crashes: u64,
     /// What damaged openings could not tell.
     undecided: usize,
+    /// Ids that nobody has used for long.
+    forgotten: u64,
 }
 
 fn tp(partition: u32) -> TopicPartition {
@@ -202,12 +204,12 @@ impl World {
                 started: -1,
                 earlier: Vec::new(),
             };
-            self.records.push((StateKey::encode(id), state.encode()));
+            self.records.push((StateKey::encode(id), Some(state.encode())));
         }
         self.next_producer = IDS.len() as i64;
         self.flushed = self.records.len();
         for (offset, (key, value)) in (0..).zip(&self.records) {
-            assert!(self.coordinator.replay(offset, key, Some(value)));
+            assert!(self.coordinator.replay(offset, key, value.as_deref()));
         }
         self
     }
@@ -220,7 +222,11 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Write { id, state } => {
-                    self.records.push((StateKey::encode(&id), state.encode()));
+                    self.records.push((StateKey::encode(&id), Some(state.encode())));
+                }
+                Effect::Forget { id } => {
+                    self.records.push((StateKey::encode(&id), None));
+                    self.forgotten += 1;
                 }
                 Effect::Mark { id, tp, ended } => self.marks.push((id, tp, ended)),
             }
@@ -408,6 +414,15 @@ impl World {
         }
     }
 
+    /// Ids without a client are forgotten, if nothing of them is left to be done.
+    fn expire(&mut self) {
+        let World { coordinator, clients, .. } = self;
+        let held = |id: &str| clients.iter().any(|client| IDS[client.id] == id && !client.over);
+        let mut effects = Vec::new();
+        coordinator.expire(self.now.as_millis() as i64 - 1_000, held, &mut effects);
+        self.carry_out(effects);
+    }
+
     /// The process, or the power, is gone: of what was not flushed any prefix is kept.
     fn crash(&mut self, draw: &mut Draw) {
         self.crashes += 1;
@@ -423,7 +438,7 @@ impl World {
         (self.marks, self.appended, self.clients) = (Vec::new(), Vec::new(), Vec::new());
         self.coordinator = Coordinator::default();
         for (offset, (key, value)) in (0..).zip(&self.records) {
-            assert!(self.coordinator.replay(offset, key, Some(value)));
+            assert!(self.coordinator.replay(offset, key, value.as_deref()));
         }
         let (mut open, mut epochs) = (Vec::new(), BTreeMap::new());
         for (partition, pond) in (0..).zip(&self.ponds) {
@@ -458,7 +473,7 @@ impl World {
         let mut damaged = Coordinator::default();
         for (offset, (key, value)) in (0..).zip(&self.records) {
             if offset < from || offset >= unread {
-                assert!(damaged.replay(offset, key, Some(value)));
+                assert!(damaged.replay(offset, key, value.as_deref()));
             }
         }
         let mut effects = Vec::new();
@@ -466,7 +481,7 @@ impl World {
         assert_eq!(undecided.len() + effects.len(), open.len());
         let outcome = |effect: &Effect| match effect {
             Effect::Mark { tp, ended, .. } => (tp.clone(), *ended),
-            Effect::Write { .. } => panic!("an opening writes nothing"),
+            Effect::Write { .. } | Effect::Forget { .. } => panic!("an opening writes nothing"),
         };
         let whole: Vec<_> = whole.iter().map(outcome).collect();
         for effect in &effects {
@@ -518,12 +533,12 @@ impl World {
                 self.tick();
             }
             98 => self.crash(draw),
-            _ => {}
+            _ => self.expire(),
         }
     }
 }
 
-fn run(seed: u64) -> (u64, u64, usize) {
+fn run(seed: u64) -> (u64, u64, usize, u64) {
     let mut world = if seed % 3 == 0 { World::new().grown_old() } else { World::new() };
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..300 {
@@ -548,7 +563,7 @@ fn run(seed: u64) -> (u64, u64, usize) {
     world.check(true);
     world.crash(&mut draw);
     world.check(true);
-    (world.committed, world.crashes, world.undecided)
+    (world.committed, world.crashes, world.undecided, world.forgotten)
 }
 
 #[test]
@@ -557,14 +572,16 @@ fn transactions_are_atomic_under_any_schedule() {
         run(seed);
         return;
     }
-    let (mut committed, mut crashes, mut undecided) = (0, 0, 0);
+    let (mut committed, mut crashes, mut undecided, mut forgotten) = (0, 0, 0, 0);
     for seed in 0..3_000 {
         let ran = std::panic::catch_unwind(|| run(seed));
-        let (more, crashed, untold) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
+        let (more, crashed, untold, expired) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
         committed += more;
         crashes += crashed;
         undecided += untold;
+        forgotten += expired;
     }
+    assert!(forgotten > 500, "{forgotten} forgotten");
     assert!(undecided > 1_000, "{undecided} undecided");
     assert!(committed > 4_000 && crashes > 8_000, "{committed} committed, {crashes} crashes");
 }
@@ -580,7 +597,7 @@ fn the_states_of_kafka_are_written() {
     let holder = coordinator.init("one", TIMEOUT, now(), || Ok(1000), &mut out).unwrap();
     let status = |effect: &Effect| match effect {
         Effect::Write { state, .. } => (state.status, state.epoch, state.partitions.len()),
-        Effect::Mark { .. } => panic!("{effect:?}"),
+        Effect::Mark { .. } | Effect::Forget { .. } => panic!("{effect:?}"),
     };
     assert_eq!(status(&out[0]), (TxnStatus::Empty, 0, 0));
     out.clear();

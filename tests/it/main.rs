@@ -19,6 +19,8 @@ mod environment;
 #[cfg(test)]
 mod executors;
 #[cfg(test)]
+mod expiry;
+#[cfg(test)]
 mod failed_sync;
 #[cfg(test)]
 mod for_kafka;
