@@ -286,6 +286,7 @@ impl Log {
             return Ok(());
         }
         let now = self.environment.clock().now().millis();
+        self.trim_aborted();
         let mut files = self.producers.files.lock();
         self.snapshot_roll(&mut files, active, now)?;
         let mut ready = files.candidate.take_if(|candidate| candidate.offset <= flushed);
@@ -316,6 +317,7 @@ impl Log {
         }
         let now = self.environment.clock().now().millis();
         let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
+        self.trim_aborted();
         {
             let mut state = self.producers.state.lock();
             if !state.table.expire(now.saturating_sub(expiry)) {
@@ -338,6 +340,7 @@ impl Log {
         if !self.producers.exist.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.trim_aborted();
         let mut files = self.producers.files.lock();
         if let Some(active) = self.active_segment() {
             self.snapshot_roll(&mut files, active.base(), self.environment.clock().now().millis())?;
@@ -380,12 +383,14 @@ impl Log {
 
     fn candidate(&self, state: &State, offset: u64) -> Candidate {
         let snapshot = snapshot::encode(&state.table.entries());
-        let aborted = {
-            let mut aborted = self.producers.aborted.write();
-            aborted.drop_below(self.marks.log_start());
-            aborted.entries().to_vec()
-        };
+        let aborted = self.producers.aborted.read().entries().to_vec();
         Candidate { offset, snapshot, aborted, seen: state.table.seen() }
+    }
+
+    /// Forgets the aborted transactions of which nothing is left. Not under the append lock: it may wait for a manifest.
+    fn trim_aborted(&self) {
+        let bound = self.marks.log_start().max(self.void_below());
+        self.producers.aborted.write().drop_below(bound);
     }
 
     fn bases(&self) -> Vec<u64> {
@@ -414,6 +419,8 @@ impl Log {
             self.replay_batch(&mut state, segment, batch, now)
         })?;
         self.marks.set_first_unstable(state.table.first_unstable());
+        drop(state);
+        self.trim_aborted();
         Ok(())
     }
 
