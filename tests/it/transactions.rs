@@ -355,6 +355,44 @@ fn offsets_of_a_transaction_hold_when_it_is_committed() {
 }
 
 #[test]
+fn lag_says_what_a_transaction_holds_back() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let plain = topic.producer().unwrap();
+    plain.send(Record::new("a")).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    let large = "x".repeat(600_000);
+    (0..3).for_each(|_| txn.send(&topic, Record::new(&large)).unwrap());
+    plain.send(Record::new("b")).unwrap().wait().unwrap();
+    let lag = || {
+        let lag = broker.group("g").unwrap().lag().unwrap().remove(0);
+        let stable = lag.last_stable_offset().unwrap().get();
+        (lag.records(), lag.readable(), lag.end().get() - stable)
+    };
+    let (records, readable, held_back) = lag();
+    assert_eq!((readable, records), (Some(1), 1 + held_back));
+    assert!(held_back >= 2, "what has reached the log, and what is behind it");
+    let records = consumer.poll().wait_timeout(SOON).unwrap();
+    consumer.commit(&records).wait().unwrap();
+    assert_eq!(lag(), (held_back, Some(0), held_back));
+    txn.commit().wait().unwrap();
+    let mut seen = 0;
+    while seen < 4 {
+        let records = consumer.poll().wait_timeout(SOON).unwrap();
+        seen += records.iter().count();
+        consumer.commit(&records).wait().unwrap();
+    }
+    // Markers count for nothing once who is behind them has committed.
+    assert_eq!(lag(), (0, Some(0), 0));
+    // From outside nobody can say.
+    let seen = millpond::Observer::open_in(sim.environment(), "/data").unwrap().group("g").unwrap();
+    assert_eq!(seen.lag()[0].last_stable_offset(), None);
+}
+
+#[test]
 fn an_aborted_commit_of_offsets_lets_the_next_owner_begin_where_the_group_was() {
     let sim = SimEnvironment::new(1);
     let broker = simulated(&sim);
