@@ -54,7 +54,7 @@ pub(super) struct State {
     pub(super) coordinator: Coordinator,
     pub(super) sessions: HashMap<String, Arc<Session>>,
     /// Markers that are appended and may not be durable.
-    markers: Vec<Marked>,
+    pub(super) markers: Vec<Marked>,
     /// Markers that could not be appended.
     unappended: Vec<(String, TopicPartition, Ended)>,
     /// Left open by an earlier opening, and nobody can tell how they ended.
@@ -64,10 +64,10 @@ pub(super) struct State {
     closed: bool,
 }
 
-struct Marked {
-    id: String,
-    ended: Ended,
-    log: Arc<Log>,
+pub(super) struct Marked {
+    pub(super) id: String,
+    pub(super) ended: Ended,
+    pub(super) log: Arc<Log>,
     end: u64,
 }
 
@@ -138,6 +138,14 @@ impl TxnService {
         self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
     }
 
+    /// The session takes more records. One that the broker's close has ended says so.
+    fn check_session(&self, session: &Session, inner: &SessionState) -> Result<()> {
+        inner.check_open(&session.id).map_err(|refused| match self.state.lock().closed {
+            true => Error::closed("the broker"),
+            false => refused,
+        })
+    }
+
     /// The topic is there, and can be written to; `make` finds or makes it.
     pub(crate) fn ensure_log(&self, make: impl FnOnce() -> Result<Arc<Log>>) -> Result<()> {
         self.check_open()?;
@@ -206,7 +214,7 @@ impl TxnService {
         self.finish_commit(session);
         let mut inner = session.state.lock();
         if matches!(inner.phase, SessionPhase::Over) {
-            return inner.check_open(&session.id);
+            return self.check_session(session, &inner);
         }
         let now = self.now();
         inner.holder = self.state.lock().coordinator.begin(&session.id, inner.holder, now, fresh)?;
@@ -226,7 +234,7 @@ impl TxnService {
         max_block: Duration,
     ) -> Result<()> {
         let mut inner = session.state.lock();
-        inner.check_open(&session.id)?;
+        self.check_session(session, &inner)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
         match inner.batch(log, max_block, record, touch)?.add(record) {
@@ -249,7 +257,7 @@ impl TxnService {
         records: &Records<K, V>,
     ) -> Result<()> {
         let mut inner = session.state.lock();
-        inner.check_open(&session.id)?;
+        self.check_session(session, &inner)?;
         let mut begun = false;
         let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
             begun = true;
@@ -280,8 +288,8 @@ impl TxnService {
     /// Starts to commit.
     pub(crate) fn commit(self: &Arc<Self>, session: &Arc<Session>) -> TransactionCommit {
         let mut inner = session.state.lock();
-        let handed_over = inner
-            .check_open(&session.id)
+        let handed_over = self
+            .check_session(session, &inner)
             .and_then(|()| inner.batches.iter_mut().try_for_each(|batch| batch.hand_over().map(|_| ())));
         if let Err(error) = handed_over {
             self.abort_locked(session, &mut inner);

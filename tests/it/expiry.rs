@@ -203,6 +203,26 @@ fn a_transactional_id_that_is_forgotten_leaves_a_tombstone() {
 }
 
 #[test]
+fn a_deleted_topic_keeps_no_transactional_id() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    topic(&broker);
+    let memory = TopicConfig::new().segment_size(ByteSize::mib(1)).durability(Durability::Memory);
+    broker.create_topic("gone", memory).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send("t", Record::new("x")).unwrap();
+    txn.send("gone", Record::new("x")).unwrap();
+    txn.commit().wait().unwrap();
+    // Its marker was not durable yet.
+    broker.delete_topic("gone").unwrap();
+    drop(producer);
+    pass(&sim, &broker, Duration::from_secs(60));
+    pass(&sim, &broker, 8 * DAY);
+    assert!(broker.transactions().unwrap().is_empty());
+}
+
+#[test]
 fn expirations_are_validated() {
     let short = Duration::from_millis(999);
     for config in [settings().producer_expiration(short), settings().transactional_id_expiration(short)] {

@@ -393,6 +393,75 @@ fn lag_says_what_a_transaction_holds_back() {
 }
 
 #[test]
+fn a_commit_beside_a_transaction_does_not_depend_on_it() {
+    for commits in [true, false] {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim);
+        let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+        topic.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+        let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+        let mut producer = broker.transactional("one").unwrap();
+        let records = consumer.poll().wait_timeout(SOON).unwrap();
+        let mut txn = producer.begin().unwrap();
+        txn.commit_offsets(&consumer, &records).unwrap();
+        // Below it, nobody could say which of both holds in the end.
+        let below = OffsetAndMetadata::new(offset(2));
+        let consumer_below = consumer.commit_offset(&tp("t", 0), below.clone());
+        consumer_below.wait().unwrap();
+        let early = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+        assert_eq!(early.offset(), offset(2), "it was asked for by its number");
+        consumer.commit(&records).wait().unwrap();
+        let committed = || broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap().offset();
+        assert_eq!(committed(), offset(3));
+        if commits {
+            txn.commit().wait().unwrap()
+        } else {
+            txn.abort()
+        }
+        assert_eq!(committed(), offset(3));
+        let broker = simulated(&SimEnvironment::on(sim.disk().after_kill(), 2));
+        let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+        assert_eq!(committed.offset(), offset(3));
+    }
+}
+
+#[test]
+fn a_late_commit_below_an_open_transactions_is_told_to_wait() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut poll = |value: &str| {
+        topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
+        consumer.poll().wait_timeout(SOON).unwrap()
+    };
+    let (earlier, records) = (poll("a"), poll("b"));
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    let late = consumer.commit(&earlier).wait().unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Backpressure, "{late}");
+    txn.commit().wait().unwrap();
+    consumer.commit(&earlier).wait().unwrap();
+    let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+    assert_eq!(committed.offset(), offset(2), "a late commit of a lower offset does nothing");
+}
+
+#[test]
+fn who_goes_on_with_a_closed_broker_is_told_that_it_is_closed() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("a")).unwrap();
+    broker.close().wait().unwrap();
+    assert_eq!(txn.send(&topic, Record::new("b")).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(txn.commit().wait().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(producer.begin().map(|_| ()).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
 fn an_aborted_commit_of_offsets_lets_the_next_owner_begin_where_the_group_was() {
     let sim = SimEnvironment::new(1);
     let broker = simulated(&sim);
