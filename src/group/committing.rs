@@ -101,10 +101,14 @@ impl Coordinator {
                 Holds::WithTransaction => (group.offsets.latest(tp), group.offsets.pending(tp)),
             };
             let wanted = entry.offset.offset();
+            // A transaction does not count on a commit that it does not flush.
+            let loose = holds == Holds::WithTransaction && pending == group.offsets.pending_alone(tp);
+            let loose = loose && pending.is_some();
             let stays = match &known {
                 Committed::At(known) if wanted < known.offset() => entry.backward == Backward::Ignore,
                 Committed::At(known) if wanted == known.offset() => {
-                    known.epoch() == entry.offset.epoch()
+                    !loose
+                        && known.epoch() == entry.offset.epoch()
                         && known.metadata_text() == entry.offset.metadata_text()
                 }
                 Committed::At(_) | Committed::Absent | Committed::Corrupt(_) => false,

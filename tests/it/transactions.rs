@@ -404,12 +404,6 @@ fn a_commit_beside_a_transaction_does_not_depend_on_it() {
         let records = consumer.poll().wait_timeout(SOON).unwrap();
         let mut txn = producer.begin().unwrap();
         txn.commit_offsets(&consumer, &records).unwrap();
-        // Below it, nobody could say which of both holds in the end.
-        let below = OffsetAndMetadata::new(offset(2));
-        let consumer_below = consumer.commit_offset(&tp("t", 0), below.clone());
-        consumer_below.wait().unwrap();
-        let early = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
-        assert_eq!(early.offset(), offset(2), "it was asked for by its number");
         consumer.commit(&records).wait().unwrap();
         let committed = || broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap().offset();
         assert_eq!(committed(), offset(3));
@@ -423,6 +417,26 @@ fn a_commit_beside_a_transaction_does_not_depend_on_it() {
         let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
         assert_eq!(committed.offset(), offset(3));
     }
+}
+
+#[test]
+fn a_transaction_does_not_count_on_a_commit_that_nobody_has_waited_for() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    topic.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let records = consumer.poll().wait_timeout(SOON).unwrap();
+    drop(consumer.commit(&records));
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("made of them")).unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    txn.commit().wait().unwrap();
+    let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    assert_eq!(committed(&broker.topic("t").unwrap(), 0).last().unwrap(), "made of them");
+    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
+    assert_eq!(held, Some(offset(3)));
 }
 
 #[test]
