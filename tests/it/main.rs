@@ -54,6 +54,8 @@ mod topics;
 #[cfg(test)]
 mod transaction_ends;
 #[cfg(test)]
+mod transaction_offsets;
+#[cfg(test)]
 mod transactions;
 #[cfg(test)]
 mod undecodable;
