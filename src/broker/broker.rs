@@ -24,6 +24,7 @@ use super::background::Threads;
 use super::builder::BrokerBuilder;
 use super::cells::CellFile;
 use super::close::Closing;
+use super::expiry::Expiry;
 use super::manifest::BrokerManifest;
 use super::points::PartitionKey;
 use super::points_file::PointsFile;
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     pub(super) map: bool,
     pub(super) recovery: RecoveryReport,
     pub(super) closing: Closing,
+    pub(super) expiry: Expiry,
     pub(super) groups: Arc<GroupService>,
     pub(super) txns: Arc<TxnService>,
     pub(super) producers: Producers,
@@ -323,8 +325,8 @@ impl Upkeep for Shared {
 
     fn tick_groups(&self) {
         if self.closing.check_open().is_ok() {
-            self.groups.tick();
             self.txns.tick();
+            self.groups.tick();
         }
     }
 }

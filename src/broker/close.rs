@@ -115,6 +115,8 @@ impl Drop for Watch {
 
 fn close_now(shared: &Shared) -> Result<()> {
     let _admin = shared.admin.lock();
+    // What cannot be forgotten now is forgotten later; what has failed shows below.
+    let _ = shared.expire();
     shared.txns.close();
     shared.groups.close();
     shared.service.stop();

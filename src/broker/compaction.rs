@@ -264,12 +264,13 @@ impl Pace for Throttle<'_> {
 }
 
 impl Shared {
-    /// Does what retention over several partitions asks for, then compacts what is due, the dirtiest first.
+    /// Forgets producers that are gone, does what retention over several partitions asks for, then compacts what is due, the dirtiest first.
     pub(super) fn compact_due(&self) -> Result<()> {
         if self.closing.check_open().is_err() {
             return Ok(());
         }
-        let retained = self.retain_in_background();
+        let expired = self.expire_if_due();
+        let retained = self.retain_in_background().and(expired);
         let compacted = |log: &Arc<Log>| log.settings().cleanup.policy.compacts();
         let logs: Vec<_> = self.logs().into_iter().filter(compacted).collect();
         if logs.is_empty() {

@@ -5,6 +5,9 @@
 //!                    |<------------- lag ------------------>|
 //! ```
 //!
+//! The end is the high watermark, as Kafka's tools count: what an open transaction holds back is part of the lag, and
+//! told apart by [`PartitionLag::readable`]. Whether a group reads committed records only is its members' affair.
+//!
 //! Invariant: lag counts from what is committed, because from there the group goes on after a crash; where the
 //! log does not hold that any more, from the log start.
 
@@ -40,6 +43,8 @@ pub struct PartitionLag {
     pub(super) position: Option<Offset>,
     pub(super) log_start: Offset,
     pub(super) end: Offset,
+    /// `None` from outside the process.
+    pub(super) last_stable: Option<Offset>,
     pub(super) owner: Option<MemberId>,
     pub(super) oldest_unread: Option<Timestamp>,
     pub(super) now: Timestamp,
@@ -48,12 +53,15 @@ pub struct PartitionLag {
 impl PartitionLag {
     /// Of a partition with this log.
     pub(super) fn new(source: LagSource, log: &Arc<Log>) -> PartitionLag {
+        // First: the end is not below it then.
+        let last_stable = Some(Offset::of(log.last_stable()));
         let mut lag = PartitionLag {
             partition: source.tp,
             committed: source.committed,
             position: source.position,
             log_start: Offset::of(log.log_start()),
             end: Offset::of(log.high_watermark()),
+            last_stable,
             owner: source.owner,
             oldest_unread: None,
             now: log.clock().now(),
@@ -95,7 +103,36 @@ impl PartitionLag {
         self.end
     }
 
-    /// How many records lie between what is committed (or kept, if that is less) and the end.
+    /// Where members stop that read committed records only, as they do unless
+    /// [`GroupConfig::isolation`](crate::config::GroupConfig::isolation) says otherwise: where the oldest transaction
+    /// begins that is open, or the end. `None` from outside the process.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Option<Offset> {
+        self.last_stable
+    }
+
+    /// How many of the [`records`](Self::records) such members can read now; the others wait for a transaction to end,
+    /// and no member is to blame for them. `None` from outside the process.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let orders = broker.create_topic("orders", TopicConfig::new())?;
+    /// orders.producer()?.send_batch(["tea", "jam"].map(Record::new))?.wait()?;
+    /// let consumer = broker.group("billing")?.join("orders")?;
+    /// let lag = &broker.group("billing")?.lag()?[0];
+    /// assert_eq!((lag.records(), lag.readable()), (2, Some(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn readable(&self) -> Option<u64> {
+        self.last_stable.map(|stable| stable.min(self.end).distance_from(self.from()).unwrap_or(0))
+    }
+
+    /// How many records lie between what is committed (or kept, if that is less) and the end; those of aborted
+    /// transactions and what compaction has taken away included, as offsets are counted.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.end.distance_from(self.from()).unwrap_or(0)

@@ -24,6 +24,7 @@ mod compaction;
 mod delete;
 mod description;
 mod exchange;
+mod expiry;
 #[cfg(feature = "metrics")]
 mod facade;
 mod flushers;

@@ -22,6 +22,7 @@ use super::broker::{Broker, Shared};
 use super::builder::{BrokerBuilder, OnRecovery};
 use super::cells::{self, CellFile};
 use super::close::Closing;
+use super::expiry::Expiry;
 use super::groups::OFFSETS_TOPIC;
 use super::manifest::BrokerManifest;
 use super::open_partition::PartitionOpener;
@@ -119,6 +120,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         admin: Mutex::new(()),
         threads: Mutex::new(threads),
         closing: Closing::new(),
+        expiry: Expiry::new(&config, environment.clock().monotonic()),
         dir,
         environment,
         retaining: Mutex::new(config.retention_rate_bytes().map(DeletionRate::new)),

@@ -38,7 +38,7 @@ impl ProducerDescription {
         self.open_since
     }
 
-    /// When this process has last heard of it (for those of an earlier process: since when it knows).
+    /// When it was last heard of, by the clock of the broker (timestamps of its records do not count).
     #[must_use]
     pub fn seen_at(&self) -> Timestamp {
         self.seen_at

@@ -7,10 +7,11 @@
 //!
 //! Invariants
 //! - A block is written down, durably, before an id of it is given; what is left of it at the end is never used.
-//! - A name is written down, durably, with its id before either is used; it keeps it for ever.
+//! - A name is written down, durably, with its id before either is used; it keeps it until every partition has
+//!   forgotten that id.
 //! - A damaged file of names is an error: a name must not get another id silently.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -100,24 +101,51 @@ impl Shared {
     }
 
     fn id_of_name(&self, names: &mut Names, name: &str) -> Result<i64> {
-        let path = self.dir.join(PRODUCERS);
-        let mut ids = match &names.ids {
-            Some(ids) => ids.clone(),
-            None => match small_file::read(self.files(), &path)? {
-                Some(bytes) => decode(&bytes).map_err(|e| small_file::unreadable(&path, e))?,
-                None => BTreeMap::new(),
-            },
-        };
+        let mut ids = self.known_names(names)?;
         if let Some(id) = ids.get(name).copied() {
             names.ids = Some(ids);
             return Ok(id);
         }
         let id = self.fresh_producer_id()?;
         ids.insert(name.to_owned(), id);
+        self.store_names(names, ids).map(|()| id)
+    }
+
+    fn known_names(&self, names: &Names) -> Result<BTreeMap<String, i64>> {
+        if let Some(ids) = &names.ids {
+            return Ok(ids.clone());
+        }
+        let path = self.dir.join(PRODUCERS);
+        match small_file::read(self.files(), &path)? {
+            Some(bytes) => decode(&bytes).map_err(|e| small_file::unreadable(&path, e)),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    fn store_names(&self, names: &mut Names, ids: BTreeMap<String, i64>) -> Result<()> {
+        let path = self.dir.join(PRODUCERS);
         replace_file(self.files(), &path, &encode(&ids), Previous::Keep)
             .map_err(|e| Error::io("write down a producer's name", &path, e))?;
         names.ids = Some(ids);
-        Ok(id)
+        Ok(())
+    }
+
+    /// Forgets the names that nobody holds and no partition remembers: under another id they mean the same.
+    pub(super) fn forget_names(&self) -> Result<()> {
+        let mut names = self.producers.names.lock();
+        // Damage is told to who asks for a name.
+        let Some(mut ids) = self.known_names(&names).ok().filter(|ids| !ids.is_empty()) else {
+            return Ok(());
+        };
+        // Who holds a name may send with it; nobody gets one meanwhile.
+        names.holders.retain(|_, holder| holder.strong_count() > 0);
+        let mut remembered = HashSet::new();
+        self.logs().iter().for_each(|log| log.producer_ids(&mut remembered));
+        let held: HashSet<&String> = names.holders.keys().map(|(name, _)| name).collect();
+        let count = ids.len();
+        ids.retain(|name, id| held.contains(name) || remembered.contains(id));
+        drop(held);
+        if ids.len() == count { Ok(()) } else { self.store_names(&mut names, ids) }
     }
 }
 

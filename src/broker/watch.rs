@@ -262,6 +262,7 @@ impl Watch {
             position: None,
             log_start: Offset::of(extent.log_start),
             end: Offset::of(extent.end),
+            last_stable: None,
             owner: None,
             oldest_unread: None,
             now: self.observer.clock().now(),

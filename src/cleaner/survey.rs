@@ -22,7 +22,8 @@ use crate::format::control::ControlType;
 use crate::partition::Log;
 use crate::segment::{BatchAt, OpenSegment, Segment};
 
-/// A producer of which nothing has been appended for this long needs no batch to be remembered by.
+/// A producer of which nothing has been appended for this long (or as long as partitions remember it, if that is more)
+/// needs no batch to be remembered by.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(7 * 86_400);
 
 /// What compaction must know beforehand.
@@ -81,14 +82,15 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
     let mut open: HashMap<i64, u64> = HashMap::new();
     let end = log.high_watermark().min(log.flushed());
     let now = log.clock().now().millis();
+    let remembered = PRODUCER_EXPIRY.max(log.settings().producer_expiration);
     for segment in log.all_segments() {
         if segment.base() >= end {
             break;
         }
         segment.load_times()?;
         let last_append = segment.times().last().map_or(now, |last| last.millis());
-        let lately =
-            u128::try_from(now.saturating_sub(last_append)).unwrap_or(0) < PRODUCER_EXPIRY.as_millis();
+        let age = Duration::from_millis(u64::try_from(now.saturating_sub(last_append)).unwrap_or(0));
+        let lately = age < remembered;
         let files = log.open_to_clean(&segment)?;
         let mut position = 0;
         while let Some(batch) = segment.batch_in(&files, position)? {

@@ -38,6 +38,8 @@ pub struct BrokerConfig {
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     producer_expiration: Duration,
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
+    transactional_id_expiration: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     max_transaction_timeout: Duration,
     compaction_memory: ByteSize,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -66,7 +68,8 @@ impl Default for BrokerConfig {
             background: Background::default(),
             max_open_segments: None,
             offsets_retention: Duration::from_secs(7 * 86_400),
-            producer_expiration: Duration::from_secs(86_400),
+            producer_expiration: Duration::from_secs(7 * 86_400),
+            transactional_id_expiration: Duration::from_secs(7 * 86_400),
             max_transaction_timeout: Duration::from_secs(900),
             compaction_memory: ByteSize::mib(128),
             compaction_rate: None,
@@ -90,13 +93,47 @@ impl BrokerConfig {
     }
 
     /// How long a partition remembers a producer that sends nothing: what it repeats later is not recognised any
-    /// more. Never while it has a transaction open.
+    /// more. A name that no partition remembers, and that nobody holds, is forgotten, too. Never while a transaction
+    /// of it is open.
     ///
-    /// **Default** 1 day. **Allowed** 1 s to 100 years. **Kafka name** `producer.id.expiration.ms`.
+    /// It counts by the clock, also while the broker is closed. It is looked at every ten minutes (or as often as this
+    /// says, if that is less) and at a close, so that after an opening there is time to be heard of.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millpond::config::BrokerConfig;
+    ///
+    /// let config = BrokerConfig::new().producer_expiration(Duration::from_secs(86_400));
+    /// assert!(config.validate().is_ok());
+    /// ```
+    ///
+    /// **Default** 7 days: names outlive the process, unlike Kafka's producer ids (1 day). **Allowed** 1 s to 100
+    /// years. **Kafka name** `producer.id.expiration.ms`.
     #[doc(alias = "producer.id.expiration.ms")]
     #[must_use]
     pub fn producer_expiration(mut self, producer_expiration: Duration) -> BrokerConfig {
         self.producer_expiration = producer_expiration;
+        self
+    }
+
+    /// How long a transactional id is remembered that has no producer any more and has begun nothing; then its record
+    /// in the topic of transactions gets a tombstone. Whoever takes it afterwards begins with another producer id.
+    /// Never while a transaction of it is open, a marker of it may be missing, or its producer lives. It counts as
+    /// [`producer_expiration`](Self::producer_expiration) does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millpond::config::BrokerConfig;
+    ///
+    /// let config = BrokerConfig::new().transactional_id_expiration(Duration::from_secs(3_600));
+    /// assert_eq!(config.transactional_id_expiration_duration(), Duration::from_secs(3_600));
+    /// ```
+    ///
+    /// **Default** 7 days. **Allowed** 1 s to 100 years. **Kafka name** `transactional.id.expiration.ms`.
+    #[doc(alias = "transactional.id.expiration.ms")]
+    #[must_use]
+    pub fn transactional_id_expiration(mut self, transactional_id_expiration: Duration) -> BrokerConfig {
+        self.transactional_id_expiration = transactional_id_expiration;
         self
     }
 
@@ -369,6 +406,12 @@ impl BrokerConfig {
         self.producer_expiration
     }
 
+    /// How long a transactional id is remembered that nobody uses.
+    #[must_use]
+    pub fn transactional_id_expiration_duration(&self) -> Duration {
+        self.transactional_id_expiration
+    }
+
     /// The longest time that a transaction may ask for.
     #[must_use]
     pub fn max_transaction_timeout_duration(&self) -> Duration {
@@ -432,9 +475,12 @@ impl BrokerConfig {
             check_count("max_open_segments", most.into(), BrokerConfig::LEAST_OPEN_SEGMENTS, 1 << 20)
         })?;
         let second = Duration::from_secs(1);
-        check_duration("producer_expiration", self.producer_expiration, second, super::text::MAX_DURATION)?;
+        let longest = super::text::MAX_DURATION;
+        check_duration("producer_expiration", self.producer_expiration, second, longest)?;
+        let of_ids = self.transactional_id_expiration;
+        check_duration("transactional_id_expiration", of_ids, second, longest)?;
         let (instant, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
         check_duration("max_transaction_timeout", self.max_transaction_timeout, instant, day)?;
-        check_duration("offsets_retention", self.offsets_retention, second, super::text::MAX_DURATION)
+        check_duration("offsets_retention", self.offsets_retention, second, longest)
     }
 }

@@ -17,7 +17,7 @@ use super::coordinator::Coordinator;
 use super::effect::{Effect, Now, OffsetsRecord, WriteId};
 use super::group::Group;
 use super::ids::{GroupId, MemberId};
-use super::offsets::{Committed, MAX_METADATA_LEN, OffsetAndMetadata};
+use super::offsets::{Committed, Holds, MAX_METADATA_LEN, OffsetAndMetadata};
 use super::saving::offset_record;
 use super::subscription::Subscription;
 use super::topics::KnownTopic;
@@ -59,9 +59,21 @@ impl Coordinator {
     ///
     /// # Errors
     /// `Fenced`, `Rebalanced`; `InvalidArgument` beyond the log end and for too long a metadata;
-    /// `TopicNotFound` for one that is gone; `GroupNotFound`.
+    /// `TopicNotFound` for one that is gone; `GroupNotFound`; `Backpressure` below what an open transaction may commit.
     pub(crate) fn commit(
         &mut self,
+        id: &GroupId,
+        committer: &Committer,
+        entries: Vec<CommitEntry>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<WriteId>> {
+        self.commit_as(Holds::Alone, id, committer, entries, now, out)
+    }
+
+    fn commit_as(
+        &mut self,
+        holds: Holds,
         id: &GroupId,
         committer: &Committer,
         entries: Vec<CommitEntry>,
@@ -72,6 +84,9 @@ impl Coordinator {
         for entry in &entries {
             self.check_entry(entry)?;
             check_committer(group, committer, &entry.tp)?;
+            if holds == Holds::Alone {
+                check_not_before_a_transaction(group, entry)?;
+            }
         }
         if entries.is_empty() && !group.members.contains_key(&committer.member) {
             return Err(fenced(id, &committer.member));
@@ -80,22 +95,31 @@ impl Coordinator {
         let mut changed = Vec::new();
         for entry in entries {
             let tp = &entry.tp;
-            let (known, wanted) = (group.offsets.latest(tp), entry.offset.offset());
+            // What a transaction may commit, or not, holds nothing for others.
+            let (known, pending) = match holds {
+                Holds::Alone => (group.offsets.latest_alone(tp), group.offsets.pending_alone(tp)),
+                Holds::WithTransaction => (group.offsets.latest(tp), group.offsets.pending(tp)),
+            };
+            let wanted = entry.offset.offset();
+            // A transaction does not count on a commit that it does not flush.
+            let loose = holds == Holds::WithTransaction && pending == group.offsets.pending_alone(tp);
+            let loose = loose && pending.is_some();
             let stays = match &known {
                 Committed::At(known) if wanted < known.offset() => entry.backward == Backward::Ignore,
                 Committed::At(known) if wanted == known.offset() => {
-                    known.epoch() == entry.offset.epoch()
+                    !loose
+                        && known.epoch() == entry.offset.epoch()
                         && known.metadata_text() == entry.offset.metadata_text()
                 }
                 Committed::At(_) | Committed::Absent | Committed::Corrupt(_) => false,
             };
             if stays {
-                last = last.max(group.offsets.pending(tp));
+                last = last.max(pending);
             } else {
                 changed.push(entry);
             }
         }
-        Ok(self.write_offsets(id, changed, now, out).or(last))
+        Ok(self.write_offsets(holds, id, changed, now, out).or(last))
     }
 
     /// All partitions there are of these topics.
@@ -136,7 +160,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         ends.retain(|entry| self.check_entry(entry).is_ok());
-        self.write_offsets(id, ends, now, out);
+        self.write_offsets(Holds::Alone, id, ends, now, out);
     }
 
     /// As [`commit`](Coordinator::commit), as part of a transaction: the records are the caller's to append, and
@@ -150,7 +174,7 @@ impl Coordinator {
         now: Now,
     ) -> Result<Option<(WriteId, Vec<OffsetsRecord>)>> {
         let mut out = Vec::new();
-        self.commit(id, committer, entries, now, &mut out)?;
+        self.commit_as(Holds::WithTransaction, id, committer, entries, now, &mut out)?;
         Ok(out.pop().and_then(|effect| match effect {
             Effect::Write { id, records } => Some((id, records)),
             Effect::Tell { .. } => None,
@@ -182,6 +206,7 @@ impl Coordinator {
 
     fn write_offsets(
         &mut self,
+        holds: Holds,
         id: &GroupId,
         entries: Vec<CommitEntry>,
         now: Now,
@@ -206,7 +231,7 @@ impl Coordinator {
         let write = self.begin_write(records, about, out);
         let group = self.group_mut(id);
         for (tp, topic_id, offset) in stamped {
-            group.offsets.begin(write, &tp, topic_id, Some(offset));
+            group.offsets.begin(write, &tp, topic_id, Some(offset), holds);
         }
         Some(write)
     }
@@ -245,7 +270,7 @@ impl Coordinator {
         if group.members.is_empty() {
             group.set_empty(Some(now.wall));
         }
-        let write = self.write_offsets(id, entries, now, out);
+        let write = self.write_offsets(Holds::Alone, id, entries, now, out);
         self.save(id, out);
         Ok(write)
     }
@@ -311,6 +336,20 @@ fn check_committer(group: &Group, committer: &Committer, tp: &TopicPartition) ->
         return Err(Error::new(ErrorKind::Rebalanced, message).in_partition(tp));
     }
     Ok(())
+}
+
+/// Which of both holds in the end would be left to chance.
+fn check_not_before_a_transaction(group: &Group, entry: &CommitEntry) -> Result<()> {
+    let wanted = entry.offset.offset();
+    let later = group.offsets.greatest_in_transaction(&entry.tp).filter(|open| *open > wanted);
+    match (later, entry.backward) {
+        (Some(open), Backward::Ignore) => {
+            let message =
+                format!("a transaction that is open may commit offset {open}: try again when it has ended");
+            Err(Error::new(ErrorKind::Backpressure, message).in_partition(&entry.tp).at_offset(wanted))
+        }
+        (Some(_), Backward::Allow) | (None, _) => Ok(()),
+    }
 }
 
 fn fenced(group: &GroupId, member: &MemberId) -> Error {

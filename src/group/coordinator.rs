@@ -20,6 +20,7 @@ use super::group::Group;
 use super::ids::{GroupId, MemberId};
 use super::joining::{JoinRequest, Leave};
 use super::member::Presence;
+use super::offsets::Holds;
 use super::replay::Replayed;
 use super::saving::offset_record;
 use super::topics::{KnownTopic, Topics};
@@ -263,7 +264,7 @@ impl Coordinator {
         let id = self.begin_write(records, about, out);
         if let Some(known) = self.groups.get_mut(group) {
             for tp in &gone {
-                known.offsets.begin(id, tp, none, None);
+                known.offsets.begin(id, tp, none, None, Holds::Alone);
             }
         }
         Some(id)

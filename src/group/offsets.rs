@@ -100,13 +100,32 @@ pub(crate) enum Committed {
     Corrupt(String),
 }
 
+/// When a write holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// When it is durable.
+    Alone,
+    /// When its transaction is committed: perhaps never.
+    WithTransaction,
+}
+
+/// A write that is under way.
+#[derive(Clone, Debug)]
+struct Pending {
+    write: WriteId,
+    topic_id: TopicId,
+    /// `None` is a deletion.
+    offset: Option<OffsetAndMetadata>,
+    holds: Holds,
+}
+
 /// The offset of one partition.
 #[derive(Clone, Debug)]
 struct Slot {
     topic_id: Option<TopicId>,
     seen: Committed,
-    /// Appended, but not yet as durable as promised; `None` is a deletion.
-    pending: VecDeque<(WriteId, TopicId, Option<OffsetAndMetadata>)>,
+    /// Appended, but not yet as durable as promised.
+    pending: VecDeque<Pending>,
     /// Of a volatile topic: it is written nowhere.
     in_memory: bool,
 }
@@ -114,6 +133,19 @@ struct Slot {
 impl Slot {
     fn new(topic_id: Option<TopicId>, seen: Committed) -> Slot {
         Slot { topic_id, seen, pending: VecDeque::new(), in_memory: false }
+    }
+
+    fn last_alone(&self) -> Option<&Pending> {
+        self.pending.iter().rev().find(|pending| pending.holds == Holds::Alone)
+    }
+
+    /// What is seen when this write has succeeded.
+    fn with(&self, pending: Option<&Pending>) -> Committed {
+        match pending.map(|pending| &pending.offset) {
+            Some(Some(offset)) => Committed::At(offset.clone()),
+            Some(None) => Committed::Absent,
+            None => self.seen.clone(),
+        }
     }
 }
 
@@ -136,22 +168,34 @@ impl OffsetStore {
 
     /// The last write that is under way for a partition.
     pub(crate) fn pending(&self, tp: &TopicPartition) -> Option<WriteId> {
-        self.slots.get(tp)?.pending.back().map(|(id, _, _)| *id)
+        self.slots.get(tp)?.pending.back().map(|pending| pending.write)
+    }
+
+    /// The last of them that no transaction decides about.
+    pub(crate) fn pending_alone(&self, tp: &TopicPartition) -> Option<WriteId> {
+        self.slots.get(tp)?.last_alone().map(|pending| pending.write)
     }
 
     /// What will be seen when all that is under way has succeeded.
     pub(crate) fn latest(&self, tp: &TopicPartition) -> Committed {
-        let Some(slot) = self.slots.get(tp) else { return Committed::Absent };
-        match slot.pending.back() {
-            Some((_, _, Some(offset))) => Committed::At(offset.clone()),
-            Some((_, _, None)) => Committed::Absent,
-            None => slot.seen.clone(),
-        }
+        self.slots.get(tp).map_or(Committed::Absent, |slot| slot.with(slot.pending.back()))
+    }
+
+    /// The same, whatever becomes of transactions.
+    pub(crate) fn latest_alone(&self, tp: &TopicPartition) -> Committed {
+        self.slots.get(tp).map_or(Committed::Absent, |slot| slot.with(slot.last_alone()))
+    }
+
+    /// The greatest offset that an open transaction may commit.
+    pub(crate) fn greatest_in_transaction(&self, tp: &TopicPartition) -> Option<Offset> {
+        let pending = self.slots.get(tp)?.pending.iter();
+        let open = pending.filter(|pending| pending.holds == Holds::WithTransaction);
+        open.filter_map(|pending| pending.offset.as_ref().map(OffsetAndMetadata::offset)).max()
     }
 
     /// All partitions with an offset that is seen or under way, and the topics they were committed for.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Option<TopicId>)> {
-        self.slots.iter().map(|(tp, slot)| (tp, slot.pending.back().map(|p| p.1).or(slot.topic_id)))
+        self.slots.iter().map(|(tp, slot)| (tp, slot.pending.back().map(|p| p.topic_id).or(slot.topic_id)))
     }
 
     /// All that is seen.
@@ -186,17 +230,19 @@ impl OffsetStore {
         tp: &TopicPartition,
         topic_id: TopicId,
         offset: Option<OffsetAndMetadata>,
+        holds: Holds,
     ) {
         let empty = || Slot::new(None, Committed::Absent);
-        self.slots.entry(tp.clone()).or_insert_with(empty).pending.push_back((id, topic_id, offset));
+        let slot = self.slots.entry(tp.clone()).or_insert_with(empty);
+        slot.pending.push_back(Pending { write: id, topic_id, offset, holds });
     }
 
     /// A write holds now, as do all before it.
     pub(crate) fn written(&mut self, id: WriteId, tp: &TopicPartition) {
         let Entry::Occupied(mut entry) = self.slots.entry(tp.clone()) else { return };
         let slot = entry.get_mut();
-        let done = slot.pending.iter().take_while(|(pending, _, _)| *pending <= id).count();
-        if let Some((_, topic_id, offset)) = slot.pending.drain(..done).next_back() {
+        let done = slot.pending.iter().take_while(|pending| pending.write <= id).count();
+        if let Some(Pending { topic_id, offset, .. }) = slot.pending.drain(..done).next_back() {
             slot.topic_id = Some(topic_id);
             slot.seen = offset.map_or(Committed::Absent, Committed::At);
         }
@@ -209,7 +255,7 @@ impl OffsetStore {
     pub(crate) fn failed(&mut self, id: WriteId, tp: &TopicPartition) {
         let Entry::Occupied(mut entry) = self.slots.entry(tp.clone()) else { return };
         let slot = entry.get_mut();
-        slot.pending.retain(|(pending, _, _)| *pending != id);
+        slot.pending.retain(|pending| pending.write != id);
         if slot.pending.is_empty() && slot.seen == Committed::Absent {
             entry.remove();
         }

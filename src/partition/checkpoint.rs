@@ -99,6 +99,15 @@ impl Log {
         Ok(Some(point))
     }
 
+    /// Brings the producer state to disk without waiting for a flush that would raise the recovery point.
+    pub(super) fn store_producers(&self) -> Result<()> {
+        // Who closes the log waits for this, and nothing is stored behind it.
+        let _done = self.checkpointed.lock();
+        self.check_open()?;
+        let active = self.active_segment().map_or(0, |active| active.base());
+        self.checkpoint_producers(self.flushed(), active).map_err(|e| self.fail(e))
+    }
+
     fn sync_side_files(&self, since: u64, flush: &FlushPoint) -> Result<RecoveryPoint> {
         let closed: Vec<_> = {
             let segments = self.segments.read();

@@ -224,7 +224,12 @@ impl Cursor {
             return Ok(Some(chunk));
         }
         let bound = Bound { visible, until };
-        let chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
+        let from = self.next;
+        let mut chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
+        if self.committed && from < self.log.log_start() {
+            // Which transactions were aborted there may have been forgotten meanwhile.
+            (self.next, chunk) = (from, Err(self.log.out_of_range(from)));
+        }
         match &chunk {
             Ok(Some(chunk)) => self.note_chunk(chunk, self.next >= visible),
             Ok(None) => self.pause = 0,

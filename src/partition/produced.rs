@@ -12,7 +12,7 @@
 //!   only after what they must pass over is entered.
 //! - Lock order: the files, the append lock, the state, the aborted transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::append::Patience;
@@ -214,8 +214,8 @@ impl Log {
             return Ok(());
         }
         self.poison.check(&self.tp)?;
-        let empty =
-            Candidate { offset: self.flushed(), snapshot: snapshot::encode(&[]), aborted: Vec::new() };
+        let snapshot = snapshot::encode(&[]);
+        let empty = Candidate { offset: self.flushed(), snapshot, aborted: Vec::new(), seen: Vec::new() };
         let stored = files.store(&self.home, &[], &empty);
         stored.map_err(|e| self.fail(e))?;
         self.producers.exist.store(true, Ordering::Release);
@@ -236,7 +236,7 @@ impl Log {
 
     /// Why what readers of committed records wait for does not come.
     #[cold]
-    pub(super) fn check_stuck(&self) -> Result<()> {
+    pub(crate) fn check_stuck(&self) -> Result<()> {
         let Some(first) = self.marks.first_unstable() else { return Ok(()) };
         self.producers.stuck.lock().get(&first).map_or(Ok(()), |why| Err(why.again()))
     }
@@ -287,7 +287,7 @@ impl Log {
             return Ok(());
         }
         let now = self.environment.clock().now().millis();
-        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
+        self.trim_aborted();
         let mut files = self.producers.files.lock();
         self.snapshot_roll(&mut files, active, now)?;
         let mut ready = files.candidate.take_if(|candidate| candidate.offset <= flushed);
@@ -296,8 +296,7 @@ impl Log {
             let appender = self.append.lock();
             let next = appender.next_offset();
             let mut state = self.producers.state.lock();
-            let expired = state.table.expire(now.saturating_sub(expiry));
-            let changed = std::mem::take(&mut state.changed) || expired;
+            let changed = std::mem::take(&mut state.changed);
             changed.then(|| self.candidate(&state, next))
         };
         match taken {
@@ -311,11 +310,38 @@ impl Log {
         }
     }
 
+    /// Forgets the producers that have sent nothing for as long as the settings say, in the files too if what the log
+    /// holds is durable; else with the next checkpoint.
+    pub(crate) fn expire_producers(&self) -> Result<()> {
+        if !self.producers.exist.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let now = self.environment.clock().now().millis();
+        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
+        self.trim_aborted();
+        {
+            let mut state = self.producers.state.lock();
+            if !state.table.expire(now.saturating_sub(expiry)) {
+                return Ok(());
+            }
+            state.changed = true;
+        }
+        self.store_producers()
+    }
+
+    /// The ids of the producers that are known.
+    pub(crate) fn producer_ids(&self, found: &mut HashSet<i64>) {
+        if self.producers.exist.load(Ordering::Acquire) {
+            found.extend(self.producers.state.lock().table.ids());
+        }
+    }
+
     /// The producer state at the end of a log that is closed, durably.
     pub(super) fn close_producers(&self, end: u64) -> Result<()> {
         if !self.producers.exist.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.trim_aborted();
         let mut files = self.producers.files.lock();
         if let Some(active) = self.active_segment() {
             self.snapshot_roll(&mut files, active.base(), self.environment.clock().now().millis())?;
@@ -351,17 +377,21 @@ impl Log {
         let mut aborted = self.producers.aborted.read().entries().to_vec();
         aborted.retain(|entry| (entry.last_offset as u64) < base);
         let snapshot = snapshot::encode(&table.entries());
-        files.store(&self.home, &self.bases(), &Candidate { offset: base, snapshot, aborted })
+        // Of some it tells what came later: then they have been heard of, too.
+        let seen = self.producers.state.lock().table.seen();
+        files.store(&self.home, &self.bases(), &Candidate { offset: base, snapshot, aborted, seen })
     }
 
     fn candidate(&self, state: &State, offset: u64) -> Candidate {
         let snapshot = snapshot::encode(&state.table.entries());
-        let aborted = {
-            let mut aborted = self.producers.aborted.write();
-            aborted.drop_below(self.marks.log_start());
-            aborted.entries().to_vec()
-        };
-        Candidate { offset, snapshot, aborted }
+        let aborted = self.producers.aborted.read().entries().to_vec();
+        Candidate { offset, snapshot, aborted, seen: state.table.seen() }
+    }
+
+    /// Forgets the aborted transactions of which nothing is left. Not under the append lock: it may wait for a manifest.
+    fn trim_aborted(&self) {
+        let bound = self.marks.log_start().max(self.void_below());
+        self.producers.aborted.write().drop_below(bound);
     }
 
     fn bases(&self) -> Vec<u64> {
@@ -390,6 +420,8 @@ impl Log {
             self.replay_batch(&mut state, segment, batch, now)
         })?;
         self.marks.set_first_unstable(state.table.first_unstable());
+        drop(state);
+        self.trim_aborted();
         Ok(())
     }
 

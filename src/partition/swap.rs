@@ -12,7 +12,7 @@
 //! - Readers keep what they have open; who looks for a segment anew finds the new one.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::log::Log;
 use super::manifest::PartitionManifest;
@@ -35,6 +35,8 @@ pub(crate) struct Swaps {
     below: AtomicU64,
     /// Odd while segments are exchanged.
     count: AtomicU64,
+    /// Segments that were replaced, and where they begin: readers may be at them still.
+    replaced: Mutex<Vec<(u64, Weak<Segment>)>>,
 }
 
 /// A swap that is recorded, and whose files do not have their names yet.
@@ -84,6 +86,7 @@ impl Swaps {
             cleaning: Mutex::new(()),
             below: AtomicU64::new(below),
             count: AtomicU64::new(0),
+            replaced: Mutex::new(Vec::new()),
         }
     }
 }
@@ -121,6 +124,16 @@ impl Log {
     /// Where the next compaction begins: everything below has been compacted.
     pub(crate) fn cleaned_to(&self) -> u64 {
         self.manifest.lock().cleaned_to
+    }
+
+    /// Below it no reader finds anything of an aborted transaction any more: compaction has taken it away, and nobody is
+    /// at a segment from before.
+    pub(super) fn void_below(&self) -> u64 {
+        // First: what has been compacted so far was replaced before it was said.
+        let cleaned_to = self.cleaned_to();
+        let mut replaced = self.swaps.replaced.lock();
+        replaced.retain(|(_, segment)| segment.strong_count() > 0);
+        replaced.iter().map(|(base, _)| *base).chain([cleaned_to]).min().unwrap_or(0)
     }
 
     /// Whether the log was ever compacted: offsets may be missing.
@@ -263,6 +276,8 @@ impl Log {
     /// Puts the new segment into the list; readers find it from here on.
     fn exchange(&self, sources: &[CleanableSegment], whole: &WholeSegment) {
         self.swaps.count.fetch_add(1, Ordering::AcqRel);
+        let replaced = sources.iter().map(|source| (source.segment.base(), Arc::downgrade(&source.segment)));
+        self.swaps.replaced.lock().extend(replaced);
         for source in sources {
             self.note_gone(&source.segment);
             source.segment.retire();

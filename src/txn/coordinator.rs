@@ -41,6 +41,8 @@ pub(crate) struct Ended {
 pub(crate) enum Effect {
     /// Append this record of an id.
     Write { id: String, state: TxnState },
+    /// Append a tombstone: nothing is known of the id any more.
+    Forget { id: String },
     /// Append this marker; then say `marked` once it is durable.
     Mark { id: String, tp: TopicPartition, ended: Ended },
 }
@@ -77,6 +79,8 @@ pub(crate) struct Transactional {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     /// Partitions whose markers of these holders may not be durable.
     pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
+    /// When it was last used, by the wall clock, milliseconds.
+    pub(super) used_at: i64,
     /// Offset of its last record that the opening has read.
     pub(super) read_at: u64,
 }
@@ -136,6 +140,7 @@ impl Coordinator {
             started: -1,
             partitions: BTreeSet::new(),
             unmarked: BTreeMap::new(),
+            used_at: now.wall,
             read_at: 0,
         };
         let known = self.ids.entry(id.to_owned()).or_insert_with(fresh);
@@ -146,7 +151,7 @@ impl Coordinator {
             next.epoch
         };
         known.holder = Holder { epoch, ..next };
-        (known.timeout, known.phase) = (timeout, Phase::Idle(None));
+        (known.timeout, known.phase, known.used_at) = (timeout, Phase::Idle(None), now.wall);
         let holder = known.holder;
         out.push(known.write(id, TxnStatus::Empty, now));
         Ok(holder)
@@ -175,7 +180,7 @@ impl Coordinator {
             known.holder = Holder { producer_id: fresh()?, epoch: 0 };
         }
         known.phase = Phase::Open { since: now.monotonic };
-        known.started = now.wall;
+        (known.started, known.used_at) = (now.wall, now.wall);
         known.partitions.clear();
         Ok(known.holder)
     }
@@ -205,6 +210,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) -> Result<bool> {
         let known = self.open(id, holder)?;
+        known.used_at = now.wall;
         if known.partitions.is_empty() {
             known.phase = Phase::Idle(Some(TxnOutcome::Commit));
             return Ok(false);
@@ -254,12 +260,33 @@ impl Coordinator {
             return None;
         }
         let touched = !known.partitions.is_empty();
+        known.used_at = now.wall;
         known.close(id, TxnOutcome::Abort, out);
         if touched {
             // Nobody waits for it: without it the next opening aborts all the same.
             out.push(known.write(id, TxnStatus::CompleteAbort, now));
         }
         Some(known.holder)
+    }
+
+    /// Forgets the ids that have not been used since `before` (by the wall clock, milliseconds), but none that is `held`,
+    /// has a transaction that has not ended, or has a marker that may be missing after a crash. Answers which.
+    pub(crate) fn expire(
+        &mut self,
+        before: i64,
+        held: impl Fn(&str) -> bool,
+        out: &mut Vec<Effect>,
+    ) -> Vec<String> {
+        let over = |known: &Transactional| {
+            matches!(known.phase, Phase::Idle(_)) && known.unmarked.is_empty() && known.used_at < before
+        };
+        let expired = self.ids.iter().filter(|(id, known)| over(known) && !held(id));
+        let expired: Vec<String> = expired.map(|(id, _)| id.clone()).collect();
+        for id in &expired {
+            self.ids.remove(id);
+            out.push(Effect::Forget { id: id.clone() });
+        }
+        expired
     }
 
     /// The transactions whose time is over: to be aborted, or, where their commit has begun, to be taken to its end.
@@ -341,8 +368,10 @@ impl Transactional {
         let ended = Ended { holder: self.holder, outcome };
         for tp in std::mem::take(&mut self.partitions) {
             if outcome == TxnOutcome::Commit {
-                // The flush of its data has covered the markers before it.
-                self.unmarked.retain(|(marked, _), _| *marked != tp);
+                // The flush of its data has covered this producer's markers before it. Those of an earlier producer of
+                // the id may not have been appended yet: no partition waits for them with another one's records.
+                let producer_id = self.holder.producer_id;
+                self.unmarked.retain(|(marked, of), _| *marked != tp || of.producer_id != producer_id);
             }
             self.unmarked.insert((tp.clone(), self.holder), outcome);
             out.push(Effect::Mark { id: id.to_owned(), tp, ended });
@@ -354,11 +383,14 @@ impl Transactional {
     /// The record that tells where the id stands.
     fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
         // Where this transaction has records (`touch` comes with the first that fits), they lie behind the older
-        // markers, and its commit is recorded when they are flushed: so are those markers.
+        // markers of the same producer, and its commit is recorded when they are flushed: so are those markers.
+        let covered = |tp: &TopicPartition, of: &Holder| {
+            of.producer_id == self.holder.producer_id && self.partitions.contains(tp)
+        };
         let committed = self
             .unmarked
             .iter()
-            .filter(|((tp, _), outcome)| **outcome == TxnOutcome::Commit && !self.partitions.contains(tp));
+            .filter(|((tp, of), outcome)| **outcome == TxnOutcome::Commit && !covered(tp, of));
         let mut earlier: BTreeMap<Holder, BTreeSet<TopicPartition>> = BTreeMap::new();
         for ((tp, holder), _) in committed {
             earlier.entry(*holder).or_default().insert(tp.clone());

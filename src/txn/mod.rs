@@ -20,6 +20,7 @@
 mod commit;
 mod coordinator;
 mod description;
+mod expiry;
 mod recovery;
 mod service;
 mod session;

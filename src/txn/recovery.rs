@@ -118,6 +118,7 @@ fn restored(state: &TxnState, read_at: u64) -> Transactional {
         started: state.started,
         partitions: BTreeSet::new(),
         unmarked,
+        used_at: state.updated,
         read_at,
     }
 }

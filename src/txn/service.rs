@@ -22,7 +22,7 @@ use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
-use crate::format::transaction_state::{StateKey, TxnState};
+use crate::format::transaction_state::StateKey;
 use crate::partition::{FinishedBatch, Log, Patience};
 use crate::producer::NotAdded;
 use crate::segment::NewRecord;
@@ -35,8 +35,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The transactions of a broker.
 pub(crate) struct TxnService {
     pub(super) state: Mutex<State>,
-    /// Held while an id is taken.
-    taking: Mutex<()>,
+    /// Held while an id is taken, or forgotten.
+    pub(super) taking: Mutex<()>,
     /// Held while an undecided transaction is ended: how those end that have a marker already.
     pub(super) settling: Mutex<HashMap<Holder, TxnOutcome>>,
     /// `None` before the first transactional producer, and when the broker is closed.
@@ -52,9 +52,9 @@ pub(crate) struct TxnService {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) coordinator: Coordinator,
-    sessions: HashMap<String, Arc<Session>>,
+    pub(super) sessions: HashMap<String, Arc<Session>>,
     /// Markers that are appended and may not be durable.
-    markers: Vec<Marked>,
+    pub(super) markers: Vec<Marked>,
     /// Markers that could not be appended.
     unappended: Vec<(String, TopicPartition, Ended)>,
     /// Left open by an earlier opening, and nobody can tell how they ended.
@@ -64,10 +64,10 @@ pub(super) struct State {
     closed: bool,
 }
 
-struct Marked {
-    id: String,
-    ended: Ended,
-    log: Arc<Log>,
+pub(super) struct Marked {
+    pub(super) id: String,
+    pub(super) ended: Ended,
+    pub(super) log: Arc<Log>,
     end: u64,
 }
 
@@ -127,15 +127,23 @@ impl TxnService {
         &self.clock
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { monotonic: self.clock.monotonic(), wall: self.clock.now().millis() }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.state.lock().closed {
             return Err(Error::closed("the broker"));
         }
         self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
+    }
+
+    /// The session takes more records. One that the broker's close has ended says so.
+    fn check_session(&self, session: &Session, inner: &SessionState) -> Result<()> {
+        inner.check_open(&session.id).map_err(|refused| match self.state.lock().closed {
+            true => Error::closed("the broker"),
+            false => refused,
+        })
     }
 
     /// The topic is there, and can be written to; `make` finds or makes it.
@@ -206,7 +214,7 @@ impl TxnService {
         self.finish_commit(session);
         let mut inner = session.state.lock();
         if matches!(inner.phase, SessionPhase::Over) {
-            return inner.check_open(&session.id);
+            return self.check_session(session, &inner);
         }
         let now = self.now();
         inner.holder = self.state.lock().coordinator.begin(&session.id, inner.holder, now, fresh)?;
@@ -226,7 +234,7 @@ impl TxnService {
         max_block: Duration,
     ) -> Result<()> {
         let mut inner = session.state.lock();
-        inner.check_open(&session.id)?;
+        self.check_session(session, &inner)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
         match inner.batch(log, max_block, record, touch)?.add(record) {
@@ -249,7 +257,7 @@ impl TxnService {
         records: &Records<K, V>,
     ) -> Result<()> {
         let mut inner = session.state.lock();
-        inner.check_open(&session.id)?;
+        self.check_session(session, &inner)?;
         let mut begun = false;
         let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
             begun = true;
@@ -280,8 +288,8 @@ impl TxnService {
     /// Starts to commit.
     pub(crate) fn commit(self: &Arc<Self>, session: &Arc<Session>) -> TransactionCommit {
         let mut inner = session.state.lock();
-        let handed_over = inner
-            .check_open(&session.id)
+        let handed_over = self
+            .check_session(session, &inner)
             .and_then(|()| inner.batches.iter_mut().try_for_each(|batch| batch.hand_over().map(|_| ())));
         if let Err(error) = handed_over {
             self.abort_locked(session, &mut inner);
@@ -399,11 +407,12 @@ impl TxnService {
     }
 
     /// Carries effects out, in their order; answers the end of the last record.
-    fn carry_out(&self, effects: Vec<Effect>) -> Result<Option<u64>> {
+    pub(super) fn carry_out(&self, effects: Vec<Effect>) -> Result<Option<u64>> {
         let mut end = None;
         for effect in effects {
             match effect {
-                Effect::Write { id, state } => end = Some(self.append_record(&id, &state)?),
+                Effect::Write { id, state } => end = Some(self.append_record(&id, Some(&state.encode()))?),
+                Effect::Forget { id } => end = Some(self.append_record(&id, None)?),
                 Effect::Mark { id, tp, ended } => {
                     let log = self.find(&tp);
                     self.mark(id, tp, ended, log);
@@ -413,11 +422,11 @@ impl TxnService {
         Ok(end)
     }
 
-    fn append_record(&self, id: &str, state: &TxnState) -> Result<u64> {
+    fn append_record(&self, id: &str, value: Option<&[u8]>) -> Result<u64> {
         let log = self.state_log()?;
         let mut builder = BatchBuilder::new(BatchSpec::default());
         let now = self.clock.now().millis();
-        builder.append(now, Some(&StateKey::encode(id)), Some(&state.encode()), &[]);
+        builder.append(now, Some(&StateKey::encode(id)), value, &[]);
         let mut batch = FinishedBatch::of(&mut builder, None)?;
         let appended = log.append_batch(&mut batch, self.patience())?;
         Ok(appended.offset + 1)
@@ -441,14 +450,14 @@ impl TxnService {
             // Nothing of it is open there.
             Ok((_, None)) => state.coordinator.marked(&id, &tp, ended),
             Err(error) => match error.kind() {
-                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound => {
+                // The partition is gone, or has seen another end of it.
+                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound | ErrorKind::Fenced => {
                     state.coordinator.marked(&id, &tp, ended);
                 }
-                ErrorKind::StorageFull | ErrorKind::Backpressure | ErrorKind::TimedOut => {
-                    state.unappended.push((id, tp, ended));
-                }
-                // A poisoned or closed partition: the next opening does it, as the records say.
-                _ => {}
+                // The next opening does it, as the records say.
+                ErrorKind::Poisoned | ErrorKind::Closed => {}
+                // No room; or a file that could not be opened again, which is tried anew.
+                _ => state.unappended.push((id, tp, ended)),
             },
         }
     }
@@ -475,7 +484,7 @@ impl TxnService {
     }
 
     /// Takes note of markers that are durable by now.
-    fn collect_markers(&self) {
+    pub(super) fn collect_markers(&self) {
         let mut state = self.state.lock();
         let State { coordinator, markers, .. } = &mut *state;
         markers.retain(|marked| {

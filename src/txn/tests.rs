@@ -10,7 +10,7 @@ use super::coordinator::{Coordinator, Effect, Ended, Holder, Now, Phase};
 use super::recovery::LeftOpen;
 use crate::format::batch::{Attributes, BatchHeader};
 use crate::format::control::TxnOutcome;
-use crate::format::transaction_state::{StateKey, TxnStatus};
+use crate::format::transaction_state::{StateKey, TxnState, TxnStatus};
 use crate::types::{TopicName, TopicPartition};
 
 const IDS: [&str; 2] = ["one", "two"];
@@ -160,7 +160,7 @@ struct World {
     coordinator: Coordinator,
     ponds: Vec<Pond>,
     /// The topic of states, and how much of it is durable.
-    records: Vec<(Vec<u8>, Vec<u8>)>,
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     flushed: usize,
     clients: Vec<Client>,
     /// Markers that wait to be appended.
@@ -177,6 +177,8 @@ struct World {
     crashes: u64,
     /// What damaged openings could not tell.
     undecided: usize,
+    /// Ids that nobody has used for long.
+    forgotten: u64,
 }
 
 fn tp(partition: u32) -> TopicPartition {
@@ -189,6 +191,29 @@ impl World {
         World { ponds, ..World::default() }
     }
 
+    /// Both ids have nearly used up their epochs.
+    fn grown_old(mut self) -> World {
+        for (id, producer_id) in IDS.iter().zip(0..) {
+            let state = TxnState {
+                producer_id,
+                epoch: i16::MAX - 4,
+                timeout_ms: 5_000,
+                status: TxnStatus::Empty,
+                partitions: Vec::new(),
+                updated: 0,
+                started: -1,
+                earlier: Vec::new(),
+            };
+            self.records.push((StateKey::encode(id), Some(state.encode())));
+        }
+        self.next_producer = IDS.len() as i64;
+        self.flushed = self.records.len();
+        for (offset, (key, value)) in (0..).zip(&self.records) {
+            assert!(self.coordinator.replay(offset, key, value.as_deref()));
+        }
+        self
+    }
+
     fn clock(&self) -> Now {
         Now { monotonic: self.now, wall: self.now.as_millis() as i64 }
     }
@@ -197,7 +222,11 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Write { id, state } => {
-                    self.records.push((StateKey::encode(&id), state.encode()));
+                    self.records.push((StateKey::encode(&id), Some(state.encode())));
+                }
+                Effect::Forget { id } => {
+                    self.records.push((StateKey::encode(&id), None));
+                    self.forgotten += 1;
                 }
                 Effect::Mark { id, tp, ended } => self.marks.push((id, tp, ended)),
             }
@@ -259,6 +288,9 @@ impl World {
         match self.coordinator.begin(IDS[client.id], client.holder, now, || Ok(next)) {
             Ok(holder) => {
                 assert!(!client.over);
+                if holder.producer_id == next {
+                    self.next_producer += 1;
+                }
                 client.holder = holder;
                 client.open = Some((self.next_txn, BTreeMap::new()));
                 self.next_txn += 1;
@@ -382,6 +414,15 @@ impl World {
         }
     }
 
+    /// Ids without a client are forgotten, if nothing of them is left to be done.
+    fn expire(&mut self) {
+        let World { coordinator, clients, .. } = self;
+        let held = |id: &str| clients.iter().any(|client| IDS[client.id] == id && !client.over);
+        let mut effects = Vec::new();
+        coordinator.expire(self.now.as_millis() as i64 - 1_000, held, &mut effects);
+        self.carry_out(effects);
+    }
+
     /// The process, or the power, is gone: of what was not flushed any prefix is kept.
     fn crash(&mut self, draw: &mut Draw) {
         self.crashes += 1;
@@ -397,7 +438,7 @@ impl World {
         (self.marks, self.appended, self.clients) = (Vec::new(), Vec::new(), Vec::new());
         self.coordinator = Coordinator::default();
         for (offset, (key, value)) in (0..).zip(&self.records) {
-            assert!(self.coordinator.replay(offset, key, Some(value)));
+            assert!(self.coordinator.replay(offset, key, value.as_deref()));
         }
         let (mut open, mut epochs) = (Vec::new(), BTreeMap::new());
         for (partition, pond) in (0..).zip(&self.ponds) {
@@ -432,7 +473,7 @@ impl World {
         let mut damaged = Coordinator::default();
         for (offset, (key, value)) in (0..).zip(&self.records) {
             if offset < from || offset >= unread {
-                assert!(damaged.replay(offset, key, Some(value)));
+                assert!(damaged.replay(offset, key, value.as_deref()));
             }
         }
         let mut effects = Vec::new();
@@ -440,7 +481,7 @@ impl World {
         assert_eq!(undecided.len() + effects.len(), open.len());
         let outcome = |effect: &Effect| match effect {
             Effect::Mark { tp, ended, .. } => (tp.clone(), *ended),
-            Effect::Write { .. } => panic!("an opening writes nothing"),
+            Effect::Write { .. } | Effect::Forget { .. } => panic!("an opening writes nothing"),
         };
         let whole: Vec<_> = whole.iter().map(outcome).collect();
         for effect in &effects {
@@ -492,13 +533,13 @@ impl World {
                 self.tick();
             }
             98 => self.crash(draw),
-            _ => {}
+            _ => self.expire(),
         }
     }
 }
 
-fn run(seed: u64) -> (u64, u64, usize) {
-    let mut world = World::new();
+fn run(seed: u64) -> (u64, u64, usize, u64) {
+    let mut world = if seed % 3 == 0 { World::new().grown_old() } else { World::new() };
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..300 {
         world.step(&mut draw);
@@ -522,7 +563,7 @@ fn run(seed: u64) -> (u64, u64, usize) {
     world.check(true);
     world.crash(&mut draw);
     world.check(true);
-    (world.committed, world.crashes, world.undecided)
+    (world.committed, world.crashes, world.undecided, world.forgotten)
 }
 
 #[test]
@@ -531,14 +572,16 @@ fn transactions_are_atomic_under_any_schedule() {
         run(seed);
         return;
     }
-    let (mut committed, mut crashes, mut undecided) = (0, 0, 0);
+    let (mut committed, mut crashes, mut undecided, mut forgotten) = (0, 0, 0, 0);
     for seed in 0..3_000 {
         let ran = std::panic::catch_unwind(|| run(seed));
-        let (more, crashed, untold) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
+        let (more, crashed, untold, expired) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
         committed += more;
         crashes += crashed;
         undecided += untold;
+        forgotten += expired;
     }
+    assert!(forgotten > 500, "{forgotten} forgotten");
     assert!(undecided > 1_000, "{undecided} undecided");
     assert!(committed > 4_000 && crashes > 8_000, "{committed} committed, {crashes} crashes");
 }
@@ -554,7 +597,7 @@ fn the_states_of_kafka_are_written() {
     let holder = coordinator.init("one", TIMEOUT, now(), || Ok(1000), &mut out).unwrap();
     let status = |effect: &Effect| match effect {
         Effect::Write { state, .. } => (state.status, state.epoch, state.partitions.len()),
-        Effect::Mark { .. } => panic!("{effect:?}"),
+        Effect::Mark { .. } | Effect::Forget { .. } => panic!("{effect:?}"),
     };
     assert_eq!(status(&out[0]), (TxnStatus::Empty, 0, 0));
     out.clear();

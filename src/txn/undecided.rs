@@ -214,7 +214,8 @@ impl TxnService {
     }
 }
 
-fn is_gone(error: &Error) -> bool {
+/// There is no such partition.
+pub(super) fn is_gone(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
 }
 

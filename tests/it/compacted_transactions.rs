@@ -123,3 +123,86 @@ fn compaction_keeps_what_was_committed_and_who_wrote_it() {
         assert_eq!(in_table(&topic), expected, "seed {seed}");
     }
 }
+
+fn aborted(topic: &Topic) -> usize {
+    topic.partition(0).unwrap().aborted_transactions().len()
+}
+
+/// Transactions that are aborted when they have records in the log, and one that is committed after every four.
+fn abort_many(broker: &Broker, topic: &Topic, count: u64) {
+    let large = "v".repeat(600_000);
+    let mut producer = broker.transactional("mover").unwrap();
+    for n in 0..count {
+        let mut txn = producer.begin().unwrap();
+        let key = format!("key {n}");
+        if n % 5 == 4 {
+            txn.send(topic, Record::new("kept").key(key.as_str())).unwrap();
+            txn.commit().wait().unwrap();
+            continue;
+        }
+        (0..3).for_each(|_| txn.send(topic, Record::new(&large).key(key.as_str())).unwrap());
+        txn.abort();
+    }
+}
+
+fn large() -> TopicConfig {
+    TopicConfig::new().segment_size(ByteSize::mib(4)).durability(Durability::Memory)
+}
+
+#[test]
+fn aborted_transactions_are_forgotten_when_compaction_has_taken_them_from_every_reader() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = broker.create_topic("t", large().cleanup_policy(CleanupPolicy::Compact)).unwrap();
+    abort_many(&broker, &topic, 15);
+    assert_eq!(aborted(&topic), 12);
+    // A reader in the midst of what is about to be replaced.
+    let config = ReaderConfig::new().isolation(Isolation::ReadCommitted).max_records(1);
+    let mut reader = topic.partition(0).unwrap().reader_builder().config(config).build().unwrap();
+    let first = reader.next().unwrap().unwrap();
+    let beside = first.iter().next().unwrap().offset().get();
+    drop(first);
+    topic.compact().unwrap().wait().unwrap();
+    let tick = || {
+        sim.clock().advance(std::time::Duration::from_secs(601));
+        broker.tick().unwrap();
+    };
+    tick();
+    assert!(aborted(&topic) > 0, "a reader may come to them");
+    let mut seen = vec![beside];
+    while let Some(records) = reader.next().unwrap() {
+        for record in &records {
+            assert_eq!(record.value().unwrap(), Some(&b"kept"[..]));
+            seen.push(record.offset().get());
+        }
+    }
+    assert_eq!(seen.len(), 3);
+    drop(reader);
+    tick();
+    assert_eq!(aborted(&topic), 0);
+    assert_eq!(committed(&topic).len(), 3);
+    // Those that come later count, and so they do at the next opening.
+    abort_many(&broker, &topic, 4);
+    assert_eq!(aborted(&topic), 4);
+    for disk in [sim.disk().after_kill(), sim.disk().after_power_cut_keeping_everything()] {
+        let broker = open(&SimEnvironment::on(disk, 2));
+        let topic = broker.topic("t").unwrap();
+        assert_eq!(aborted(&topic), 4);
+        assert_eq!(committed(&topic).len(), 3);
+    }
+}
+
+#[test]
+fn aborted_transactions_are_forgotten_with_their_records() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = broker.create_topic("t", large()).unwrap();
+    abort_many(&broker, &topic, 15);
+    let partition = topic.partition(0).unwrap();
+    let marker = partition.aborted_transactions()[9].marker_offset();
+    partition.delete_records(Offset::new(marker.get() + 1).unwrap()).unwrap();
+    // Nothing is appended.
+    sim.clock().advance(std::time::Duration::from_secs(601));
+    broker.tick().unwrap();
+    assert_eq!(aborted(&topic), 2);
+}

@@ -130,7 +130,7 @@ fn idle_producers_are_forgotten() {
     let topic = topic(&broker, Durability::Sync);
     let producer = topic.idempotent_producer("importer").unwrap();
     send(&producer, 0..3).unwrap();
-    sim.clock().advance(std::time::Duration::from_secs(2 * 86_400));
+    sim.clock().advance(std::time::Duration::from_secs(8 * 86_400));
     topic.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
     for _ in 0..3 {
         broker.tick().unwrap();

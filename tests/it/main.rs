@@ -19,6 +19,8 @@ mod environment;
 #[cfg(test)]
 mod executors;
 #[cfg(test)]
+mod expiry;
+#[cfg(test)]
 mod failed_sync;
 #[cfg(test)]
 mod for_kafka;
@@ -51,6 +53,8 @@ mod top;
 mod topics;
 #[cfg(test)]
 mod transaction_ends;
+#[cfg(test)]
+mod transaction_offsets;
 #[cfg(test)]
 mod transactions;
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use millpond::ErrorKind;
 use millpond::config::{Background, BrokerConfig, ReadMode, ReaderConfig, TransactionConfig};
 use millpond::prelude::*;
 use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment, Times};
+use millpond::{ErrorKind, TopicName, TopicPartition};
 
 fn open(sim: &SimEnvironment) -> Broker {
     try_open(sim).unwrap()
@@ -36,6 +36,7 @@ fn by_committed(topic: &Topic, partition: u32) -> millpond::Result<Vec<String>> 
 fn a_commit_that_is_held_and_never_looked_at_again_ends_in_its_time() {
     for polls in 0..2 {
         let sim = SimEnvironment::new(1);
+        sim.disk().start_log();
         let broker = open(&sim);
         let config = TopicConfig::new().partitions(3).segment_size(ByteSize::mib(1));
         let topic = broker.create_topic("t", config).unwrap();
@@ -131,6 +132,7 @@ fn what_a_record_says_holds_though_another_one_is_damaged() {
             Some(record) => damaged(&disk, record),
             None => SimEnvironment::on(disk.snapshot(), 3),
         };
+        sim.disk().start_log();
         let broker = open(&sim);
         let topic = broker.topic("t").unwrap();
         assert!(broker.undecided_transactions().is_empty());
@@ -151,6 +153,7 @@ fn what_a_damaged_record_may_have_committed_is_neither_aborted_nor_waited_for() 
     let (disk, ids) = crashed();
     for (record, hidden) in [(1, &ids[1..]), (2, &ids[..])] {
         let sim = damaged(&disk, record);
+        sim.disk().start_log();
         let broker = open(&sim);
         let topic = broker.topic("t").unwrap();
         let undecided = broker.undecided_transactions();
@@ -194,6 +197,7 @@ fn what_a_damaged_record_may_have_committed_is_neither_aborted_nor_waited_for() 
         let sim = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 5);
         let report = millpond::broker::repair_in(sim.environment(), "/data").unwrap();
         assert!(!report.actions().is_empty());
+        sim.disk().start_log();
         let broker = open(&sim);
         let topic = broker.topic("t").unwrap();
         assert_eq!(by_committed(&topic, 1).unwrap(), ["a"]);
@@ -309,6 +313,7 @@ fn an_undecided_transaction_that_is_half_ended_ends_the_same_way_everywhere() {
     let (disk, ids) = crashed();
     for failing in 1..=2 {
         let sim = damaged(&disk, 2);
+        sim.disk().start_log();
         let broker = open(&sim);
         let of = |broker: &Broker, id: i64| {
             let undecided = broker.undecided_transactions();
@@ -405,4 +410,76 @@ fn an_awaited_commit_goes_on_when_a_full_disk_has_room_again() {
         broker.tick().unwrap();
     }
     assert_eq!(by_committed(&topic, 0).unwrap(), ["a", "b"]);
+}
+
+/// A crash while a transaction with offsets of one group is open, and another group has committed behind them; and so
+/// many other transactions that their markers do not fit into the memory for records that wait to be written.
+fn crashed_with_offsets_behind_open_ones() -> SimDisk {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().segment_size(ByteSize::mib(4));
+    let source = broker.create_topic("in", config.clone()).unwrap();
+    let many = broker.create_topic("many", config).unwrap();
+    source.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+    let mut others: Vec<_> = (0..850).map(|n| broker.transactional(format!("other-{n}")).unwrap()).collect();
+    let commit = |other: &mut TransactionalProducer| {
+        let mut txn = other.begin().unwrap();
+        txn.send(&many, Record::new("x")).unwrap();
+        txn.commit()
+    };
+    let _begun: Vec<_> = others.iter_mut().map(commit).collect();
+    many.producer().unwrap().flush().wait().unwrap();
+    let soon = Duration::from_millis(20);
+    let mut within = broker.group("within").unwrap().join("in").unwrap();
+    let mut plain = broker.group("plain").unwrap().join("in").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let records = within.poll().wait_timeout(soon).unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&within, &records).unwrap();
+    let records = plain.poll().wait_timeout(soon).unwrap();
+    plain.commit(&records).wait().unwrap();
+    sim.disk().after_kill()
+}
+
+#[test]
+fn what_a_group_has_committed_is_not_hidden_by_a_marker_that_has_no_room() {
+    let disk = crashed_with_offsets_behind_open_ones();
+    let config = BrokerConfig::new()
+        .background(Background::Manual)
+        .max_block(Duration::from_millis(50))
+        .buffer_memory(ByteSize::kib(64));
+    let open = |sim: &SimEnvironment| {
+        Broker::builder("/data").environment(sim.environment()).config(config.clone()).open()
+    };
+    let whole = SimEnvironment::on(disk.snapshot(), 3);
+    let broker = open(&whole).unwrap();
+    let writes = whole.disk().calls_of(Op::Write);
+    drop(broker);
+    // From one of the first markers on there is no room for any.
+    let sim = SimEnvironment::on(disk.snapshot(), 3);
+    let full = Failure::nth(writes - 848, Fault::StorageFull).only(Op::Write).times(Times::Always);
+    sim.disk().inject(full);
+    let broker = open(&sim).unwrap();
+    let tp = TopicPartition::new(TopicName::new("in").unwrap(), 0);
+    let committed = |group: &str| {
+        let committed = broker.group(group).unwrap().committed(&tp);
+        committed.map(|offset| offset.map(|offset| offset.offset().get()))
+    };
+    assert_eq!(committed("plain").unwrap_err().kind(), ErrorKind::StorageFull);
+    let refused = broker.group("plain").unwrap().join("in").map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StorageFull);
+    // A topic that is made meanwhile is known afterwards.
+    sim.disk().stop_failing();
+    broker.create_topic("later", TopicConfig::new().segment_size(ByteSize::mib(1))).unwrap();
+    for _ in 0..3 {
+        sim.clock().advance(Duration::from_millis(200));
+        broker.tick().unwrap();
+    }
+    assert_eq!(committed("plain").unwrap(), Some(3));
+    assert_eq!(committed("within").unwrap(), None);
+    let mut consumer = broker.group("plain").unwrap().join("later").unwrap();
+    broker.topic("later").unwrap().producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+    let records = consumer.poll().wait_timeout(Duration::from_millis(20)).unwrap();
+    assert_eq!(records.iter().count(), 1);
+    consumer.commit(&records).wait().unwrap();
 }

@@ -10,17 +10,17 @@ use millpond::testing::{Failure, Fault, Op, SeededRandom, SimDisk, SimEnvironmen
 use millpond::txn::TransactionState;
 use millpond::{ErrorKind, TopicName, TopicPartition};
 
-const SOON: Duration = Duration::from_millis(20);
+pub(crate) const SOON: Duration = Duration::from_millis(20);
 
-fn tp(topic: &str, partition: u32) -> TopicPartition {
+pub(crate) fn tp(topic: &str, partition: u32) -> TopicPartition {
     TopicPartition::new(TopicName::new(topic).unwrap(), partition)
 }
 
-fn offset(number: u64) -> Offset {
+pub(crate) fn offset(number: u64) -> Offset {
     Offset::new(number).unwrap()
 }
 
-fn simulated(sim: &SimEnvironment) -> Broker {
+pub(crate) fn simulated(sim: &SimEnvironment) -> Broker {
     try_open(sim).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn try_open(sim: &SimEnvironment) -> millpond::Result<Broker> {
     Broker::builder("/data").environment(sim.environment()).config(manual).open()
 }
 
-fn small(partitions: u32, durability: Durability) -> TopicConfig {
+pub(crate) fn small(partitions: u32, durability: Durability) -> TopicConfig {
     TopicConfig::new().partitions(partitions).durability(durability).segment_size(ByteSize::mib(1))
 }
 
@@ -46,7 +46,7 @@ fn seen(topic: &Topic, partition: u32, isolation: Isolation) -> Vec<String> {
     seen
 }
 
-fn committed(topic: &Topic, partition: u32) -> Vec<String> {
+pub(crate) fn committed(topic: &Topic, partition: u32) -> Vec<String> {
     seen(topic, partition, Isolation::ReadCommitted)
 }
 
@@ -352,6 +352,20 @@ fn offsets_of_a_transaction_hold_when_it_is_committed() {
     let broker = simulated(&SimEnvironment::on(sim.disk().snapshot(), 2));
     let mut next = broker.group("g").unwrap().join("in").unwrap();
     assert!(next.poll().wait_timeout(SOON).unwrap().is_empty());
+}
+
+#[test]
+fn who_goes_on_with_a_closed_broker_is_told_that_it_is_closed() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("a")).unwrap();
+    broker.close().wait().unwrap();
+    assert_eq!(txn.send(&topic, Record::new("b")).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(txn.commit().wait().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(producer.begin().map(|_| ()).unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[test]

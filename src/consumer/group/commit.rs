@@ -76,7 +76,8 @@ impl Commit {
     /// # Errors
     /// `Fenced` if this is no member any more; `Rebalanced` if the partition was given away since the records
     /// were polled: somebody else processes them; `InvalidArgument` beyond the log end; `TopicNotFound` for a
-    /// deleted topic; `Poisoned`, `StorageFull`, `Closed` if they cannot be written.
+    /// deleted topic; `Poisoned`, `StorageFull`, `Closed` if they cannot be written; `Backpressure` for offsets below
+    /// those that a transaction may commit which is open.
     pub fn wait(self) -> Result<()> {
         match self.end() {
             Ok((log, end)) => log.wait_acked(end),

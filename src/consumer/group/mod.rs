@@ -19,6 +19,7 @@ mod decoding;
 mod lanes;
 mod listener;
 mod mailbox;
+mod opening;
 mod place;
 mod polls;
 mod pool;

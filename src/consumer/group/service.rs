@@ -12,8 +12,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use super::mailbox::Mailbox;
+use super::opening::Opening;
 use super::writing::{Outgoing, Ticket, append_all};
-use crate::config::{CrcCheck, OffsetReset};
+use crate::config::OffsetReset;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::TxnOutcome;
@@ -21,7 +22,7 @@ use crate::group::{
     Backward, CommitEntry, Committed, Committer, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
     KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, Subscription, WriteId,
 };
-use crate::partition::{Cursor, Log, Patience, ReadLimits};
+use crate::partition::{Log, Patience};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
@@ -74,23 +75,23 @@ pub(crate) struct LagSource {
 
 /// The groups of a broker.
 pub(crate) struct GroupService {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Held while records are appended, so that they keep their order.
     appending: Mutex<()>,
     /// Held while volatile partitions are told what of them may go, so that they hear the latest last.
     releasing: Mutex<()>,
     /// `None` before the first group, and when the broker is closed.
-    offsets_log: RwLock<Option<Arc<Log>>>,
+    pub(super) offsets_log: RwLock<Option<Arc<Log>>>,
     directory: OnceLock<Weak<dyn Directory>>,
     clock: Arc<dyn Clock>,
     max_block: Duration,
     closed: AtomicBool,
-    /// Why the offsets topic could not be read when the broker was opened.
-    damaged: OnceLock<Error>,
+    /// Whether the offsets topic could be read when the broker was opened.
+    pub(super) opening: Opening,
 }
 
-struct State {
-    coordinator: Coordinator,
+pub(super) struct State {
+    pub(super) coordinator: Coordinator,
     mailboxes: HashMap<MemberId, (GroupId, Arc<Mailbox>)>,
     outbox: VecDeque<Outgoing>,
     /// Appended, in order.
@@ -142,35 +143,8 @@ impl GroupService {
             clock,
             max_block,
             closed: AtomicBool::new(false),
-            damaged: OnceLock::new(),
+            opening: Opening::default(),
         }
-    }
-
-    /// Reads what the offsets topic holds, if there is one, and takes note of the topics there are. Where it
-    /// cannot be read, groups answer with that error, and everything else of the broker works.
-    pub(crate) fn open(&self, offsets: Option<Arc<Log>>, topics: Vec<(TopicName, KnownTopic)>) {
-        if let Some(log) = offsets {
-            if let Err(error) = self.replay(&log) {
-                let _ = self.damaged.set(error);
-                return;
-            }
-            *self.offsets_log.write() = Some(log);
-        }
-        self.act(Room::Wait, |coordinator, now, out| coordinator.opened(topics, now, out));
-    }
-
-    fn replay(&self, log: &Arc<Log>) -> Result<()> {
-        let mut cursor =
-            Cursor::new(log.clone(), log.log_start()).isolated(crate::config::Isolation::ReadCommitted);
-        let limits = ReadLimits { max_bytes: 1 << 20, max_records: u32::MAX, crc: CrcCheck::Once };
-        while let Some(chunk) = cursor.read(u64::MAX, &limits)? {
-            let mut state = self.state.lock();
-            for record in chunk.iter() {
-                let record = record?.record;
-                state.coordinator.replay(record.key.unwrap_or_default(), record.value);
-            }
-        }
-        Ok(())
     }
 
     /// Where partitions are found from now on.
@@ -188,6 +162,7 @@ impl GroupService {
 
     /// The broker is closed: nothing of its directory is held any more.
     pub(crate) fn let_go(&self) {
+        self.opening.let_go();
         let log = self.offsets_log.write().take();
         drop(log);
     }
@@ -196,7 +171,7 @@ impl GroupService {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed("the broker"));
         }
-        self.damaged.get().map_or(Ok(()), |damage| Err(damage.again()))
+        self.check_read()
     }
 
     pub(super) fn directory(&self) -> Result<Arc<dyn Directory>> {
@@ -533,6 +508,7 @@ impl GroupService {
 
     /// Does what is due.
     pub(crate) fn tick(&self) {
+        let _ = self.check_read();
         let now = self.now();
         self.act(Room::Later, |_, _, _| ());
         let polls: Vec<(GroupId, MemberId, Duration)> = {
@@ -688,6 +664,7 @@ impl GroupService {
     /// # Errors
     /// `GroupNotFound`, `GroupInUse`; those of writing.
     pub(crate) fn delete_offsets(&self, group: &GroupId, partitions: &[TopicPartition]) -> Result<()> {
+        self.check_open()?;
         let write =
             self.act_and_write(|coordinator, _, out| coordinator.delete_offsets(group, partitions, out))?;
         self.wait_for(write)

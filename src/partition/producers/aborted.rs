@@ -8,7 +8,8 @@
 //! Invariants
 //! - Entries are in the order of their markers. Every transaction that begins below an entry's last stable offset
 //!   had ended when its marker was written: later entries begin at or above it. That bounds each search.
-//! - What a reader finds below the last stable offset does not change any more.
+//! - What a reader finds below the last stable offset does not change any more, but where there is nothing left to be
+//!   passed over: below the log start, and where compaction has taken it away from every reader.
 
 use crate::format::index::TxnEntry;
 
@@ -42,7 +43,10 @@ impl AbortedIndex {
     /// Forgets those that lie wholly below `offset`.
     pub(crate) fn drop_below(&mut self, offset: u64) {
         let gone = self.entries.partition_point(|entry| (entry.last_offset as u64) < offset);
-        self.entries.drain(..gone);
+        if gone > 0 {
+            self.entries.drain(..gone);
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 
     /// Whether the batch of this producer at this offset belongs to an aborted transaction.

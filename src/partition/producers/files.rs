@@ -3,7 +3,8 @@
 //! ```text
 //!   <offset>.snapshot   Kafka's: the producers as of that offset; kept are the newest two, which are from
 //!                       checkpoints, and the newest two at the base of a segment, which are from rolls
-//!   millpond.aborted    our own: the aborted transactions up to an offset, under a checksum
+//!   millpond.aborted    our own: the aborted transactions up to an offset, and when each producer was last heard of,
+//!                       which Kafka's format does not tell; under a checksum
 //!   <base>.txnindex     Kafka's: those of one segment, for tools; never read here
 //! ```
 //!
@@ -27,7 +28,8 @@ use super::table::ProducerTable;
 /// Our own file of aborted transactions.
 const ABORTED_FILE: &str = "millpond.aborted";
 const ABORTED_KIND: u16 = 0x4142;
-const ABORTED_VERSION: u16 = 1;
+/// Version 1 has no times.
+const ABORTED_VERSION: u16 = 2;
 /// Snapshots that are kept.
 const KEPT: usize = 2;
 /// A million producers take 46 MB.
@@ -39,6 +41,16 @@ pub(crate) struct Candidate {
     pub(crate) offset: u64,
     pub(crate) snapshot: Vec<u8>,
     pub(crate) aborted: Vec<TxnEntry>,
+    /// When each producer was last heard of, milliseconds.
+    pub(crate) seen: Vec<(i64, i64)>,
+}
+
+/// What `millpond.aborted` holds.
+#[derive(Debug)]
+struct OwnFile {
+    covers: u64,
+    aborted: Vec<TxnEntry>,
+    seen: Vec<(i64, i64)>,
 }
 
 /// What is on disk, and what is about to be.
@@ -86,10 +98,11 @@ impl ProducerFiles {
         home: &SegmentFiles,
         now: i64,
     ) -> Option<(u64, ProducerTable, AbortedIndex)> {
-        let (covers, aborted) = load_aborted(home)?;
-        for &offset in self.kept.iter().rev().filter(|&&offset| offset <= covers) {
-            let Some(table) = load_snapshot(home, offset, now) else { continue };
-            let mut index = AbortedIndex::of(aborted);
+        let own = load_own(home)?;
+        for &offset in self.kept.iter().rev().filter(|&&offset| offset <= own.covers) {
+            let Some(mut table) = load_snapshot(home, offset, now) else { continue };
+            table.heard_at(&own.seen, now);
+            let mut index = AbortedIndex::of(own.aborted);
             index.truncate(offset);
             self.indexed = offset;
             return Some((offset, table, index));
@@ -118,7 +131,7 @@ impl ProducerFiles {
         }
         self.store_txn_indexes(home, bases, &state.aborted)?;
         let path = home.dir.join(ABORTED_FILE);
-        make_file(&*home.files, &path, &encode_aborted(state.offset, &state.aborted))
+        make_file(&*home.files, &path, &encode_own(state))
             .map_err(|e| Error::io("write the aborted transactions", &path, e))?;
         store_snapshot(home, state.offset, &state.snapshot)?;
         self.indexed = self.indexed.max(state.offset);
@@ -181,37 +194,67 @@ fn load_snapshot(home: &SegmentFiles, offset: u64, now: i64) -> Option<ProducerT
     ProducerTable::of_entries(&snapshot::parse(&bytes).ok()?, now)
 }
 
-fn load_aborted(home: &SegmentFiles) -> Option<(u64, Vec<TxnEntry>)> {
+fn load_own(home: &SegmentFiles) -> Option<OwnFile> {
     let file = home.files.open(&home.dir.join(ABORTED_FILE), OpenMode::Read).ok()?;
     let bytes = read_whole(&*file, MAX_LEN).ok()?;
-    decode_aborted(&bytes).ok()
+    decode_own(&bytes).ok()
 }
 
-fn encode_aborted(covers: u64, entries: &[TxnEntry]) -> Vec<u8> {
+fn encode_own(state: &Candidate) -> Vec<u8> {
     let mut writer = Writer::new();
-    writer.put_u64(covers).put_count(entries.len());
-    for entry in entries {
+    writer.put_u64(state.offset).put_count(state.aborted.len());
+    for entry in &state.aborted {
         writer.put_i64(entry.producer_id).put_i64(entry.first_offset);
         writer.put_i64(entry.last_offset).put_i64(entry.last_stable_offset);
+    }
+    writer.put_count(state.seen.len());
+    for (producer_id, seen_at) in &state.seen {
+        writer.put_i64(*producer_id).put_i64(*seen_at);
     }
     writer.seal(ABORTED_KIND, ABORTED_VERSION)
 }
 
-fn decode_aborted(bytes: &[u8]) -> std::result::Result<(u64, Vec<TxnEntry>), FormatError> {
-    let (_, payload) = sealed_file::open(ABORTED_KIND, ABORTED_VERSION, bytes)?;
+fn decode_own(bytes: &[u8]) -> std::result::Result<OwnFile, FormatError> {
+    let (version, payload) = sealed_file::open(ABORTED_KIND, ABORTED_VERSION, bytes)?;
     let mut reader = Reader::new(payload);
     let covers = reader.get_u64()?;
     let count = reader.get_count(32)?;
-    let mut entries = Vec::with_capacity(count);
+    let mut aborted = Vec::with_capacity(count);
     for _ in 0..count {
         let mut word = || reader.get_i64();
-        entries.push(TxnEntry {
+        aborted.push(TxnEntry {
             producer_id: word()?,
             first_offset: word()?,
             last_offset: word()?,
             last_stable_offset: word()?,
         });
     }
+    let mut seen = Vec::new();
+    if version >= 2 {
+        let count = reader.get_count(16)?;
+        seen.reserve_exact(count);
+        for _ in 0..count {
+            seen.push((reader.get_i64()?, reader.get_i64()?));
+        }
+    }
     reader.finish()?;
-    Ok((covers, entries))
+    Ok(OwnFile { covers, aborted, seen })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_without_times_is_read() {
+        let entry = TxnEntry { producer_id: 7, first_offset: 3, last_offset: 9, last_stable_offset: 5 };
+        let state =
+            Candidate { offset: 12, snapshot: Vec::new(), aborted: vec![entry], seen: vec![(7, 1_000)] };
+        let own = decode_own(&encode_own(&state)).unwrap();
+        assert_eq!((own.covers, own.aborted, own.seen), (12, vec![entry], vec![(7, 1_000)]));
+        let mut first = Writer::new();
+        first.put_u64(12).put_count(1).put_i64(7).put_i64(3).put_i64(9).put_i64(5);
+        let own = decode_own(&first.seal(ABORTED_KIND, 1)).unwrap();
+        assert_eq!((own.covers, own.aborted, own.seen), (12, vec![entry], Vec::new()));
+    }
 }

@@ -53,7 +53,7 @@ pub(crate) struct KnownProducer {
     pub(super) batches: VecDeque<KnownBatch>,
     /// Where its open transaction begins.
     pub(super) open: Option<u64>,
-    /// When it was last heard of, by the clock of this process; milliseconds.
+    /// When it was last heard of, by the clock (timestamps of records may be anything); milliseconds.
     pub(super) seen_at: i64,
 }
 

@@ -159,7 +159,32 @@ impl ProducerTable {
     pub(crate) fn expire(&mut self, before: i64) -> bool {
         let count = self.producers.len();
         self.producers.retain(|_, known| known.open.is_some() || known.seen_at >= before);
-        self.producers.len() != count
+        let expired = self.producers.len() != count;
+        if expired {
+            self.producers.shrink_to(2 * self.producers.len());
+        }
+        expired
+    }
+
+    /// When each producer was last heard of.
+    pub(crate) fn seen(&self) -> Vec<(i64, i64)> {
+        let mut seen: Vec<_> = self.producers.iter().map(|(id, known)| (*id, known.seen_at)).collect();
+        seen.sort_unstable();
+        seen
+    }
+
+    /// As [`seen`](Self::seen) told earlier; a clock that was ahead then does not count.
+    pub(crate) fn heard_at(&mut self, seen: &[(i64, i64)], now: i64) {
+        for (id, seen_at) in seen {
+            if let Some(known) = self.producers.get_mut(id) {
+                known.seen_at = (*seen_at).min(now);
+            }
+        }
+    }
+
+    /// The ids of all.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.producers.keys().copied()
     }
 
     /// What a snapshot of it holds.

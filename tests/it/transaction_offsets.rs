@@ -1,0 +1,114 @@
+//! Offsets that are committed with a transaction, and beside one; and how far behind a group is meanwhile.
+
+use millpond::prelude::*;
+use millpond::testing::SimEnvironment;
+use millpond::{ErrorKind, Observer};
+
+use crate::transactions::{SOON, committed, offset, simulated, small, tp};
+
+#[test]
+fn lag_says_what_a_transaction_holds_back() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let plain = topic.producer().unwrap();
+    plain.send(Record::new("a")).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    let large = "x".repeat(600_000);
+    (0..3).for_each(|_| txn.send(&topic, Record::new(&large)).unwrap());
+    plain.send(Record::new("b")).unwrap().wait().unwrap();
+    let lag = || {
+        let lag = broker.group("g").unwrap().lag().unwrap().remove(0);
+        let stable = lag.last_stable_offset().unwrap().get();
+        (lag.records(), lag.readable(), lag.end().get() - stable)
+    };
+    let (records, readable, held_back) = lag();
+    assert_eq!((readable, records), (Some(1), 1 + held_back));
+    assert!(held_back >= 2, "what has reached the log, and what is behind it");
+    let records = consumer.poll().wait_timeout(SOON).unwrap();
+    consumer.commit(&records).wait().unwrap();
+    assert_eq!(lag(), (held_back, Some(0), held_back));
+    txn.commit().wait().unwrap();
+    let mut seen = 0;
+    while seen < 4 {
+        let records = consumer.poll().wait_timeout(SOON).unwrap();
+        seen += records.iter().count();
+        consumer.commit(&records).wait().unwrap();
+    }
+    // Markers count for nothing once who is behind them has committed.
+    assert_eq!(lag(), (0, Some(0), 0));
+    // From outside nobody can say.
+    let seen = Observer::open_in(sim.environment(), "/data").unwrap().group("g").unwrap();
+    assert_eq!(seen.lag()[0].last_stable_offset(), None);
+}
+
+#[test]
+fn a_commit_beside_a_transaction_does_not_depend_on_it() {
+    for commits in [true, false] {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim);
+        let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+        topic.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+        let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+        let mut producer = broker.transactional("one").unwrap();
+        let records = consumer.poll().wait_timeout(SOON).unwrap();
+        let mut txn = producer.begin().unwrap();
+        txn.commit_offsets(&consumer, &records).unwrap();
+        consumer.commit(&records).wait().unwrap();
+        let committed = || broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap().offset();
+        assert_eq!(committed(), offset(3));
+        if commits {
+            txn.commit().wait().unwrap()
+        } else {
+            txn.abort()
+        }
+        assert_eq!(committed(), offset(3));
+        let broker = simulated(&SimEnvironment::on(sim.disk().after_kill(), 2));
+        let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+        assert_eq!(committed.offset(), offset(3));
+    }
+}
+
+#[test]
+fn a_transaction_does_not_count_on_a_commit_that_nobody_has_waited_for() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    topic.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let records = consumer.poll().wait_timeout(SOON).unwrap();
+    drop(consumer.commit(&records));
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("made of them")).unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    txn.commit().wait().unwrap();
+    let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    assert_eq!(committed(&broker.topic("t").unwrap(), 0).last().unwrap(), "made of them");
+    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
+    assert_eq!(held, Some(offset(3)));
+}
+
+#[test]
+fn a_late_commit_below_an_open_transactions_is_told_to_wait() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut poll = |value: &str| {
+        topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
+        consumer.poll().wait_timeout(SOON).unwrap()
+    };
+    let (earlier, records) = (poll("a"), poll("b"));
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&consumer, &records).unwrap();
+    let late = consumer.commit(&earlier).wait().unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Backpressure, "{late}");
+    txn.commit().wait().unwrap();
+    consumer.commit(&earlier).wait().unwrap();
+    let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+    assert_eq!(committed.offset(), offset(2), "a late commit of a lower offset does nothing");
+}
