@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::chunk::{Chunk, ChunkRun, Source};
 use super::counts::ReadCount;
+use super::gathered::Gathered;
 use super::log::Log;
 use crate::config::{CrcCheck, Isolation};
 use crate::env::map::SegmentMap;
@@ -223,9 +224,8 @@ impl Cursor {
             self.note_chunk(&chunk, true);
             return Ok(Some(chunk));
         }
-        let bound = Bound { visible, until };
         let from = self.next;
-        let mut chunk = self.gather_again(bound, limits).map_err(|e| self.explain(e));
+        let mut chunk = self.gather_visible(&mut visible, until, limits).map_err(|e| self.explain(e));
         if self.committed && from < self.log.log_start() {
             // Which transactions were aborted there may have been forgotten meanwhile.
             (self.next, chunk) = (from, Err(self.log.out_of_range(from)));
@@ -236,6 +236,26 @@ impl Cursor {
             Err(_) => self.place = None,
         }
         chunk
+    }
+
+    /// What there is below what is `visible`. Where that is nothing, and more is visible by now, looks again: a
+    /// compaction may just have taken all of it away, in favour of what came since.
+    fn gather_visible(
+        &mut self,
+        visible: &mut u64,
+        until: u64,
+        limits: &ReadLimits,
+    ) -> Result<Option<Chunk>> {
+        loop {
+            if let Some(chunk) = self.gather_again(Bound { visible: *visible, until }, limits)? {
+                return Ok(Some(chunk));
+            }
+            let now = self.visible_end();
+            if now <= *visible || self.next >= now.min(until) {
+                return Ok(None);
+            }
+            *visible = now;
+        }
     }
 
     /// What has been published of the open batch since the last look, which is all there is at the tail of a
@@ -337,7 +357,7 @@ impl Cursor {
         let mut gathered = Gathered::new(self.next, bound.until);
         loop {
             match self.locate()? {
-                Some(place) if !gathered.leaves(place) => {}
+                Some(place) if !gathered.leaves(place.open.as_ref()) => {}
                 _ => break,
             }
             match self.step(&mut gathered, bound, limits)? {
@@ -688,92 +708,6 @@ impl Place {
                 decompress(codec, &bytes, MAX_DECOMPRESSED).map_err(unreadable)
             }
         }
-    }
-}
-
-/// Runs of one segment on their way into a chunk.
-struct Gathered {
-    segment: Option<Arc<OpenSegment>>,
-    first: Option<ChunkRun>,
-    rest: Vec<ChunkRun>,
-    bytes: u64,
-    records: u64,
-    /// Checksums have been computed on the way.
-    checked: bool,
-    /// The reader has jumped here: it may want one record, and jump on.
-    jumped: bool,
-    from: u64,
-    until: u64,
-}
-
-/// Bytes whose checksums are computed for one chunk: who reads the records then still finds them in the
-/// processor's cache.
-const CHECKED_AT_ONCE: u64 = 128 << 10;
-
-impl Gathered {
-    fn new(from: u64, until: u64) -> Gathered {
-        Gathered {
-            segment: None,
-            first: None,
-            rest: Vec::new(),
-            bytes: 0,
-            records: 0,
-            checked: false,
-            jumped: false,
-            from,
-            until,
-        }
-    }
-
-    fn has_room(&self, limits: &ReadLimits) -> bool {
-        let most = if self.jumped { 0 } else { CHECKED_AT_ONCE };
-        let max_bytes = if self.checked { limits.max_bytes.min(most) } else { limits.max_bytes };
-        self.bytes < max_bytes && self.records < u64::from(limits.max_records)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// What follows lies in another segment: it goes into the next chunk.
-    fn leaves(&self, place: &Place) -> bool {
-        let same = |mine| place.open.as_ref().is_some_and(|open| Arc::ptr_eq(mine, open));
-        self.segment.as_ref().is_some_and(|mine| !same(mine))
-    }
-
-    fn push(&mut self, segment: &Option<Arc<OpenSegment>>, run: ChunkRun, records: u64) {
-        self.bytes += run.range.end - run.range.start;
-        self.records += records;
-        if self.first.is_none() {
-            self.segment = segment.clone();
-            self.first = Some(run);
-        } else {
-            self.rest.push(run);
-        }
-    }
-
-    fn finish(self) -> Result<Option<Chunk>> {
-        let (Some(mut first), Some(segment)) = (self.first, self.segment) else { return Ok(None) };
-        let mut rest = self.rest;
-        let source = if segment.is_mapped() {
-            Source::Map(segment)
-        } else {
-            let start = first.range.start;
-            let end = rest.last().unwrap_or(&first).range.end;
-            let bytes = segment.read(start, (end - start) as usize)?;
-            first.shift(start);
-            rest.iter_mut().for_each(|run| run.shift(start));
-            Source::Heap(Arc::new(bytes))
-        };
-        Ok(Some(Chunk {
-            source,
-            first,
-            rest,
-            bytes: self.bytes,
-            records: self.records,
-            from: self.from,
-            until: self.until,
-        }))
     }
 }
 

@@ -23,6 +23,7 @@ mod chunk;
 mod counts;
 mod cursor;
 mod flush;
+mod gathered;
 mod idle;
 mod large;
 mod leadership;
