@@ -519,18 +519,19 @@ pub(crate) struct NextStore {
 }
 
 impl NextStore {
-    /// Asks the processor for the lines of the next bytes, and for those of the words that publish them.
+    /// Asks the processor for the lines of the next bytes.
     ///
     /// Then for two lines of [`SOON`]: the operation that takes the lock for a record waits until the stores of the
     /// one before are done, so their lines had better be there. (15.4 to 16.9 M records of 100 B a second.)
+    ///
+    /// Not for the word that publishes: a reader at the tail looks at it all the time.
     #[inline]
     pub(crate) fn fetch(&self) {
         let place = self.place.load(Relaxed);
-        (0..3).for_each(|line| fetch_line(place.wrapping_add(line * LINE)));
-        (0..2).for_each(|line| fetch_line(place.wrapping_add(SOON + line * LINE)));
+        (0..3).for_each(|line| own_line(place.wrapping_add(line * LINE)));
+        (0..2).for_each(|line| own_line(place.wrapping_add(SOON + line * LINE)));
         let map = self.map.load(Relaxed);
         fetch_line(map.wrapping_add(std::mem::offset_of!(SegmentMap, region)));
-        fetch_line(map.wrapping_add(std::mem::offset_of!(SegmentMap, published)));
     }
 }
 
@@ -540,7 +541,7 @@ impl NextStore {
     #[inline]
     pub(crate) fn fetch_ahead(&self, ahead: usize) {
         let place = self.place.load(Relaxed);
-        (0..2).for_each(|line| fetch_line(place.wrapping_add(ahead + line * LINE)));
+        (0..2).for_each(|line| own_line(place.wrapping_add(ahead + line * LINE)));
     }
 }
 
@@ -555,6 +556,21 @@ pub(crate) fn fetch_lines<T>(value: &T) {
 const LINE: usize = 64;
 /// So many bytes ahead the lines come from the processor that has prepared them just in time.
 const SOON: usize = 1024;
+
+/// Asks for a line that will be stored to. A line that a reader has too would have to be asked for twice: to be
+/// there, and to be this processor's alone. (With a reader at the tail 10.9 to 12.9 M records a second, publish to
+/// consume 0.52 to 0.41 us.)
+#[inline(always)]
+fn own_line(address: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which every processor of this architecture takes, if only as no operation: whatever the address
+    // is, nothing is accessed and nothing faults.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
 
 #[inline(always)]
 fn fetch_line(address: usize) {

@@ -64,6 +64,9 @@ pub(crate) struct Cursor {
     scratch: Vec<u8>,
 }
 
+/// A count of exchanges that never is (it is odd).
+const UNKNOWN: u64 = u64::MAX;
+
 /// After finding nothing so often in a row, and so often again ...
 const IDLE: u32 = 256;
 /// ... and for so long, a cursor lets its segment's files go.
@@ -95,6 +98,8 @@ struct Place {
     sought: bool,
     /// Where the next segment begins, if this one was closed when it was found.
     ends_at: u64,
+    /// How often segments had been exchanged or cut when it was found.
+    swaps: u64,
     /// Inside this batch, which was open when its first records were lent.
     inside: Option<OpenBatch>,
     /// Offsets may be missing between batches: the log was compacted.
@@ -165,7 +170,7 @@ impl Cursor {
     pub(crate) fn seek(&mut self, offset: u64) {
         if offset != self.next {
             self.next = offset;
-            self.place = self.place.take().and_then(|place| place.left_for(offset));
+            self.place = self.place.take().and_then(|place| place.left_for(offset, &self.log));
             self.clear = 0;
             self.pause = 0;
         }
@@ -379,6 +384,9 @@ impl Cursor {
                 self.log.note_opened();
             }
         }
+        if self.place.as_ref().is_some_and(|place| place.sought && !place.stands(&self.log)) {
+            self.place = None;
+        }
         if let Some(place) = self.place.as_mut().filter(|place| place.sought) {
             place.find(self.next, &self.log)?;
             // What lies behind its end may be in another segment by now.
@@ -387,11 +395,12 @@ impl Cursor {
         // Its segment may have been deleted since.
         if self.place.as_ref().is_none_or(|place| place.open.is_none()) {
             self.place = None;
+            let swaps = self.log.swap_count();
             let Some((segment, ends_at)) = self.log.stretch_for(self.next) else { return Ok(None) };
             self.log.make_room();
             let open = Some(segment.open()?);
             let gaps = self.log.is_compacted();
-            let mut place = Place::begin(segment, open, gaps, ends_at);
+            let mut place = Place { swaps, ..Place::begin(segment, open, gaps, ends_at) };
             place.find(self.next, &self.log)?;
             self.place = Some(place);
         }
@@ -546,26 +555,33 @@ enum Step {
 }
 
 impl Place {
-    /// At the start of a segment.
+    /// At the start of a segment, which no jump keeps.
     fn begin(segment: Arc<Segment>, open: Option<Arc<OpenSegment>>, gaps: bool, ends_at: u64) -> Place {
         let (sought, inside, found, cold) = (false, None, false, false);
-        Place { segment, open, position: 0, sought, ends_at, inside, gaps, found, cold, since: 0 }
+        let swaps = UNKNOWN;
+        Place { segment, open, position: 0, sought, ends_at, swaps, inside, gaps, found, cold, since: 0 }
+    }
+
+    /// Whether no segments have been exchanged or taken back since it was found.
+    fn stands(&self, log: &Log) -> bool {
+        self.swaps % 2 == 0 && self.swaps == log.swap_count()
     }
 
     /// What a reader keeps that jumps to `offset`: the segment, if it has that.
-    fn left_for(self, offset: u64) -> Option<Place> {
-        let Place { segment, open, gaps, ends_at, .. } = self;
+    fn left_for(self, offset: u64, log: &Log) -> Option<Place> {
+        let stands = self.stands(log);
+        let Place { segment, open, gaps, ends_at, swaps, .. } = self;
         let grows = ends_at == GROWING;
-        let same = offset >= segment.base()
+        let same = stands
+            && offset >= segment.base()
             && offset < ends_at
             && open.is_some()
-            && grows != segment.is_closed()
-            && !segment.is_retired();
+            && grows != segment.is_closed();
         if !same {
             return None;
         }
         segment.touch();
-        Some(Place { sought: true, ..Place::begin(segment, open, gaps, ends_at) })
+        Some(Place { sought: true, swaps, ..Place::begin(segment, open, gaps, ends_at) })
     }
 
     /// Finds `offset` in the segment.

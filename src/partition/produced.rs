@@ -479,6 +479,9 @@ impl Log {
             self.note_end(&mut state, &marker, now);
         }
         self.marks.set_first_unstable(state.table.first_unstable());
+        drop(state);
+        // Whoever looked between the publication and this found the transaction still open.
+        self.readers.notify_after_publish();
     }
 
     /// Before batches of a leader that name producers.

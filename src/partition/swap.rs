@@ -33,7 +33,7 @@ pub(crate) struct Swaps {
     cleaning: Mutex<()>,
     /// A recovery point in this segment is on the device: what lies below may be replaced.
     below: AtomicU64,
-    /// Odd while segments are exchanged.
+    /// Odd while segments are exchanged; rises after truncations, too.
     count: AtomicU64,
     /// Segments that were replaced, and where they begin: readers may be at them still.
     replaced: Mutex<Vec<(u64, Weak<Segment>)>>,
@@ -111,6 +111,11 @@ impl Log {
         CleaningGuard { alone, generation: self.manifest.lock().generation }
     }
 
+    /// Segments have been cut off by a truncation: who kept one for jumps looks for it anew.
+    pub(super) fn segments_cut(&self) {
+        self.swaps.count.fetch_add(2, Ordering::AcqRel);
+    }
+
     /// A truncation: points from before it are not on the device any more.
     pub(super) fn no_point_stored(&self) {
         self.swaps.below.store(0, Ordering::Release);
@@ -167,7 +172,7 @@ impl Log {
         })
     }
 
-    /// Rises whenever segments are exchanged; odd while they are.
+    /// Rises whenever segments are exchanged, and is odd while they are; rises after a truncation, too.
     pub(super) fn swap_count(&self) -> u64 {
         self.swaps.count.load(Ordering::Acquire)
     }
@@ -277,7 +282,11 @@ impl Log {
     fn exchange(&self, sources: &[CleanableSegment], whole: &WholeSegment) {
         self.swaps.count.fetch_add(1, Ordering::AcqRel);
         let replaced = sources.iter().map(|source| (source.segment.base(), Arc::downgrade(&source.segment)));
-        self.swaps.replaced.lock().extend(replaced);
+        {
+            let mut gone = self.swaps.replaced.lock();
+            gone.retain(|(_, segment)| segment.strong_count() > 0);
+            gone.extend(replaced);
+        }
         for source in sources {
             self.note_gone(&source.segment);
             source.segment.retire();

@@ -135,6 +135,7 @@ impl Log {
         let (end, bytes_in) = (self.log_end(), self.passed_in().bytes);
         self.no_point_stored();
         let (kept_end, gone) = self.cut_list(to)?;
+        self.segments_cut();
         for segment in gone.iter().rev() {
             segment.set_end(0);
             self.delete_segment(segment)?;

@@ -121,6 +121,52 @@ fn a_cursor_that_jumps_meets_what_has_changed_meanwhile() {
     assert_eq!(jump(700).unwrap(), Some((700, "another 700".to_owned())));
 }
 
+#[test]
+fn a_jump_finds_what_came_after_a_truncation_inside_a_batch() {
+    let machine = Machine::new(large(Durability::Memory));
+    let p = machine.open(Found::New).unwrap();
+    p.send_many(1500);
+    p.log.flush().unwrap();
+    // The last batch of the first segment stays, though all of it that is left is taken back.
+    let (_, end) = p.log.stretch_for(0).unwrap();
+    let start = end - 5;
+    p.log.delete_records(start).unwrap();
+    for sought_before in [true, false] {
+        let mut cursor = Cursor::new(p.log.clone(), start);
+        cursor.read(u64::MAX, &limits()).unwrap().unwrap();
+        if sought_before {
+            cursor.seek(start);
+        }
+        assert_eq!(p.log.truncate(start).unwrap(), start);
+        for offset in start..start + 10 {
+            p.send(&format!("another {offset} {sought_before}")).unwrap();
+        }
+        p.log.flush().unwrap();
+        cursor.seek(start);
+        let mut seen = Vec::new();
+        while let Some(chunk) = cursor.read(u64::MAX, &limits()).unwrap() {
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            seen.extend(chunk.iter().map(|record| text(record.unwrap().record.value.unwrap())));
+        }
+        let expected: Vec<_> =
+            (start..start + 10).map(|offset| format!("another {offset} {sought_before}")).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn a_jump_ahead_finds_its_record_in_a_segment_to_come() {
+    let machine = Machine::new(large(Durability::Memory));
+    let p = machine.open(Found::New).unwrap();
+    p.send_many(100);
+    let mut cursor = Cursor::new(p.log.clone(), 0);
+    cursor.read(u64::MAX, &limits()).unwrap().unwrap();
+    cursor.seek(1400);
+    p.send_many(1500);
+    p.log.flush().unwrap();
+    assert_eq!(first(&cursor.read(u64::MAX, &limits()).unwrap().unwrap()), (1400, value_of(1400)));
+}
+
 /// What a reader is told that has jumped to where nothing is.
 fn out_of_range(requested: u64, earliest: u64, latest: u64) -> ErrorKind {
     let [requested, earliest, latest] = [requested, earliest, latest].map(Offset::of);
