@@ -259,6 +259,7 @@ impl TxnService {
         let mut inner = session.state.lock();
         self.check_session(session, &inner)?;
         let mut begun = false;
+        let own = std::mem::take(&mut inner.offsets);
         let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
             begun = true;
             let touch =
@@ -270,7 +271,9 @@ impl TxnService {
             // At once, so that the order of commits is that of the log.
             batch.hand_over().map(|_| ())
         };
-        match consumer.commit_within(&self.groups, records, &mut append) {
+        let committed = consumer.commit_within(&self.groups, records, &own, &mut append);
+        inner.offsets = own;
+        match committed {
             Ok(write) => {
                 inner.offsets.extend(write);
                 Ok(())
