@@ -8,7 +8,7 @@
 //!
 //! Invariants
 //! - It is looked at some time after an opening, not at once: who comes back with the program is heard of first.
-//! - Nothing that is open is forgotten.
+//! - Nothing that is open is forgotten, nor a producer whose name somebody holds.
 
 use std::time::Duration;
 
@@ -55,13 +55,14 @@ impl Shared {
 
     /// Forgets what is to be forgotten; answers the first error when all is done.
     pub(super) fn expire(&self) -> Result<()> {
+        let held = self.held_producer_ids();
         let mut first = Ok(());
         for log in self.logs() {
             // One that has failed says so to those who use it.
             if log.check_open().is_err() {
                 continue;
             }
-            match log.expire_producers() {
+            match log.expire_producers(&held) {
                 // Its topic is being deleted.
                 Err(_) if log.is_closed() => {}
                 done => first = first.and(done),

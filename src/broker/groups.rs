@@ -15,8 +15,7 @@ use crate::group::GroupId;
 use crate::partition::Log;
 use crate::types::{ByteSize, TopicName, TopicPartition};
 
-/// The internal topic that holds what groups have committed.
-pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(super) use crate::format::offsets_topic::OFFSETS_TOPIC;
 
 impl Broker {
     /// A consumer group, by its name: to join it with settings of your own, or to see after it. It need not exist:

@@ -85,6 +85,10 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
         let topic = self.topic.clone();
         let producer = self.build()?;
         let holder = topic.shared.take_name(name.as_ref(), topic.id())?;
+        // It may come to ask what it has sent, and send nothing. A partition that has failed says so to those who use it.
+        for log in topic.state.partitions().iter() {
+            let _ = log.hear_of_producer(holder.producer_id());
+        }
         Ok(IdempotentProducer::new(NamedTarget { producer, holder }))
     }
 }

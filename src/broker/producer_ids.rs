@@ -100,6 +100,12 @@ impl Shared {
         Ok(holder)
     }
 
+    /// The ids of the names that somebody holds.
+    pub(super) fn held_producer_ids(&self) -> HashSet<i64> {
+        let names = self.producers.names.lock();
+        names.holders.values().filter_map(Weak::upgrade).map(|holder| holder.producer_id()).collect()
+    }
+
     fn id_of_name(&self, names: &mut Names, name: &str) -> Result<i64> {
         let mut ids = self.known_names(names)?;
         if let Some(id) = ids.get(name).copied() {

@@ -94,10 +94,12 @@ impl BrokerConfig {
 
     /// How long a partition remembers a producer that sends nothing: what it repeats later is not recognised any
     /// more. A name that no partition remembers, and that nobody holds, is forgotten, too. Never while a transaction
-    /// of it is open.
+    /// of it is open, or while somebody holds its name, nor for half of this time after that (or after a name was taken).
     ///
     /// It counts by the clock, also while the broker is closed. It is looked at every ten minutes (or as often as this
-    /// says, if that is less) and at a close, so that after an opening there is time to be heard of.
+    /// says, if that is less; but never more often than [`compaction_interval`](Self::compaction_interval) says) and at a
+    /// close, so that after an opening there is time to be heard of. What was heard of by a clock that was ahead is kept
+    /// until the clock has come there, and this long again.
     ///
     /// ```
     /// use std::time::Duration;
@@ -329,7 +331,7 @@ impl BrokerConfig {
     }
 
     /// How often the logs are looked through for one to compact, and for what retention over several partitions
-    /// lets go of.
+    /// lets go of; and the least time between two looks at producers and transactional ids that are to be forgotten.
     ///
     /// **Default** 15 s. **Allowed** 1 ms to 1 day. **Kafka name** `log.cleaner.backoff.ms`.
     #[doc(alias = "log.cleaner.backoff.ms")]

@@ -6,6 +6,8 @@
 //!     p is its own since epoch a <= e else Rebalanced: it was given away meanwhile, maybe came back
 //!     offset <= log end               else InvalidArgument
 //!     not below what is committed     else nothing happens, unless the member went back on purpose
+//!     where something is to be written: not below what another open transaction may commit
+//!                                     else Backpressure
 //! ```
 //!
 //! Invariants: a request is refused as a whole or taken as a whole; nothing is changed under the hands of
@@ -53,6 +55,13 @@ pub(crate) struct Committer {
     pub(crate) epoch: i32,
 }
 
+/// What becomes of an offset that is to be committed.
+enum Fate {
+    Written(CommitEntry),
+    /// What is committed already, or will be with this write, is as good.
+    Holds(Option<WriteId>),
+}
+
 impl Coordinator {
     /// Commits offsets of a group. Answers the write that must hold, if any: what is to be committed may hold
     /// already.
@@ -68,12 +77,13 @@ impl Coordinator {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<Option<WriteId>> {
-        self.commit_as(Holds::Alone, id, committer, entries, now, out)
+        self.commit_as(None, id, committer, entries, now, out)
     }
 
+    /// `within` are the writes of the transaction that this is part of, if it is part of one.
     fn commit_as(
         &mut self,
-        holds: Holds,
+        within: Option<&[WriteId]>,
         id: &GroupId,
         committer: &Committer,
         entries: Vec<CommitEntry>,
@@ -84,9 +94,6 @@ impl Coordinator {
         for entry in &entries {
             self.check_entry(entry)?;
             check_committer(group, committer, &entry.tp)?;
-            if holds == Holds::Alone {
-                check_not_before_a_transaction(group, entry)?;
-            }
         }
         if entries.is_empty() && !group.members.contains_key(&committer.member) {
             return Err(fenced(id, &committer.member));
@@ -94,32 +101,46 @@ impl Coordinator {
         let mut last = None;
         let mut changed = Vec::new();
         for entry in entries {
-            let tp = &entry.tp;
-            // What a transaction may commit, or not, holds nothing for others.
-            let (known, pending) = match holds {
-                Holds::Alone => (group.offsets.latest_alone(tp), group.offsets.pending_alone(tp)),
-                Holds::WithTransaction => (group.offsets.latest(tp), group.offsets.pending(tp)),
-            };
-            let wanted = entry.offset.offset();
-            // A transaction does not count on a commit that it does not flush.
-            let loose = holds == Holds::WithTransaction && pending == group.offsets.pending_alone(tp);
-            let loose = loose && pending.is_some();
-            let stays = match &known {
-                Committed::At(known) if wanted < known.offset() => entry.backward == Backward::Ignore,
-                Committed::At(known) if wanted == known.offset() => {
-                    !loose
-                        && known.epoch() == entry.offset.epoch()
-                        && known.metadata_text() == entry.offset.metadata_text()
+            match fate_of(group, within, entry) {
+                Fate::Holds(pending) => last = last.max(pending),
+                Fate::Written(entry) => {
+                    self.check_not_before_a_transaction(group, within.unwrap_or_default(), &entry)?;
+                    changed.push(entry);
                 }
-                Committed::At(_) | Committed::Absent | Committed::Corrupt(_) => false,
-            };
-            if stays {
-                last = last.max(pending);
-            } else {
-                changed.push(entry);
             }
         }
+        let holds = within.map_or(Holds::Alone, |_| Holds::WithTransaction);
         Ok(self.write_offsets(holds, id, changed, now, out).or(last))
+    }
+
+    /// Which of both holds in the end would be left to chance; or shows at the next opening only.
+    fn check_not_before_a_transaction(
+        &self,
+        group: &Group,
+        own: &[WriteId],
+        entry: &CommitEntry,
+    ) -> Result<()> {
+        if entry.backward == Backward::Allow {
+            return Ok(());
+        }
+        let wanted = entry.offset.offset();
+        let mut later = None;
+        for (write, open) in group.offsets.of_others(&entry.tp, own).filter(|(_, open)| *open > wanted) {
+            if let Some(why) = self.unknown.get(&write) {
+                return Err(why.again().in_partition(&entry.tp).at_offset(wanted));
+            }
+            later = later.max(Some(open));
+        }
+        let Some(open) = later else { return Ok(()) };
+        let message =
+            format!("a transaction that is open may commit offset {open}: try again when it has ended");
+        Err(Error::new(ErrorKind::Backpressure, message).in_partition(&entry.tp).at_offset(wanted))
+    }
+
+    /// Nobody will say before the next opening whether a write of a transaction holds: who would have to wait for it is
+    /// told why.
+    pub(crate) fn hold(&mut self, write: WriteId, why: Error) {
+        self.unknown.insert(write, why);
     }
 
     /// All partitions there are of these topics.
@@ -164,17 +185,19 @@ impl Coordinator {
     }
 
     /// As [`commit`](Coordinator::commit), as part of a transaction: the records are the caller's to append, and
-    /// `written` says that the transaction was committed, `failed` that it was not. Answers nothing where what is to
-    /// be committed holds already, or will.
+    /// `written` says that the transaction was committed, `failed` that it was not. `own` are the writes that were
+    /// answered before for the same transaction, ascending. Answers nothing where what is to be committed holds already,
+    /// or will with those.
     pub(crate) fn commit_in_transaction(
         &mut self,
         id: &GroupId,
         committer: &Committer,
         entries: Vec<CommitEntry>,
+        own: &[WriteId],
         now: Now,
     ) -> Result<Option<(WriteId, Vec<OffsetsRecord>)>> {
         let mut out = Vec::new();
-        self.commit_as(Holds::WithTransaction, id, committer, entries, now, &mut out)?;
+        self.commit_as(Some(own), id, committer, entries, now, &mut out)?;
         Ok(out.pop().and_then(|effect| match effect {
             Effect::Write { id, records } => Some((id, records)),
             Effect::Tell { .. } => None,
@@ -338,17 +361,23 @@ fn check_committer(group: &Group, committer: &Committer, tp: &TopicPartition) ->
     Ok(())
 }
 
-/// Which of both holds in the end would be left to chance.
-fn check_not_before_a_transaction(group: &Group, entry: &CommitEntry) -> Result<()> {
+fn fate_of(group: &Group, within: Option<&[WriteId]>, entry: CommitEntry) -> Fate {
+    // What another transaction may commit, or not, holds nothing for others.
+    let (known, pending) = group.offsets.latest_for(&entry.tp, within.unwrap_or_default());
     let wanted = entry.offset.offset();
-    let later = group.offsets.greatest_in_transaction(&entry.tp).filter(|open| *open > wanted);
-    match (later, entry.backward) {
-        (Some(open), Backward::Ignore) => {
-            let message =
-                format!("a transaction that is open may commit offset {open}: try again when it has ended");
-            Err(Error::new(ErrorKind::Backpressure, message).in_partition(&entry.tp).at_offset(wanted))
+    let stays = match &known {
+        Committed::At(known) if wanted < known.offset() => entry.backward == Backward::Ignore,
+        Committed::At(known) if wanted == known.offset() => {
+            known.epoch() == entry.offset.epoch() && known.metadata_text() == entry.offset.metadata_text()
         }
-        (Some(_), Backward::Allow) | (None, _) => Ok(()),
+        Committed::At(_) | Committed::Absent | Committed::Corrupt(_) => false,
+    };
+    // A transaction does not count on a commit that it does not flush: it commits the same.
+    let loose = within.is_some() && pending.is_some_and(|(_, holds)| holds == Holds::Alone);
+    match known {
+        Committed::At(offset) if stays && loose => Fate::Written(CommitEntry { offset, ..entry }),
+        _ if stays => Fate::Holds(pending.map(|(write, _)| write)),
+        _ => Fate::Written(entry),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Coordinator {
     pub(super) replayed: Replayed,
     /// What each write is about that is under way.
     pub(super) writes: BTreeMap<WriteId, Vec<(GroupId, TopicPartition)>>,
+    /// Those of them of which nobody can tell before the next opening whether they hold, and why.
+    pub(super) unknown: BTreeMap<WriteId, Error>,
     next_write: u64,
     /// Tells members of this opening from those of others.
     nonce: u64,
@@ -51,6 +53,7 @@ impl Coordinator {
             groups: BTreeMap::new(),
             replayed: Replayed::default(),
             writes: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             next_write: 0,
             nonce,
             next_member: 0,

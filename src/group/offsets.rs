@@ -135,10 +135,6 @@ impl Slot {
         Slot { topic_id, seen, pending: VecDeque::new(), in_memory: false }
     }
 
-    fn last_alone(&self) -> Option<&Pending> {
-        self.pending.iter().rev().find(|pending| pending.holds == Holds::Alone)
-    }
-
     /// What is seen when this write has succeeded.
     fn with(&self, pending: Option<&Pending>) -> Committed {
         match pending.map(|pending| &pending.offset) {
@@ -171,26 +167,33 @@ impl OffsetStore {
         self.slots.get(tp)?.pending.back().map(|pending| pending.write)
     }
 
-    /// The last of them that no transaction decides about.
-    pub(crate) fn pending_alone(&self, tp: &TopicPartition) -> Option<WriteId> {
-        self.slots.get(tp)?.last_alone().map(|pending| pending.write)
-    }
-
     /// What will be seen when all that is under way has succeeded.
     pub(crate) fn latest(&self, tp: &TopicPartition) -> Committed {
         self.slots.get(tp).map_or(Committed::Absent, |slot| slot.with(slot.pending.back()))
     }
 
-    /// The same, whatever becomes of transactions.
-    pub(crate) fn latest_alone(&self, tp: &TopicPartition) -> Committed {
-        self.slots.get(tp).map_or(Committed::Absent, |slot| slot.with(slot.last_alone()))
+    /// The same, whatever becomes of transactions other than the one with the writes `own` (ascending); and the write
+    /// that it waits for.
+    pub(crate) fn latest_for(
+        &self,
+        tp: &TopicPartition,
+        own: &[WriteId],
+    ) -> (Committed, Option<(WriteId, Holds)>) {
+        let Some(slot) = self.slots.get(tp) else { return (Committed::Absent, None) };
+        let counts = |pending: &&Pending| pending.holds == Holds::Alone || is_own(pending, own);
+        let last = slot.pending.iter().rev().find(counts);
+        (slot.with(last), last.map(|last| (last.write, last.holds)))
     }
 
-    /// The greatest offset that an open transaction may commit.
-    pub(crate) fn greatest_in_transaction(&self, tp: &TopicPartition) -> Option<Offset> {
-        let pending = self.slots.get(tp)?.pending.iter();
-        let open = pending.filter(|pending| pending.holds == Holds::WithTransaction);
-        open.filter_map(|pending| pending.offset.as_ref().map(OffsetAndMetadata::offset)).max()
+    /// What transactions that have not ended may commit, but for the one with the writes `own` (ascending).
+    pub(crate) fn of_others(
+        &self,
+        tp: &TopicPartition,
+        own: &[WriteId],
+    ) -> impl Iterator<Item = (WriteId, Offset)> {
+        let pending = self.slots.get(tp).into_iter().flat_map(|slot| &slot.pending);
+        let open = pending.filter(|pending| pending.holds == Holds::WithTransaction && !is_own(pending, own));
+        open.filter_map(|pending| Some((pending.write, pending.offset.as_ref()?.offset())))
     }
 
     /// All partitions with an offset that is seen or under way, and the topics they were committed for.
@@ -273,6 +276,10 @@ impl OffsetStore {
         };
         self.slots.insert(tp, Slot::new(topic_id, seen));
     }
+}
+
+fn is_own(pending: &Pending, own: &[WriteId]) -> bool {
+    own.binary_search(&pending.write).is_ok()
 }
 
 pub(super) fn seen_of(commit: &OffsetCommit) -> Committed {

@@ -74,6 +74,16 @@ impl Producers {
     }
 }
 
+impl State {
+    /// A producer has been heard of without a record; answers whether that changes anything. It does where half the time
+    /// until it expires has passed: the files need not be written at each look.
+    fn hear_of(&mut self, producer_id: i64, now: i64, expiry: i64) -> bool {
+        let changed = self.table.hear_of(producer_id, now, now.saturating_sub(expiry / 2));
+        self.changed |= changed;
+        changed
+    }
+}
+
 impl Log {
     /// Appends a batch that names its producer, unless it is in the log already.
     ///
@@ -310,23 +320,42 @@ impl Log {
         }
     }
 
-    /// Forgets the producers that have sent nothing for as long as the settings say, in the files too if what the log
-    /// holds is durable; else with the next checkpoint.
-    pub(crate) fn expire_producers(&self) -> Result<()> {
+    /// Forgets the producers that nobody has heard of for as long as the settings say, in the files too if what the log
+    /// holds is durable; else with the next checkpoint. Those that are `held` are heard of.
+    pub(crate) fn expire_producers(&self, held: &HashSet<i64>) -> Result<()> {
         if !self.producers.exist.load(Ordering::Acquire) {
             return Ok(());
         }
-        let now = self.environment.clock().now().millis();
-        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
         self.trim_aborted();
-        {
+        let (now, expiry) = self.producer_times();
+        let changed = {
             let mut state = self.producers.state.lock();
-            if !state.table.expire(now.saturating_sub(expiry)) {
-                return Ok(());
+            let mut changed = false;
+            for id in held {
+                changed |= state.hear_of(*id, now, expiry);
             }
-            state.changed = true;
+            let expired = state.table.expire(now.saturating_sub(expiry));
+            state.changed |= expired;
+            changed || expired
+        };
+        if changed { self.store_producers() } else { Ok(()) }
+    }
+
+    /// Somebody means to send as this producer, who may ask first what it has sent: it is not forgotten meanwhile, nor
+    /// soon after a crash.
+    pub(crate) fn hear_of_producer(&self, producer_id: i64) -> Result<()> {
+        if !self.producers.exist.load(Ordering::Acquire) {
+            return Ok(());
         }
-        self.store_producers()
+        let (now, expiry) = self.producer_times();
+        let changed = self.producers.state.lock().hear_of(producer_id, now, expiry);
+        if changed { self.store_producers() } else { Ok(()) }
+    }
+
+    /// Now, and after what time without a word a producer is forgotten; milliseconds.
+    fn producer_times(&self) -> (i64, i64) {
+        let expiry = i64::try_from(self.settings().producer_expiration.as_millis()).unwrap_or(i64::MAX);
+        (self.environment.clock().now().millis(), expiry)
     }
 
     /// The ids of the producers that are known.

@@ -83,6 +83,11 @@ impl HolderOfName {
         HolderOfName { name: name.to_owned(), producer_id, state: Mutex::new(State::default()) }
     }
 
+    /// The id by which the log knows it.
+    pub(crate) fn producer_id(&self) -> i64 {
+        self.producer_id
+    }
+
     /// Another one holds the name from now on; whoever sends has finished when this returns.
     pub(crate) fn fence(&self) {
         self.state.lock().over = true;

@@ -270,7 +270,8 @@ impl Coordinator {
     }
 
     /// Forgets the ids that have not been used since `before` (by the wall clock, milliseconds), but none that is `held`,
-    /// has a transaction that has not ended, or has a marker that may be missing after a crash. Answers which.
+    /// has a transaction that has not ended, or has a marker that may be missing after a crash. One that was used by a
+    /// clock that was ahead is kept until the clock has come there, and as long again. Answers which.
     pub(crate) fn expire(
         &mut self,
         before: i64,

@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) sessions: HashMap<String, Arc<Session>>,
     /// Markers that are appended and may not be durable.
     pub(super) markers: Vec<Marked>,
-    /// Markers that could not be appended.
+    /// Markers that could not be appended: there was no room, or no file, or the topic was being deleted.
     unappended: Vec<(String, TopicPartition, Ended)>,
     /// Left open by an earlier opening, and nobody can tell how they ended.
     pub(super) undecided: Vec<LeftOpen>,
@@ -259,6 +259,7 @@ impl TxnService {
         let mut inner = session.state.lock();
         self.check_session(session, &inner)?;
         let mut begun = false;
+        let own = std::mem::take(&mut inner.offsets);
         let mut append = |log: &Arc<Log>, key: &[u8], value: Option<&[u8]>| {
             begun = true;
             let touch =
@@ -270,7 +271,9 @@ impl TxnService {
             // At once, so that the order of commits is that of the log.
             batch.hand_over().map(|_| ())
         };
-        match consumer.commit_within(&self.groups, records, &mut append) {
+        let committed = consumer.commit_within(&self.groups, records, &own, &mut append);
+        inner.offsets = own;
+        match committed {
             Ok(write) => {
                 inner.offsets.extend(write);
                 Ok(())
@@ -455,9 +458,14 @@ impl TxnService {
                     state.coordinator.marked(&id, &tp, ended);
                 }
                 // The next opening does it, as the records say.
-                ErrorKind::Poisoned | ErrorKind::Closed => {}
-                // No room; or a file that could not be opened again, which is tried anew.
-                _ => state.unappended.push((id, tp, ended)),
+                ErrorKind::Poisoned => {}
+                ErrorKind::Closed if state.closed => {}
+                // No room; a file that could not be opened again, which is tried anew; or a topic that has been deleted
+                // since it was found, which shows when it is looked for again.
+                _ => {
+                    self.groups.marker_refused(&tp, &error);
+                    state.unappended.push((id, tp, ended));
+                }
             },
         }
     }
@@ -474,7 +482,7 @@ impl TxnService {
         log.end_transaction(&marker, self.patience())
     }
 
-    /// Appends the markers for which there was no room.
+    /// Appends the markers that could not be appended.
     fn append_markers(&self) {
         let unappended = std::mem::take(&mut self.state.lock().unappended);
         for (id, tp, ended) in unappended {
@@ -497,7 +505,7 @@ impl TxnService {
     }
 
     /// Does what is due: aborts transactions that are open for too long, ends commits that nobody waits for, appends
-    /// markers for which there was no room.
+    /// markers that could not be appended.
     pub(crate) fn tick(&self) {
         let orphans = std::mem::take(&mut self.state.lock().orphans);
         for task in orphans {
@@ -581,5 +589,55 @@ impl fmt::Debug for TxnService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sessions = self.state.lock().sessions.len();
         f.debug_struct("TxnService").field("sessions", &sessions).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::FoundPartition;
+    use crate::env::sim::SimEnvironment;
+    use crate::types::TopicName;
+
+    /// Where every topic has been deleted.
+    struct Nothing;
+
+    impl Directory for Nothing {
+        fn find(&self, tp: &TopicPartition) -> Result<FoundPartition> {
+            Err(Error::new(ErrorKind::TopicNotFound, format!("there is no topic {}", tp.topic())))
+        }
+
+        fn wake_at(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn a_topic_that_is_deleted_under_its_marker_is_waited_for_no_longer() {
+        let wait = Duration::from_secs(1);
+        let environment = SimEnvironment::new(1).environment();
+        let clock = environment.clock();
+        let groups = Arc::new(GroupService::new(clock.clone(), 1, wait, wait));
+        let service = TxnService::new(clock.clone(), groups, wait);
+        let directory: Arc<dyn Directory> = Arc::new(Nothing);
+        service.attach(Arc::downgrade(&directory));
+        let tp = TopicPartition::new(TopicName::new("t").unwrap(), 0);
+        let mut effects = Vec::new();
+        let now = service.now();
+        {
+            let coordinator = &mut service.state.lock().coordinator;
+            let holder = coordinator.init("one", wait, now, || Ok(7), &mut Vec::new()).unwrap();
+            let holder = coordinator.begin("one", holder, now, || Ok(8)).unwrap();
+            coordinator.touch("one", holder, &tp).unwrap();
+            assert!(coordinator.commit("one", holder, now, &mut Vec::new()).unwrap());
+            coordinator.decided("one", holder, &mut effects);
+        }
+        let unmarked = || service.state.lock().coordinator.unmarked().len();
+        for effect in effects {
+            // It was found, and closed before the marker came.
+            let Effect::Mark { id, tp, ended } = effect else { continue };
+            service.mark(id, tp, ended, Err(Error::closed("the partition")));
+        }
+        assert_eq!(unmarked(), 1);
+        service.tick();
+        assert_eq!(unmarked(), 0);
     }
 }

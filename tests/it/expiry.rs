@@ -123,6 +123,10 @@ fn nothing_is_forgotten_while_its_transaction_is_open() {
     named.send([Record::new("x")]).unwrap().wait().unwrap();
     assert_eq!(known(&broker).len(), 2);
     (0..5).for_each(|_| pass(&sim, &broker, 2 * second));
+    let held = named.producer_id();
+    assert_eq!(known(&broker).len(), 2, "nor one whose name is held");
+    drop(named);
+    (0..5).for_each(|_| pass(&sim, &broker, 2 * second));
     assert_eq!(known(&broker), [txn.producer_id().get()]);
     assert_eq!(broker.transactions().unwrap().len(), 1);
     txn.commit().wait().unwrap();
@@ -136,9 +140,82 @@ fn nothing_is_forgotten_while_its_transaction_is_open() {
     drop(producer);
     (0..5).for_each(|_| pass(&sim, &broker, 2 * second));
     assert!(broker.transactions().unwrap().is_empty());
-    // Unknown is recoverable: a name that somebody holds goes on wherever it is.
-    named.send([Record::new("x")]).unwrap().wait().unwrap();
-    assert_eq!(topic.idempotent_producer("named").unwrap().producer_id(), named.producer_id());
+    // The name has gone with it.
+    assert_ne!(topic.idempotent_producer("named").unwrap().producer_id(), held);
+}
+
+#[test]
+fn who_takes_a_name_and_sends_nothing_is_heard_of() {
+    let mut sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let lines = topic(&broker).idempotent_producer("import").unwrap();
+    lines.send((0..500).map(|_| Record::new("x"))).unwrap().wait().unwrap();
+    drop(lines);
+    broker.close().wait().unwrap();
+    let reopened = |sim: &mut SimEnvironment, disk: SimDisk, time: Duration| {
+        *sim = later(sim, disk, time);
+        open(sim)
+    };
+    let asked = |broker: &Broker| {
+        let import = broker.topic("t").unwrap().idempotent_producer("import").unwrap();
+        import.last_acknowledged(0).unwrap()
+    };
+    // It looks, finds nothing new, and ends; the third time it is killed, and something else runs for long.
+    for end in 0..3 {
+        let disk = sim.disk().snapshot();
+        let broker = reopened(&mut sim, disk, 8 * DAY);
+        assert_eq!(asked(&broker), Some(499), "{end}");
+        match end {
+            0 => broker.close().wait().unwrap(),
+            1 => {
+                pass(&sim, &broker, MINUTES);
+                broker.close().wait().unwrap();
+            }
+            _ => {
+                let disk = sim.disk().after_power_cut_losing_everything();
+                let broker = reopened(&mut sim, disk, DAY);
+                pass(&sim, &broker, MINUTES);
+                assert_eq!(asked(&broker), Some(499));
+                broker.close().wait().unwrap();
+            }
+        }
+    }
+    // Held for a month without a word, and let go just before the end.
+    let disk = sim.disk().snapshot();
+    let broker = reopened(&mut sim, disk, DAY);
+    let import = broker.topic("t").unwrap().idempotent_producer("import").unwrap();
+    (0..30).for_each(|_| pass(&sim, &broker, DAY));
+    drop(import);
+    let disk = sim.disk().after_power_cut_losing_everything();
+    broker.close().wait().unwrap();
+    let broker = reopened(&mut sim, disk, DAY);
+    pass(&sim, &broker, MINUTES);
+    assert_eq!(asked(&broker), Some(499));
+}
+
+#[test]
+fn a_clock_that_is_wrong_for_a_while_forgets_nobody() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    topic(&broker);
+    let (one, two) = (send(&broker, "one"), send(&broker, "two"));
+    let right = millpond::env::Clock::now(sim.clock());
+    broker.close().wait().unwrap();
+    // A board that has lost its time.
+    let board = SimEnvironment::on(sim.disk().snapshot(), 7);
+    board.clock().set(Timestamp::from_millis(0));
+    let broker = open(&board);
+    assert_eq!(send(&broker, "one"), one);
+    pass(&board, &broker, MINUTES);
+    board.clock().set(right.saturating_add(DAY));
+    pass(&board, &broker, MINUTES);
+    assert_eq!(known(&broker), [one, two]);
+    broker.close().wait().unwrap();
+    // From then on time counts as ever.
+    let sim = later(&board, board.disk().snapshot(), 7 * DAY);
+    let broker = open(&sim);
+    pass(&sim, &broker, MINUTES);
+    assert!(known(&broker).is_empty());
 }
 
 fn states(broker: &Broker) -> Vec<(Vec<u8>, bool)> {

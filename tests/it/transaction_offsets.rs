@@ -112,3 +112,48 @@ fn a_late_commit_below_an_open_transactions_is_told_to_wait() {
     let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
     assert_eq!(committed.offset(), offset(2), "a late commit of a lower offset does nothing");
 }
+
+#[test]
+fn of_two_transactions_with_the_same_offsets_each_holds_by_itself() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    topic.producer().unwrap().send_batch(["a", "b", "c"].map(Record::new)).unwrap().wait().unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut one = broker.transactional("one").unwrap();
+    let mut two = broker.transactional("two").unwrap();
+    let records = consumer.poll().wait_timeout(SOON).unwrap();
+    let (mut first, mut second) = (one.begin().unwrap(), two.begin().unwrap());
+    first.commit_offsets(&consumer, &records).unwrap();
+    // Once more is nothing more.
+    first.commit_offsets(&consumer, &records).unwrap();
+    second.commit_offsets(&consumer, &records).unwrap();
+    second.commit().wait().unwrap();
+    first.abort();
+    let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+    assert_eq!(committed.offset(), offset(3));
+    let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
+    assert_eq!(held, Some(offset(3)));
+}
+
+#[test]
+fn a_transaction_of_less_holds_the_plain_commit_that_it_leaves_in_place() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut poll = |value: &str| {
+        topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
+        consumer.poll().wait_timeout(SOON).unwrap()
+    };
+    let (earlier, records) = (poll("a"), poll("b"));
+    drop(consumer.commit(&records));
+    let mut txn = producer.begin().unwrap();
+    txn.commit_offsets(&consumer, &earlier).unwrap();
+    txn.commit().wait().unwrap();
+    let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
+    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
+    assert_eq!(held, Some(offset(2)));
+}

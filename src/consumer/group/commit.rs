@@ -77,7 +77,8 @@ impl Commit {
     /// `Fenced` if this is no member any more; `Rebalanced` if the partition was given away since the records
     /// were polled: somebody else processes them; `InvalidArgument` beyond the log end; `TopicNotFound` for a
     /// deleted topic; `Poisoned`, `StorageFull`, `Closed` if they cannot be written; `Backpressure` for offsets below
-    /// those that a transaction may commit which is open.
+    /// those that a transaction may commit which is open (but not where they are committed already, or more is), and
+    /// `Poisoned` where its end shows at the next opening only.
     pub fn wait(self) -> Result<()> {
         match self.end() {
             Ok((log, end)) => log.wait_acked(end),

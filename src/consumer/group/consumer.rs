@@ -174,11 +174,12 @@ impl<K, V> Consumer<K, V> {
         }
     }
 
-    /// Commits what these records end with as part of a transaction.
+    /// Commits what these records end with as part of a transaction, whose writes so far are `own`.
     pub(crate) fn commit_within(
         &self,
         groups: &Arc<GroupService>,
         records: &Records<K, V>,
+        own: &[WriteId],
         append: &mut AppendOffset<'_>,
     ) -> Result<Option<WriteId>> {
         if !Arc::ptr_eq(groups, &self.membership.groups) {
@@ -186,7 +187,7 @@ impl<K, V> Consumer<K, V> {
         }
         let (epoch, entries) = self.entries_of(records)?;
         let committer = Committer { member: self.member.clone(), epoch };
-        groups.commit_within(self.group(), &committer, entries, append)
+        groups.commit_within(self.group(), &committer, entries, own, append)
     }
 
     /// What is committed with these records, and the member epoch in which they were polled.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   no transaction is open ---------------------------> replay -> opened -> groups answer
-//!   the marker of one has found no room -- appended ----^  | damaged: groups answer with that error
-//!      (groups answer StorageFull meanwhile)
+//!   the marker of one is missing yet ------ appended ----^  | damaged: groups answer with that error
+//!      (groups answer why meanwhile)
 //! ```
 //!
 //! Invariant: groups answer only when every record has been read. What has been committed behind a transaction that
@@ -14,20 +14,23 @@ use std::sync::{Arc, OnceLock};
 use super::service::{GroupService, Room};
 use crate::config::{CrcCheck, Isolation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::offsets_topic::OFFSETS_TOPIC;
 use crate::group::KnownTopic;
 use crate::partition::{Cursor, Log, ReadLimits};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::types::TopicName;
+use crate::types::{TopicName, TopicPartition};
 
 /// Whether the offsets topic has been read.
 #[derive(Default)]
 pub(super) struct Opening {
     /// Why it could not be.
     damaged: OnceLock<Error>,
-    /// It is unread: a marker has found no room.
+    /// It is unread: a marker is missing.
     waits: AtomicBool,
     unread: Mutex<Option<Arc<Log>>>,
+    /// Why a marker could not be appended to it, the last time.
+    refused: Mutex<Option<Error>>,
 }
 
 impl Opening {
@@ -35,6 +38,18 @@ impl Opening {
     pub(super) fn let_go(&self) {
         let unread = self.unread.lock().take();
         drop(unread);
+    }
+
+    fn missing_marker(&self) -> Error {
+        let what = "a transaction with offsets has ended, and groups go on when its marker has been appended";
+        let refused = self.refused.lock();
+        let Some(why) = &*refused else { return Error::new(ErrorKind::Backpressure, what) };
+        let kind = match why.kind() {
+            // There is no room for what waits to be written as the disk has none for what was accepted before.
+            ErrorKind::Backpressure => ErrorKind::StorageFull,
+            kind => kind,
+        };
+        Error::new(kind, format!("{what}: {why}")).caused_by(why.again())
     }
 }
 
@@ -54,6 +69,14 @@ impl GroupService {
             }
         }
         self.act(Room::Wait, |coordinator, now, out| coordinator.opened(topics, now, out));
+    }
+
+    /// A marker could not be appended to a partition, and is tried again.
+    pub(crate) fn marker_refused(&self, tp: &TopicPartition, why: &Error) {
+        // Whether it is the one that is to be read shows when all that was left open has been looked at.
+        if tp.topic().as_str() == OFFSETS_TOPIC {
+            *self.opening.refused.lock() = Some(why.again());
+        }
     }
 
     fn replay(&self, log: &Arc<Log>) -> Result<()> {
@@ -83,9 +106,7 @@ impl GroupService {
         let Some(log) = &*unread else { return Ok(()) };
         log.check_open()?;
         if is_hidden_in_part(log) {
-            let why = "a transaction with offsets has ended, and its marker has found no room yet: groups go on when \
-                       there is";
-            return Err(Error::new(ErrorKind::StorageFull, why).in_partition(log.topic_partition()));
+            return Err(self.opening.missing_marker().in_partition(log.topic_partition()));
         }
         match self.replay(log) {
             Ok(()) => {
@@ -103,4 +124,28 @@ impl GroupService {
 /// Whether records lie behind a transaction of an earlier opening that will be ended, and is not yet.
 fn is_hidden_in_part(log: &Log) -> bool {
     !log.open_transactions().is_empty() && log.check_stuck().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::env::sim::SimEnvironment;
+
+    #[test]
+    fn groups_answer_what_keeps_the_marker_from_its_topic() {
+        let wait = Duration::from_secs(1);
+        let environment = SimEnvironment::new(1).environment();
+        let groups = GroupService::new(environment.clock().clone(), 1, wait, wait);
+        let partition = |topic: &str| TopicPartition::new(TopicName::new(topic).unwrap(), 0);
+        let why = Error::new(ErrorKind::StorageFull, "no room");
+        groups.marker_refused(&partition(OFFSETS_TOPIC), &why);
+        assert_eq!(groups.opening.missing_marker().kind(), ErrorKind::StorageFull);
+        groups.marker_refused(&partition(OFFSETS_TOPIC), &Error::new(ErrorKind::Io, "no file handle"));
+        groups.marker_refused(&partition("t"), &why);
+        let told = groups.opening.missing_marker();
+        assert_eq!(told.kind(), ErrorKind::Io);
+        assert!(told.to_string().contains("no file handle"), "{told}");
+    }
 }

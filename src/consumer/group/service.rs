@@ -366,12 +366,13 @@ impl GroupService {
     }
 
     /// Offsets that are committed with a transaction: `append` takes them into it, in the order of all commits.
-    /// Answers what [`end_transaction`](Self::end_transaction) is to be told.
+    /// Answers what [`end_transaction`](Self::end_transaction) is to be told; `own` is what it has answered before.
     pub(super) fn commit_within(
         &self,
         group: &GroupId,
         committer: &Committer,
         entries: Vec<CommitEntry>,
+        own: &[WriteId],
         append: &mut AppendOffset<'_>,
     ) -> Result<Option<WriteId>> {
         self.check_open()?;
@@ -385,9 +386,9 @@ impl GroupService {
                 // Somebody else has come in between, and takes its turn behind this lock: numbers must rise in the log.
                 drop(state);
                 drop(appending);
-                return self.commit_within(group, committer, entries, append);
+                return self.commit_within(group, committer, entries, own, append);
             }
-            let begun = state.coordinator.commit_in_transaction(group, committer, entries, now)?;
+            let begun = state.coordinator.commit_in_transaction(group, committer, entries, own, now)?;
             if let Some((id, _)) = &begun {
                 state.tickets.insert(*id, Arc::new(Ticket::of_transaction()));
             }
@@ -408,13 +409,14 @@ impl GroupService {
     }
 
     /// Nobody will say before the next opening how the transaction has ended that these commits were part of: who is
-    /// given their partitions is told why, instead of waiting.
+    /// given their partitions, or commits less there, is told why, instead of waiting.
     pub(crate) fn hold_transaction(&self, writes: &[WriteId], why: &Error) {
         if writes.is_empty() {
             return;
         }
         let members = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            writes.iter().for_each(|id| state.coordinator.hold(*id, why.again()));
             let tickets = writes.iter().filter_map(|id| state.tickets.get(id));
             tickets.for_each(|ticket| ticket.set(Err(why.again())));
             state.members()

@@ -32,5 +32,8 @@ pub(crate) use membership::{
 };
 pub(crate) use offset_commit::OffsetCommit;
 
+/// The topic of these records.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// The first tag of the fields that are millpond's own.
 pub(crate) const OWN_TAGS: u32 = 0x4d50;

@@ -1,7 +1,7 @@
 //! Offsets: when they are seen, what is refused, how they end.
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 #[test]
 fn offsets_are_seen_when_written() {
@@ -244,4 +244,111 @@ fn the_floor_is_what_every_group_of_the_topic_has_committed() {
     desk.pass(WEEK + WEEK);
     desk.tick();
     assert_eq!(floor(&mut desk), 0, "without groups nothing is done with");
+}
+
+impl Desk {
+    /// Commits an offset of partition 0 of `t` as part of the transaction whose writes so far are `own`.
+    fn transact(&mut self, member: &MemberId, own: &[WriteId], offset: u64) -> Result<Option<WriteId>> {
+        let committer = Committer { member: member.clone(), epoch: 1 };
+        let entries = vec![entry(tp("t", 0), 1, offset)];
+        let begun =
+            self.act(|c, now, _| c.commit_in_transaction(&group("g"), &committer, entries, own, now))?;
+        Ok(begun.map(|(write, _)| write))
+    }
+
+    fn end(&mut self, write: Option<WriteId>, committed: bool) {
+        let write = write.unwrap();
+        self.act(|c, _, out| if committed { c.written(write, out) } else { c.failed(write, out) });
+    }
+}
+
+#[test]
+fn a_transaction_does_not_count_on_another_one() {
+    for first_commits in [false, true] {
+        for second_ends_first in [false, true] {
+            let mut desk = Desk::new(&[("t", 1, 1)]);
+            let a = desk.join("g", &["t"]);
+            desk.commit("g", &a, 1, tp("t", 0), 10).unwrap();
+            desk.write_all();
+            let first = desk.transact(&a, &[], 30).unwrap();
+            let lower = desk.transact(&a, &[], 20).unwrap_err();
+            assert_eq!(lower.kind(), ErrorKind::Backpressure, "{lower}");
+            assert_eq!(desk.transact(&a, &[], 10).unwrap(), None, "it holds already");
+            let second = desk.transact(&a, &[], 30).unwrap();
+            assert!(second > first);
+            let mut ends = [(first, first_commits), (second, true)];
+            if second_ends_first {
+                ends.reverse();
+            }
+            ends.into_iter().for_each(|(write, committed)| desk.end(write, committed));
+            assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(30));
+        }
+    }
+}
+
+#[test]
+fn a_transaction_counts_on_itself() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    let first = desk.transact(&a, &[], 30).unwrap();
+    let own = [first.unwrap()];
+    assert_eq!(desk.transact(&a, &own, 30).unwrap(), None);
+    assert_eq!(desk.transact(&a, &own, 20).unwrap(), None, "a late one of less");
+    let second = desk.transact(&a, &own, 40).unwrap();
+    desk.end(first, true);
+    desk.end(second, true);
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(40));
+}
+
+#[test]
+fn a_transaction_takes_a_later_commit_that_may_be_lost_upon_itself() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    let plain = desk.commit("g", &a, 1, tp("t", 0), 30).unwrap();
+    let within = desk.transact(&a, &[], 20).unwrap();
+    // What was never durable is gone; the transaction is not.
+    desk.end(plain, false);
+    desk.end(within, true);
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(30));
+    assert_eq!(desk.transact(&a, &[], 20).unwrap(), None, "now it holds");
+}
+
+#[test]
+fn a_commit_that_needs_nothing_waits_for_no_transaction() {
+    let mut desk = Desk::new(&[("t", 1, 2)]);
+    let a = desk.join("g", &["t"]);
+    desk.commit("g", &a, 1, tp("t", 0), 10).unwrap();
+    desk.write_all();
+    let open = desk.transact(&a, &[], 30).unwrap();
+    for held in [5, 10] {
+        let entries = vec![entry(tp("t", 1), 1, held), entry(tp("t", 0), 1, held)];
+        let committer = Committer { member: a.clone(), epoch: 1 };
+        desk.act(|c, now, out| c.commit(&group("g"), &committer, entries, now, out)).unwrap();
+        desk.write_all();
+        assert_eq!(desk.seen_offset("g", tp("t", 1)), Some(held));
+    }
+    // Where one of them is in the way nothing of the request is done.
+    let entries = vec![entry(tp("t", 1), 1, 50), entry(tp("t", 0), 1, 20)];
+    let committer = Committer { member: a, epoch: 1 };
+    let refused = desk.act(|c, now, out| c.commit(&group("g"), &committer, entries, now, out)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Backpressure, "{refused}");
+    desk.end(open, false);
+    desk.write_all();
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(10));
+    assert_eq!(desk.seen_offset("g", tp("t", 1)), Some(10));
+}
+
+#[test]
+fn who_would_wait_for_a_transaction_that_nobody_can_tell_is_told_so() {
+    let mut desk = Desk::new(&[("t", 1, 1)]);
+    let a = desk.join("g", &["t"]);
+    let unknown = desk.transact(&a, &[], 30).unwrap().unwrap();
+    desk.transact(&a, &[unknown], 40).unwrap();
+    desk.coordinator.hold(unknown, Error::new(ErrorKind::Poisoned, "the disk has failed"));
+    assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 20).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(desk.transact(&a, &[], 20).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(desk.commit("g", &a, 1, tp("t", 0), 35).unwrap_err().kind(), ErrorKind::Backpressure);
+    desk.commit("g", &a, 1, tp("t", 0), 40).unwrap();
+    desk.write_all();
+    assert_eq!(desk.seen_offset("g", tp("t", 0)), Some(40), "what is not below them goes on");
 }

@@ -101,7 +101,7 @@ impl ProducerFiles {
         let own = load_own(home)?;
         for &offset in self.kept.iter().rev().filter(|&&offset| offset <= own.covers) {
             let Some(mut table) = load_snapshot(home, offset, now) else { continue };
-            table.heard_at(&own.seen, now);
+            table.heard_at(&own.seen);
             let mut index = AbortedIndex::of(own.aborted);
             index.truncate(offset);
             self.indexed = offset;

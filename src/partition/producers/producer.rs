@@ -106,7 +106,12 @@ impl KnownProducer {
             self.batches.pop_front();
         }
         self.batches.push_back(KnownBatch::of(header));
-        self.seen_at = now;
+        self.hear(now);
+    }
+
+    /// It has been heard of; a clock that has gone back makes it no older.
+    pub(super) fn hear(&mut self, now: i64) {
+        self.seen_at = self.seen_at.max(now);
     }
 
     /// It is in this epoch now; what was sent in another one is not compared any more.

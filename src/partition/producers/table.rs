@@ -128,7 +128,7 @@ impl ProducerTable {
         let over = if known.epoch == marker.epoch { marker.epoch.saturating_add(1) } else { marker.epoch };
         known.enter(over.max(known.epoch));
         known.coordinator_epoch = known.coordinator_epoch.max(marker.coordinator_epoch);
-        known.seen_at = now;
+        known.hear(now);
         let first = known.open.take()?;
         self.open.remove(&first);
         if marker.outcome == TxnOutcome::Commit {
@@ -155,7 +155,8 @@ impl ProducerTable {
     }
 
     /// Forgets producers that have not been heard of since `before` (milliseconds), but none with a transaction
-    /// that is open.
+    /// that is open. Who was heard of by a clock that was ahead is kept until the clock has come there, and as long again:
+    /// rather too late than too early.
     pub(crate) fn expire(&mut self, before: i64) -> bool {
         let count = self.producers.len();
         self.producers.retain(|_, known| known.open.is_some() || known.seen_at >= before);
@@ -166,6 +167,14 @@ impl ProducerTable {
         expired
     }
 
+    /// A producer is heard of without a record; noted if it is known, and the last time was before `stale`. Answers whether.
+    pub(crate) fn hear_of(&mut self, producer_id: i64, now: i64, stale: i64) -> bool {
+        let known = self.producers.get_mut(&producer_id).filter(|known| known.seen_at < stale);
+        let Some(known) = known else { return false };
+        known.hear(now);
+        true
+    }
+
     /// When each producer was last heard of.
     pub(crate) fn seen(&self) -> Vec<(i64, i64)> {
         let mut seen: Vec<_> = self.producers.iter().map(|(id, known)| (*id, known.seen_at)).collect();
@@ -173,11 +182,12 @@ impl ProducerTable {
         seen
     }
 
-    /// As [`seen`](Self::seen) told earlier; a clock that was ahead then does not count.
-    pub(crate) fn heard_at(&mut self, seen: &[(i64, i64)], now: i64) {
+    /// As [`seen`](Self::seen) told earlier, also where the clock is behind that now: it may be the one that is wrong, as
+    /// of a device that is started without its time.
+    pub(crate) fn heard_at(&mut self, seen: &[(i64, i64)]) {
         for (id, seen_at) in seen {
             if let Some(known) = self.producers.get_mut(id) {
-                known.seen_at = (*seen_at).min(now);
+                known.seen_at = *seen_at;
             }
         }
     }
