@@ -185,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "thousands of searches are too many for an interpreter")]
     fn both_neighbours_are_found_whatever_the_number_of_entries() {
         for entries in [0, 1, 2, 63, 64, 65, 128, 129, 1000] {
             let mut index = index_of(entries);
