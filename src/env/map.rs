@@ -533,9 +533,7 @@ impl NextStore {
         let map = self.map.load(Relaxed);
         fetch_line(map.wrapping_add(std::mem::offset_of!(SegmentMap, region)));
     }
-}
 
-impl NextStore {
     /// A batch is being built elsewhere, and will be stored next: asks for the lines that its record at `ahead` will
     /// go to.
     #[inline]

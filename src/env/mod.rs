@@ -353,10 +353,7 @@ fn final_error(error: io::Error) -> io::Error {
 /// # Errors
 /// The operating system's.
 pub(crate) fn make_file(files: &dyn FileSystem, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = with_suffix(path, "tmp");
-    let file = files.open(&temporary, OpenMode::CreateIfMissing)?;
-    file.set_size(0)?;
-    write_all_at(&*file, bytes, 0)?;
+    let (temporary, file) = write_beside(files, path, bytes)?;
     sync_data(&*file)?;
     files.rename(&temporary, path)
 }
@@ -372,11 +369,7 @@ pub(crate) fn make_files<'a>(
 ) -> Result<(), (&'a Path, io::Error)> {
     let mut made = Vec::with_capacity(contents.len());
     for (path, bytes) in contents {
-        let about = |e| (&**path, e);
-        let temporary = with_suffix(path, "tmp");
-        let file = files.open(&temporary, OpenMode::CreateIfMissing).map_err(about)?;
-        file.set_size(0).map_err(about)?;
-        write_all_at(&*file, bytes, 0).map_err(about)?;
+        let (temporary, file) = write_beside(files, path, bytes).map_err(|e| (&**path, e))?;
         file.begin_sync(0..bytes.len() as u64);
         made.push((path, temporary, file));
     }
@@ -387,6 +380,19 @@ pub(crate) fn make_files<'a>(
         files.rename(temporary, path).map_err(|e| (&***path, e))?;
     }
     Ok(())
+}
+
+/// Writes a file under the name that it has until it is whole.
+fn write_beside(
+    files: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+) -> io::Result<(std::path::PathBuf, Arc<dyn File>)> {
+    let temporary = with_suffix(path, "tmp");
+    let file = files.open(&temporary, OpenMode::CreateIfMissing)?;
+    file.set_size(0)?;
+    write_all_at(&*file, bytes, 0)?;
+    Ok((temporary, file))
 }
 
 /// Replaces a small file atomically and durably: temporary file, sync, rename, directory sync. The

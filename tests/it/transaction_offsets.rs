@@ -98,11 +98,7 @@ fn a_late_commit_below_an_open_transactions_is_told_to_wait() {
     let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
     let mut consumer = broker.group("g").unwrap().join("t").unwrap();
     let mut producer = broker.transactional("one").unwrap();
-    let mut poll = |value: &str| {
-        topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
-        consumer.poll().wait_timeout(SOON).unwrap()
-    };
-    let (earlier, records) = (poll("a"), poll("b"));
+    let [earlier, records] = ["a", "b"].map(|value| sent_and_polled(&topic, &mut consumer, value));
     let mut txn = producer.begin().unwrap();
     txn.commit_offsets(&consumer, &records).unwrap();
     let late = consumer.commit(&earlier).wait().unwrap_err();
@@ -132,9 +128,7 @@ fn of_two_transactions_with_the_same_offsets_each_holds_by_itself() {
     first.abort();
     let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
     assert_eq!(committed.offset(), offset(3));
-    let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
-    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
-    assert_eq!(held, Some(offset(3)));
+    assert_eq!(committed_after_power_cut(&sim), Some(offset(3)));
 }
 
 #[test]
@@ -144,16 +138,22 @@ fn a_transaction_of_less_holds_the_plain_commit_that_it_leaves_in_place() {
     let topic = broker.create_topic("t", small(1, Durability::Memory)).unwrap();
     let mut consumer = broker.group("g").unwrap().join("t").unwrap();
     let mut producer = broker.transactional("one").unwrap();
-    let mut poll = |value: &str| {
-        topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
-        consumer.poll().wait_timeout(SOON).unwrap()
-    };
-    let (earlier, records) = (poll("a"), poll("b"));
+    let [earlier, records] = ["a", "b"].map(|value| sent_and_polled(&topic, &mut consumer, value));
     drop(consumer.commit(&records));
     let mut txn = producer.begin().unwrap();
     txn.commit_offsets(&consumer, &earlier).unwrap();
     txn.commit().wait().unwrap();
+    assert_eq!(committed_after_power_cut(&sim), Some(offset(2)));
+}
+
+/// What a member polls after one more record.
+fn sent_and_polled(topic: &Topic, consumer: &mut Consumer, value: &str) -> Records {
+    topic.producer().unwrap().send(Record::new(value)).unwrap().wait().unwrap();
+    consumer.poll().wait_timeout(SOON).unwrap()
+}
+
+/// Where the group goes on when only what was synced is left.
+fn committed_after_power_cut(sim: &SimEnvironment) -> Option<Offset> {
     let broker = simulated(&SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2));
-    let held = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset());
-    assert_eq!(held, Some(offset(2)));
+    broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().map(|held| held.offset())
 }
