@@ -20,7 +20,7 @@ use super::counts::ReadCount;
 use super::gathered::Gathered;
 use super::log::Log;
 use crate::config::{CrcCheck, Isolation};
-use crate::env::map::SegmentMap;
+use crate::env::map::{SegmentMap, prefetch};
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
@@ -79,10 +79,13 @@ const OF_A_DISK: Duration = Duration::from_micros(30);
 const IN_ORDER: u64 = 1 << 20;
 
 /// A reader that keeps up with a hot writer takes the cache line of the published mark away from it for
-/// every few records. It lets the writer get ahead for a moment if it found as few as this ...
-const FEW_RECORDS: u64 = 64;
-/// ... for at least and at most so many turns, but never twice in a row without finding anything.
+/// every few records. It lets the writer get ahead for a moment if it found as few as this, but several ...
+const FEW_RECORDS: std::ops::Range<u64> = 2..64;
+/// ... for at least and at most so many turns (128 are about a microsecond) ...
 const PAUSES: std::ops::RangeInclusive<u32> = 16..=128;
+/// ... as long as each pause brings a record for so many of its turns: else the writer is not hot, and to wait for it
+/// only makes its records late.
+const TURNS_A_RECORD: u64 = 16;
 
 /// Where a segment ends that has not been closed.
 pub(super) const GROWING: u64 = u64::MAX;
@@ -300,8 +303,9 @@ impl Cursor {
     /// `at_end`: the chunk is all that there was.
     #[inline]
     fn note_chunk(&mut self, chunk: &Chunk, at_end: bool) {
-        let few = at_end && chunk.records < FEW_RECORDS;
-        self.pause = if few { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
+        let few = at_end && FEW_RECORDS.contains(&chunk.records);
+        let hot = few && chunk.records * TURNS_A_RECORD >= u64::from(self.pause);
+        self.pause = if hot { (self.pause * 2).clamp(*PAUSES.start(), *PAUSES.end()) } else { 0 };
         if let Some(count) = &self.count {
             count.add(chunk.records, chunk.bytes, self.next);
         }
@@ -537,8 +541,8 @@ fn is_aborted(log: &Log, header: &BatchHeader, clear: &mut u64, visible: u64) ->
 fn fetch(records: &[u8]) {
     const LINE: usize = 64;
     const LINES: usize = 4;
-    let sum = records.iter().step_by(LINE).take(LINES).chain(records.last()).fold(0, |sum, &byte| sum ^ byte);
-    std::hint::black_box(sum);
+    (0..LINES).for_each(|line| prefetch(records, line * LINE));
+    prefetch(records, records.len().saturating_sub(1));
 }
 
 #[derive(Clone, Copy)]
