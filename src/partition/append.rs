@@ -17,7 +17,6 @@ use std::time::Duration;
 use super::appender::{Aftermath, Appended, Obstacle, staged_size};
 use super::batch_in::FinishedBatch;
 use super::log::Log;
-use super::settings::LogSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::segment::NewRecord;
@@ -178,20 +177,15 @@ impl Log {
 
     /// Whether a batch may go into this log as it is.
     fn check_batch(&self, batch: &FinishedBatch) -> Result<()> {
-        let settings = self.settings();
-        let limit = settings.segment_size;
+        let (limit, needs_key) =
+            self.with_settings(|settings| (settings.segment_size, settings.cleanup.policy.compacts()));
         if batch.len() > limit {
             return Err(self.too_large(batch.len(), limit));
         }
-        if settings.cleanup.policy.compacts() && batch.lacks_a_key()? {
+        if needs_key && batch.lacks_a_key()? {
             return Err(self.without_key());
         }
         Ok(())
-    }
-
-    /// A record of a compacted log must have a key.
-    pub(crate) fn check_key(&self, settings: &LogSettings, key: Option<&[u8]>) -> Result<()> {
-        if key.is_none() && settings.cleanup.policy.compacts() { Err(self.without_key()) } else { Ok(()) }
     }
 
     /// A record must fit as a batch of its own.
@@ -206,8 +200,9 @@ impl Log {
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
     }
 
+    /// A record of a compacted log must have a key.
     #[cold]
-    fn without_key(&self) -> Error {
+    pub(crate) fn without_key(&self) -> Error {
         let why = "the topic is compacted: each record needs a key";
         Error::invalid_argument(why).in_partition(&self.tp)
     }

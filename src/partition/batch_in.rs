@@ -30,7 +30,8 @@ impl FinishedBatch {
     /// `Codec`, and the builder is as it was; else it is empty.
     pub(crate) fn of(builder: &mut BatchBuilder, level: Option<i32>) -> Result<FinishedBatch> {
         let unable = |error: FormatError| Error::codec(format!("could not build a batch: {error}"));
-        FinishedBatch::built(builder.finish(0, level).map_err(unable)?)
+        let (bytes, header) = builder.finish_with_header(0, level).map_err(unable)?;
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
     }
 
     /// A batch that this process has just built, so that its checksum need not be computed again.

@@ -168,6 +168,11 @@ impl Log {
         self.settings.read().clone()
     }
 
+    /// Some of its settings.
+    pub(crate) fn with_settings<T>(&self, look: impl FnOnce(&LogSettings) -> T) -> T {
+        look(&self.settings.read())
+    }
+
     /// The clock.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.environment.clock()

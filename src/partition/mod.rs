@@ -53,7 +53,7 @@ pub(crate) use appender::Appended;
 pub(crate) use attendant::Attendant;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
 pub(crate) use attendant::Unattended;
-pub(crate) use batch_in::FinishedBatch;
+pub(crate) use batch_in::{FinishedBatch, codec_of};
 pub(crate) use budget::Budget;
 pub(crate) use checkpoint::RecoveryPoint;
 pub(crate) use chunk::{Chunk, ChunkMark, ChunkRecord, ChunkRecords};

@@ -178,8 +178,8 @@ impl StagedBatch {
         if let StagedContent::Records(builder) = &mut self.content {
             let unable =
                 |e: crate::format::FormatError| Error::unsupported(format!("cannot seal a batch: {e}"));
-            let bytes = builder.finish(self.base_offset as i64, level).map_err(unable)?;
-            let header = BatchHeader::parse(&bytes).map_err(unable)?;
+            let base_offset = self.base_offset as i64;
+            let (bytes, header) = builder.finish_with_header(base_offset, level).map_err(unable)?;
             self.content = StagedContent::Finished(bytes, header);
         }
         match &self.content {

@@ -7,12 +7,11 @@ use std::borrow::Borrow;
 use super::batch_delivery::BatchDelivery;
 use super::metadata::BatchMetadata;
 use super::producer::Producer;
-use super::send_batch::codec_of;
 use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::TimestampType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
-use crate::partition::{FinishedBatch, Patience};
+use crate::partition::{FinishedBatch, Patience, codec_of};
 use crate::types::Offset;
 
 impl<K, V> Producer<K, V> {

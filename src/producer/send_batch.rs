@@ -20,9 +20,8 @@ use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Record};
 use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
-use crate::format::compression::Codec;
 use crate::format::record::HeaderRef;
-use crate::partition::{FinishedBatch, Log, LogSettings};
+use crate::partition::{FinishedBatch, Log, LogSettings, codec_of};
 use crate::types::{Offset, Timestamp};
 
 /// A batch grows to this many bytes (uncompressed), or to the topic's batch size if that is more.
@@ -43,13 +42,21 @@ pub(super) struct BatchSender<'p, K, V> {
 struct Building<'p> {
     partition: u32,
     log: &'p Arc<Log>,
-    settings: Arc<LogSettings>,
-    /// Bytes to which it grows.
-    limit: u64,
-    needs_key: bool,
+    settings: Settings,
     builder: BatchBuilder,
     /// When the batch's first record came: the time of those that have none of their own.
     now: Timestamp,
+}
+
+/// The topic's settings that its batches keep to, as they were when the first was begun.
+#[derive(Clone, Copy)]
+struct Settings {
+    compression: Compression,
+    append_time: bool,
+    max_record_size: u64,
+    /// Bytes to which a batch grows.
+    batch_size: u64,
+    needs_key: bool,
 }
 
 impl<'p, K, V> BatchSender<'p, K, V> {
@@ -77,9 +84,6 @@ impl<'p, K, V> BatchSender<'p, K, V> {
                 &mut self.building[self.last]
             }
         };
-        if building.builder.is_empty() {
-            building.now = building.log.clock().now();
-        }
         let delivery = &mut self.delivery;
         let list;
         let headers = if record.headers().is_empty() && shared.target.schema.is_none() {
@@ -125,6 +129,10 @@ fn begin_or_find<'p, K, V>(
         Ok(there) => Ok(there),
         Err(place) => {
             let log = shared.target.partition(partition)?;
+            // Mostly there is one.
+            if building.is_empty() {
+                building.reserve_exact(1);
+            }
             building.insert(place, Building::new(partition, log, std::mem::take(memory)));
             Ok(place)
         }
@@ -133,12 +141,10 @@ fn begin_or_find<'p, K, V>(
 
 impl<'p> Building<'p> {
     fn new(partition: u32, log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
-        let settings = log.settings();
+        let settings = log.with_settings(Settings::of);
         let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
         let builder = BatchBuilder::reusing(BatchSpec { attributes, ..BatchSpec::default() }, memory);
-        let limit = settings.batch_size.max(BATCH_BYTES).min(settings.segment_size);
-        let needs_key = settings.cleanup.policy.compacts();
-        Building { partition, log, settings, limit, needs_key, builder, now: log.clock().now() }
+        Building { partition, log, settings, builder, now: log.clock().now() }
     }
 
     /// Adds a record as it was encoded; hands the batch over first if it is full.
@@ -157,8 +163,8 @@ impl<'p> Building<'p> {
         let measured = self.builder.measure(timestamp, key, value, headers);
         let size = measured.len() as u64;
         self.check_size(size)?;
-        if self.needs_key {
-            self.log.check_key(&self.settings, key)?;
+        if self.settings.needs_key && key.is_none() {
+            return Err(self.log.without_key());
         }
         if self.is_full_for(size) {
             self.begin_another(shared, delivery)?;
@@ -192,7 +198,7 @@ impl<'p> Building<'p> {
     /// Whether a record of `size` bytes must begin another batch.
     #[inline]
     fn is_full_for(&self, size: u64) -> bool {
-        !self.builder.is_empty() && self.builder.len() as u64 + size > self.limit
+        !self.builder.is_empty() && self.builder.len() as u64 + size > self.settings.batch_size
     }
 
     /// Finishes the batch and appends it; the builder is empty afterwards.
@@ -200,7 +206,7 @@ impl<'p> Building<'p> {
         if self.builder.is_empty() {
             return Ok(());
         }
-        if self.settings.timestamp_type == TimestampType::LogAppend {
+        if self.settings.append_time {
             self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
@@ -215,13 +221,14 @@ impl<'p> Building<'p> {
     }
 }
 
-/// The codec of a topic's setting.
-pub(super) fn codec_of(compression: Compression) -> Codec {
-    match compression {
-        Compression::None => Codec::None,
-        Compression::Gzip { .. } => Codec::Gzip,
-        Compression::Snappy => Codec::Snappy,
-        Compression::Lz4 => Codec::Lz4,
-        Compression::Zstd { .. } => Codec::Zstd,
+impl Settings {
+    fn of(settings: &LogSettings) -> Settings {
+        Settings {
+            compression: settings.compression,
+            append_time: settings.timestamp_type == TimestampType::LogAppend,
+            max_record_size: settings.max_record_size,
+            batch_size: settings.batch_size.max(BATCH_BYTES).min(settings.segment_size),
+            needs_key: settings.cleanup.policy.compacts(),
+        }
     }
 }

@@ -11,11 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::send_batch::codec_of;
 use crate::config::TimestampType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
-use crate::partition::{FinishedBatch, Log, LogSettings, Patience, Produced, sequence_after};
+use crate::partition::{FinishedBatch, Log, LogSettings, Patience, Produced, codec_of, sequence_after};
 use crate::segment::NewRecord;
 
 /// A batch grows to this many bytes (uncompressed), or to the topic's batch size if that is more.

@@ -100,6 +100,8 @@ pub(crate) struct Tail {
     max_len: u64,
     /// From here on more room is asked for, as last seen.
     low_water: u64,
+    /// The segment's indexes take no more entries.
+    index_full: bool,
     building: Option<Building>,
     cell: Option<(Cell, TopicId, u32)>,
 }
@@ -109,6 +111,7 @@ impl Tail {
     pub(crate) fn new(segment: Arc<Segment>, writer: MapWriter, end: u64, next: u64, max_len: u64) -> Tail {
         Tail {
             base: segment.base(),
+            index_full: segment.with_live_index(|index| index.is_full()).unwrap_or(true),
             segment,
             writer,
             end,
@@ -292,8 +295,7 @@ impl Tail {
     /// Whether the segment can take `count` more records that end at `end`.
     fn check_room(&self, end: u64, count: u64) -> std::result::Result<(), TailRoom> {
         let deltas = self.next + count - self.segment.base();
-        let full = self.segment.with_live_index(|index| index.is_full()).unwrap_or(true);
-        let fits = end <= self.max_len && deltas <= i32::MAX as u64 && !full;
+        let fits = end <= self.max_len && deltas <= i32::MAX as u64 && !self.index_full;
         if fits || self.is_empty() { Ok(()) } else { Err(TailRoom::Roll) }
     }
 
@@ -317,11 +319,14 @@ impl Tail {
         self.writer.seal(self.end);
     }
 
-    fn index(&self, position: u64, header: &BatchHeader) {
-        let delta = (header.last_offset() as u64).saturating_sub(self.segment.base()) as u32;
+    fn index(&mut self, position: u64, header: &BatchHeader) {
+        let delta = (header.last_offset() as u64).saturating_sub(self.base) as u32;
         let len = header.total_len() as u64;
-        self.segment
-            .with_live_index(|index| index.appended(position as u32, len, delta, header.max_timestamp));
+        let full = self.segment.with_live_index(|index| {
+            index.appended(position as u32, len, delta, header.max_timestamp);
+            index.is_full()
+        });
+        self.index_full = full.unwrap_or(true);
     }
 
     /// Whether a whole batch of `len` bytes and `count` records fits.

@@ -45,7 +45,7 @@ impl Default for BatchSpec {
 #[derive(Clone, Debug)]
 pub(crate) struct BatchBuilder {
     spec: BatchSpec,
-    /// As long as it has ever been: what lies behind `used` means nothing.
+    /// As long as it has ever been, or empty: what lies behind `used` means nothing.
     buffer: Vec<u8>,
     used: usize,
     count: i32,
@@ -61,10 +61,7 @@ impl BatchBuilder {
     }
 
     /// An empty batch in the memory of an earlier one.
-    pub(crate) fn reusing(spec: BatchSpec, mut buffer: Vec<u8>) -> BatchBuilder {
-        if buffer.len() < HEADER_LEN {
-            buffer.resize(HEADER_LEN, 0);
-        }
+    pub(crate) fn reusing(spec: BatchSpec, buffer: Vec<u8>) -> BatchBuilder {
         BatchBuilder {
             spec,
             buffer,
@@ -195,6 +192,15 @@ impl BatchBuilder {
     /// Errors: `BadCount` without records, `BadOffset` for an impossible offset, `TooLarge` above 2 GiB,
     /// and those of the codec; the builder is as it was.
     pub(crate) fn finish(&mut self, base_offset: i64, level: Option<i32>) -> Result<Vec<u8>, FormatError> {
+        self.finish_with_header(base_offset, level).map(|(batch, _)| batch)
+    }
+
+    /// [`finish`](Self::finish), and the header as it was written.
+    pub(crate) fn finish_with_header(
+        &mut self,
+        base_offset: i64,
+        level: Option<i32>,
+    ) -> Result<(Vec<u8>, BatchHeader), FormatError> {
         let mut header = self.header(base_offset)?;
         let records = &self.buffer[HEADER_LEN..self.used];
         let blob = match header.attributes.codec()? {
@@ -213,12 +219,12 @@ impl BatchBuilder {
                 header.attributes = header.attributes.with_codec(Codec::None);
                 batch_length(self.used)?;
                 self.buffer.truncate(self.used);
-                std::mem::replace(&mut self.buffer, vec![0; HEADER_LEN])
+                std::mem::take(&mut self.buffer)
             }
         };
         self.clear();
-        seal_header(&mut batch, &header)?;
-        Ok(batch)
+        let header = seal_header(&mut batch, &header)?;
+        Ok((batch, header))
     }
 
     fn header(&self, base_offset: i64) -> Result<BatchHeader, FormatError> {
