@@ -307,6 +307,12 @@ pub(crate) fn prefetch(bytes: &[u8], ahead: usize) {
     }
 }
 
+/// The same without a bound: the caller says where bytes end that it may ask for.
+#[inline(always)]
+pub(crate) fn prefetch_at(bytes: &[u8], ahead: usize) {
+    fetch_line((bytes.as_ptr() as usize).wrapping_add(ahead));
+}
+
 /// A position and an offset (both relative to the segment), published together in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {

@@ -15,7 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::env::map::prefetch;
+use crate::env::map::prefetch_at;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::format::record::{RecordRef, decode_plain, decode_record};
@@ -29,8 +29,8 @@ pub(super) struct ChunkRun {
     base_timestamp: i64,
     append_time: Option<i64>,
     leader_epoch: i32,
-    /// How far ahead of its records bytes are fetched.
-    ahead: usize,
+    /// Its bytes are fetched ahead of their records.
+    ahead: bool,
 }
 
 impl ChunkRun {
@@ -42,7 +42,7 @@ impl ChunkRun {
             base_timestamp: header.base_timestamp,
             append_time: header.attributes.is_log_append_time().then_some(header.max_timestamp),
             leader_epoch: header.leader_epoch,
-            ahead: AHEAD,
+            ahead: true,
         }
     }
 
@@ -55,7 +55,7 @@ impl ChunkRun {
             append_time: open.log_append_time.then_some(open.base_timestamp),
             leader_epoch: open.leader_epoch,
             // What a writer has just written comes from its cache: who hurries there only slows it down.
-            ahead: usize::MAX,
+            ahead: false,
         }
     }
 
@@ -102,7 +102,7 @@ impl Chunk {
             base_timestamp: 0,
             delta_mask: 0,
             leader_epoch: -1,
-            ahead: usize::MAX,
+            unfetched: usize::MAX,
             from: self.from,
             span: 0,
             last_offset: NO_OFFSET,
@@ -141,6 +141,12 @@ impl Chunk {
         self.rest.last().unwrap_or(&self.first).leader_epoch
     }
 
+    /// Bytes behind a run that are fetched while its last records are decoded: those of the runs that follow.
+    fn ahead_of(&self, run: &ChunkRun) -> usize {
+        let end = self.rest.iter().rev().find(|run| run.ahead).map_or(0, |last| last.range.end);
+        end.saturating_sub(run.range.end) as usize
+    }
+
     fn slice(&self, run: &ChunkRun) -> &[u8] {
         match &self.source {
             Source::Map(segment) => segment.map().slice(run.range.clone()).unwrap_or_default(),
@@ -151,8 +157,9 @@ impl Chunk {
     }
 }
 
-/// How far ahead of a record bytes are fetched: as far as a reader of small records gets while memory answers.
-const AHEAD: usize = 1024;
+/// How far ahead of a record bytes are fetched: as far as a reader of small records gets while memory answers, and no
+/// matter where its batch ends. (A record of 100 B: 15 ns with 1024 within its batch, 13 beyond it, 12 with 2048.)
+const AHEAD: usize = 2048;
 
 /// No record has this offset.
 const NO_OFFSET: u64 = u64::MAX;
@@ -168,8 +175,8 @@ pub(crate) struct ChunkRecords<'a> {
     /// All ones; zero where the batch's append time is the time of all its records.
     delta_mask: i64,
     leader_epoch: i32,
-    /// How far ahead bytes are fetched.
-    ahead: usize,
+    /// Nothing is fetched ahead any more when so many bytes are left of the run.
+    unfetched: usize,
     /// Offsets from here on are handed out, as many as `span` says.
     from: u64,
     span: u64,
@@ -208,7 +215,9 @@ impl<'a> ChunkRecords<'a> {
     #[inline(always)]
     pub(crate) fn next_record(&mut self) -> Option<ChunkRecord<'a>> {
         loop {
-            prefetch(self.bytes, self.ahead);
+            if self.bytes.len() > self.unfetched {
+                prefetch_at(self.bytes, AHEAD);
+            }
             let (record, len) = match decode_plain(self.bytes) {
                 Some(plain) => plain,
                 None => match self.look_again() {
@@ -281,7 +290,7 @@ impl<'a> ChunkRecords<'a> {
         self.base_timestamp = run.append_time.unwrap_or(run.base_timestamp);
         self.delta_mask = if run.append_time.is_some() { 0 } else { !0 };
         self.leader_epoch = run.leader_epoch;
-        self.ahead = run.ahead;
+        self.unfetched = if run.ahead { AHEAD.saturating_sub(self.chunk.ahead_of(run)) } else { usize::MAX };
     }
 
     /// Whether the reader goes on behind a record that is not in its range; if not, it is at its end.
