@@ -242,7 +242,7 @@ impl Log {
     /// whoever waits for the acknowledgement; the batch stays queued.
     fn write_if_free(&self) {
         if let Some(mut writer) = self.writer.try_lock() {
-            let _ = self.write_queue(&mut writer).map_err(|e| self.fail(e));
+            let _ = self.write_whole_queue(&mut writer).map_err(|e| self.fail(e));
         }
     }
 

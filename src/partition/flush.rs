@@ -211,6 +211,8 @@ impl Log {
         let above_point = self.commit.advance(point.clone(), bytes);
         self.attendant.flushed(above_point);
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
+        // Before anybody is woken who has waited for room in the interval.
+        self.append.lock().flush_ends();
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
         Ok(())

@@ -1,0 +1,361 @@
+//! Promises of the documents that no other test holds, each looked at from outside.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millpond::config::{Background, BrokerConfig, TimestampType};
+use millpond::env::{DirEntry, DirLock, Environment, File, FileSystem, OpenMode, Region};
+use millpond::prelude::*;
+use millpond::testing::SimEnvironment;
+use millpond::{BrokerBuilder, ErrorKind};
+
+fn manual() -> BrokerConfig {
+    BrokerConfig::new().background(Background::Manual)
+}
+
+fn simulated(sim: &SimEnvironment) -> BrokerBuilder {
+    Broker::builder("/data").environment(sim.environment()).config(manual())
+}
+
+fn values(topic: &Topic) -> Vec<String> {
+    let mut reader = topic.partition(0).unwrap().read(..).unwrap();
+    let mut seen = Vec::new();
+    while let Some(records) = reader.next().unwrap() {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap()).into_owned();
+        seen.extend(records.iter().map(|record| text(record.value().unwrap())));
+    }
+    seen
+}
+
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Simulated files: something happens while the next sync of a log runs.
+#[derive(Clone)]
+struct Busy {
+    inner: Arc<dyn FileSystem>,
+    meanwhile: Meanwhile,
+}
+
+struct BusyFile {
+    inner: Arc<dyn File>,
+    meanwhile: Meanwhile,
+}
+
+impl Busy {
+    fn new(sim: &SimEnvironment) -> Busy {
+        Busy { inner: sim.environment().files().clone(), meanwhile: Meanwhile::default() }
+    }
+
+    fn broker(&self, sim: &SimEnvironment) -> Broker {
+        let own = sim.environment();
+        let environment = Environment::new(Arc::new(self.clone()), own.clock().clone(), own.random().clone());
+        Broker::builder("/data").environment(environment).config(manual()).open().unwrap()
+    }
+
+    fn during_the_next_sync(&self, call: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(call));
+    }
+
+    fn is_idle(&self) -> bool {
+        self.meanwhile.lock().unwrap().is_none()
+    }
+}
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Busy").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for BusyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusyFile").finish_non_exhaustive()
+    }
+}
+
+impl FileSystem for Busy {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let inner = self.inner.open(path, mode)?;
+        if path.extension().is_none_or(|extension| extension != "log") {
+            return Ok(inner);
+        }
+        Ok(Arc::new(BusyFile { inner, meanwhile: self.meanwhile.clone() }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.inner.exists(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        self.inner.lock(path)
+    }
+
+    fn trusts_mapped_stores(&self, dir: &Path) -> bool {
+        self.inner.trusts_mapped_stores(dir)
+    }
+}
+
+impl File for BusyFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, position)
+    }
+
+    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
+        self.inner.write_at(buf, position)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.inner.set_size(size)
+    }
+
+    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
+        self.inner.allocate(position, len)
+    }
+
+    fn data_in(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        self.inner.data_in(range)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let call = self.meanwhile.lock().unwrap().take();
+        if let Some(call) = call {
+            call();
+        }
+        self.inner.sync_data()
+    }
+
+    fn map(&self, len: usize) -> io::Result<Region> {
+        self.inner.map(len)
+    }
+
+    fn modified(&self) -> io::Result<Timestamp> {
+        self.inner.modified()
+    }
+}
+
+/// `Interval(d)`: no acknowledged record stays unflushed for longer than `d`. A flush that takes long counts with
+/// what it was begun for, not with what came since.
+#[test]
+fn a_flush_that_takes_longer_than_the_interval_holds_appends_back() {
+    let sim = SimEnvironment::new(1);
+    let busy = Busy::new(&sim);
+    let broker = busy.broker(&sim);
+    let level = Durability::Interval(Duration::from_millis(100));
+    let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
+    let producer = topic.producer().unwrap();
+    producer.try_send(Record::new("first")).unwrap().wait().unwrap();
+    sim.clock().advance(Duration::from_millis(60));
+
+    let (clock, sender) = (sim.clock().clone(), producer.clone());
+    let refused = Arc::new(Mutex::new(None));
+    let answer = refused.clone();
+    busy.during_the_next_sync(move || {
+        clock.advance(Duration::from_millis(30));
+        sender.try_send(Record::new("in time")).unwrap().wait().unwrap();
+        // The first record is 101 ms old, and not on the device.
+        clock.advance(Duration::from_millis(11));
+        *answer.lock().unwrap() = Some(sender.try_send(Record::new("late")).map_err(|e| e.kind()).err());
+    });
+    broker.tick().unwrap();
+    assert!(busy.is_idle());
+    assert_eq!(*refused.lock().unwrap(), Some(Some(ErrorKind::Backpressure)));
+    producer.try_send(Record::new("after")).unwrap().wait().unwrap();
+    assert_eq!(values(&topic), ["first", "in time", "after"]);
+}
+
+/// `Memory`: flushed at each roll, and every 30 s.
+#[test]
+fn at_memory_a_closed_segment_is_flushed_without_waiting_for_the_timer() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim).open().unwrap();
+    let config = TopicConfig::new().durability(Durability::Memory).segment_size(ByteSize::kib(16));
+    let topic = broker.create_topic("t", config.max_record_size(ByteSize::kib(8))).unwrap();
+    let producer = topic.producer().unwrap();
+    let partition = topic.partition(0).unwrap();
+    while topic.describe().partitions()[0].segment_count() < 2 {
+        drop(producer.send(Record::new(&[b'x'; 1000])).unwrap());
+    }
+    let closed = partition.log_end_offset().get() - 1;
+    broker.tick().unwrap();
+    assert!(partition.flushed_offset().get() >= closed, "flushed {} of {closed}", partition.flushed_offset());
+}
+
+/// A change of settings closes the open batch first: also that of a sender who sends meanwhile.
+#[cfg(all(feature = "gzip", feature = "zstd"))]
+#[test]
+fn the_open_batch_is_closed_before_its_codec_changes() {
+    use millpond::config::Compression;
+    for level in [Durability::Sync, Durability::Memory] {
+        let sim = SimEnvironment::new(1);
+        let busy = Busy::new(&sim);
+        let broker = busy.broker(&sim);
+        let config = TopicConfig::new().durability(level).compression(Compression::Gzip { level: Some(1) });
+        let topic = broker.create_topic("t", config.clone()).unwrap();
+        let producer = topic.producer().unwrap();
+        drop(producer.send(Record::new("before")).unwrap());
+        let sender = producer.clone();
+        busy.during_the_next_sync(move || drop(sender.send(Record::new("meanwhile")).unwrap()));
+        broker.alter_topic("t", config.compression(Compression::Zstd { level: Some(19) })).unwrap();
+        assert!(busy.is_idle());
+        producer.send(Record::new("after")).unwrap().wait().unwrap();
+        assert_eq!(values(&topic), ["before", "meanwhile", "after"], "{level}");
+    }
+}
+
+/// What a delivery says of a record's timestamp is what a reader sees, also across a change of who stamps it.
+#[test]
+fn the_open_batch_is_closed_before_its_clock_changes() {
+    let kinds = [TimestampType::Create, TimestampType::LogAppend];
+    for (from, to) in [(kinds[0], kinds[1]), (kinds[1], kinds[0])] {
+        for level in [Durability::Sync, Durability::Memory] {
+            let sim = SimEnvironment::new(1);
+            let busy = Busy::new(&sim);
+            let broker = busy.broker(&sim);
+            let config = TopicConfig::new().durability(level).timestamp_type(from);
+            let topic = broker.create_topic("t", config.clone()).unwrap();
+            let producer = topic.producer().unwrap();
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let send = {
+                let told = told.clone();
+                move |value: &'static str| {
+                    let record = Record::new(value).timestamp(Timestamp::from_millis(7));
+                    told.lock().unwrap().push(producer.send(record).unwrap());
+                }
+            };
+            send("before");
+            let during = send.clone();
+            busy.during_the_next_sync(move || during("meanwhile"));
+            broker.alter_topic("t", config.timestamp_type(to)).unwrap();
+            send("after");
+            let deliveries = std::mem::take(&mut *told.lock().unwrap());
+            let told: Vec<i64> =
+                deliveries.into_iter().map(|d| d.wait().unwrap().timestamp().millis()).collect();
+            let mut reader = topic.partition(0).unwrap().read(..).unwrap();
+            let mut seen = Vec::new();
+            while let Some(records) = reader.next().unwrap() {
+                seen.extend(records.iter().map(|record| record.timestamp().millis()));
+            }
+            assert_eq!(seen, told, "{from} to {to}, {level}");
+        }
+    }
+}
+
+/// Sends from two threads without a pause for as long as `meanwhile` takes.
+#[cfg(feature = "zstd")]
+fn under_steady_traffic(topic: &Topic, meanwhile: impl FnOnce()) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut word = 88_172_645_463_325_252_u64;
+    let noise = std::iter::repeat_with(|| {
+        word ^= word << 13;
+        word ^= word >> 7;
+        word ^= word << 17;
+        word as u8
+    });
+    let noise: Vec<u8> = noise.take(16 << 10).collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let producer = topic.producer().unwrap();
+            scope.spawn(|| {
+                let producer = producer;
+                while !stop.load(Ordering::Relaxed) {
+                    drop(producer.send(Record::new(&noise)).unwrap());
+                }
+            });
+        }
+        meanwhile();
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Whoever waits is served, and settings change, also while others send more than can be compressed: what is staged
+/// when they come is all that they wait for.
+#[cfg(feature = "zstd")]
+#[test]
+fn a_flush_and_a_change_of_settings_end_under_steady_traffic() {
+    use millpond::config::Compression;
+    let dir = tempfile::tempdir().unwrap();
+    let small = BrokerConfig::new().buffer_memory(ByteSize::mib(1)).max_block(Duration::from_secs(60));
+    let broker = Broker::builder(dir.path()).config(small).open().unwrap();
+    let compressed = TopicConfig::new().compression(Compression::Zstd { level: Some(9) });
+    let memory = TopicConfig::new().durability(Durability::Memory);
+    let topic = broker.create_topic("t", compressed.clone()).unwrap();
+    under_steady_traffic(&topic, || {
+        let producer = topic.producer().unwrap();
+        for _ in 0..3 {
+            producer.send(Record::new("x")).unwrap().wait().unwrap();
+            producer.flush().wait().unwrap();
+        }
+        for config in [&memory, &compressed, &memory, &compressed] {
+            broker.alter_topic("t", config.clone()).unwrap();
+            let mut delivery = producer.send(Record::new("x")).unwrap();
+            delivery.wait_timeout(Duration::from_secs(30)).unwrap();
+        }
+    });
+}
+
+/// Dropping a producer hands over what it staged, also if it was the last handle of its broker.
+#[test]
+fn what_was_sent_is_there_after_the_last_handle_is_dropped() {
+    for level in [Durability::Sync, Durability::Memory, Durability::Interval(Duration::from_secs(1))] {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim).open().unwrap();
+        let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
+        let producer = topic.producer().unwrap();
+        drop(producer.send(Record::new("a")).unwrap());
+        drop((broker, topic, producer));
+        let broker = simulated(&sim).open().unwrap();
+        assert_eq!(values(&broker.topic("t").unwrap()), ["a"], "{level}");
+    }
+}
+
+/// A delivery tells its error as often as one asks.
+#[test]
+fn a_batch_that_was_handed_over_in_part_never_passes_for_whole() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim).open().unwrap();
+    let config = TopicConfig::new().durability(Durability::Memory);
+    let topic = broker.create_topic("t", config.max_record_size(ByteSize::kib(64))).unwrap();
+    let producer = topic.producer().unwrap();
+    let small = vec![b'x'; 60_000];
+    let large = vec![b'x'; 70_000];
+    let records = (0..30).map(|_| Record::new(&small)).chain([Record::new(&large)]);
+    let mut delivery = producer.send_batch(records).unwrap();
+    assert!(!delivery.batches().is_empty());
+    for _ in 0..3 {
+        let error = delivery.wait_timeout(Duration::ZERO).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { .. }), "{error}");
+    }
+    assert!(delivery.wait().is_err());
+}
