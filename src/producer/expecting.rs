@@ -30,7 +30,8 @@ impl<K, V> Producer<K, V> {
     {
         let log = self.partition_log(partition)?;
         let settings = log.settings();
-        let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
+        let compression = self.terms().compression_for(&settings);
+        let attributes = Attributes::NONE.with_codec(codec_of(compression));
         let mut builder = BatchBuilder::new(BatchSpec { attributes, ..BatchSpec::default() });
         for record in records {
             let record = record.borrow();
@@ -54,9 +55,9 @@ impl<K, V> Producer<K, V> {
             builder.set_append_time(log.clock().now().millis());
         }
         let count = builder.count() as u32;
-        let mut batch = FinishedBatch::of(&mut builder, settings.compression.level())
+        let mut batch = FinishedBatch::of(&mut builder, compression.level())
             .map_err(|error| error.in_partition(log.topic_partition()))?;
-        let patience = Patience::Until(log.clock().monotonic().saturating_add(self.max_block()));
+        let patience = Patience::Until(log.clock().monotonic().saturating_add(self.terms().max_block));
         let appended = log.append_expecting(&mut batch, expected.get(), patience)?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { self.outstanding(log, metadata.end()) };

@@ -16,6 +16,7 @@ use super::batch_delivery::BatchDelivery;
 use super::buffers::Buffers;
 use super::metadata::BatchMetadata;
 use super::producer::Shared;
+use super::sequenced::BatchTerms;
 use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Record};
 use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,7 @@ struct Building<'p> {
     partition: u32,
     log: &'p Arc<Log>,
     settings: Arc<LogSettings>,
+    compression: Compression,
     /// Bytes to which it grows.
     limit: u64,
     needs_key: bool,
@@ -125,20 +127,23 @@ fn begin_or_find<'p, K, V>(
         Ok(there) => Ok(there),
         Err(place) => {
             let log = shared.target.partition(partition)?;
-            building.insert(place, Building::new(partition, log, std::mem::take(memory)));
+            let begun = Building::new(partition, log, shared.terms, std::mem::take(memory));
+            building.insert(place, begun);
             Ok(place)
         }
     }
 }
 
 impl<'p> Building<'p> {
-    fn new(partition: u32, log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
+    fn new(partition: u32, log: &'p Arc<Log>, terms: BatchTerms, memory: Vec<u8>) -> Building<'p> {
         let settings = log.settings();
-        let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
+        let compression = terms.compression_for(&settings);
+        let attributes = Attributes::NONE.with_codec(codec_of(compression));
         let builder = BatchBuilder::reusing(BatchSpec { attributes, ..BatchSpec::default() }, memory);
         let limit = settings.batch_size.max(BATCH_BYTES).min(settings.segment_size);
         let needs_key = settings.cleanup.policy.compacts();
-        Building { partition, log, settings, limit, needs_key, builder, now: log.clock().now() }
+        let now = log.clock().now();
+        Building { partition, log, settings, compression, limit, needs_key, builder, now }
     }
 
     /// Adds a record as it was encoded; hands the batch over first if it is full.
@@ -204,7 +209,7 @@ impl<'p> Building<'p> {
             self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
-        let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
+        let mut batch = FinishedBatch::of(&mut self.builder, self.compression.level())
             .map_err(|error| error.in_partition(self.log.topic_partition()))?;
         let appended = shared.patiently(self.log, |patience| self.log.append_batch(&mut batch, patience))?;
         self.builder.reuse(batch.into_memory());

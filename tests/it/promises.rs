@@ -194,6 +194,21 @@ fn a_flush_that_takes_longer_than_the_interval_holds_appends_back() {
     assert_eq!(values(&topic), ["first", "in time", "after"]);
 }
 
+/// A wall clock that is set back by hours makes nobody wait for hours.
+#[test]
+fn a_clock_that_is_set_back_puts_no_flush_off() {
+    for level in [Durability::Interval(Duration::from_millis(100)), Durability::Sync] {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim).open().unwrap();
+        let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
+        drop(topic.producer().unwrap().send(Record::new("a")).unwrap());
+        sim.clock().set(Timestamp::from_millis(1_704_060_000_000));
+        sim.clock().advance(Duration::from_millis(60));
+        broker.tick().unwrap();
+        assert_eq!(topic.partition(0).unwrap().flushed_offset().get(), 1, "{level}");
+    }
+}
+
 /// `Memory`: flushed at each roll, and every 30 s.
 #[test]
 fn at_memory_a_closed_segment_is_flushed_without_waiting_for_the_timer() {
@@ -358,4 +373,69 @@ fn a_batch_that_was_handed_over_in_part_never_passes_for_whole() {
         assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { .. }), "{error}");
     }
     assert!(delivery.wait().is_err());
+}
+
+/// Producers with batches of their own may choose how these are compressed.
+#[cfg(all(feature = "gzip", feature = "lz4"))]
+#[test]
+fn batches_of_a_producers_own_are_compressed_as_it_says() {
+    use millpond::config::{Compression, ProducerConfig, TransactionConfig};
+    let text = "compressible ".repeat(20);
+    for (of_topic, own) in [(Compression::None, Compression::Lz4), (Compression::Lz4, Compression::None)] {
+        for level in [Durability::Sync, Durability::Memory] {
+            let sim = SimEnvironment::new(1);
+            let broker = simulated(&sim).open().unwrap();
+            let config = TopicConfig::new().durability(level).compression(of_topic);
+            let topic = broker.create_topic("t", config).unwrap();
+            let settings = ProducerConfig::new().compression(own);
+            let producer = topic.producer_builder().config(settings.clone()).build().unwrap();
+            producer.send_batch([Record::new(&text), Record::new(&text)]).unwrap().wait().unwrap();
+            let named = topic.producer_builder().config(settings).build_idempotent("import").unwrap();
+            named.send([Record::new(&text)]).unwrap().wait().unwrap();
+            let settings = TransactionConfig::new().compression(own);
+            let mut transactional = broker.transactional_builder("id").config(settings).build().unwrap();
+            let mut transaction = transactional.begin().unwrap();
+            transaction.send("t", Record::new(&text)).unwrap();
+            transaction.commit().wait().unwrap();
+            producer.send(Record::new(&text)).unwrap().wait().unwrap();
+            assert_eq!(values(&topic), vec![text.clone(); 5]);
+            broker.close().wait().unwrap();
+
+            let path = Path::new("/data/t-0/00000000000000000000.log");
+            let bytes = sim.disk().read_file(path).unwrap();
+            let (mut at, mut codecs) = (0, Vec::new());
+            while at < bytes.len() {
+                let field = |from: usize| &bytes[at + from..];
+                codecs.push(field(21)[1] & 7);
+                at += 12 + u32::from_be_bytes(*field(8).first_chunk().unwrap()) as usize;
+            }
+            let id = |codec: Compression| if codec == Compression::Lz4 { 3 } else { 0 };
+            let marker = 0;
+            assert_eq!(codecs, [id(own), id(own), id(own), marker, id(of_topic)], "{of_topic}, {level}");
+        }
+    }
+}
+
+/// A producer with a name goes by the settings that its topic has when it sends.
+#[test]
+fn a_named_producer_follows_its_topics_settings() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim).open().unwrap();
+    let topic = broker.create_topic("t", TopicConfig::new()).unwrap();
+    let named = topic.idempotent_producer("import").unwrap();
+    let send =
+        || named.send([Record::new("x").timestamp(Timestamp::from_millis(7))]).unwrap().wait().unwrap();
+    send();
+    let stamped = TopicConfig::new().timestamp_type(TimestampType::LogAppend);
+    broker.alter_topic("t", stamped.max_record_size(ByteSize::kib(1))).unwrap();
+    send();
+    let error = named.send([Record::new(&vec![0; 2000])]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::RecordTooLarge { limit: 1024, .. }), "{error}");
+    let mut reader = topic.partition(0).unwrap().read(..).unwrap();
+    let mut times = Vec::new();
+    while let Some(records) = reader.next().unwrap() {
+        times.extend(records.iter().map(|record| record.timestamp()));
+    }
+    assert_eq!(times.len(), 2);
+    assert_eq!((times[0].millis(), times[1].millis() > 7), (7, true));
 }
