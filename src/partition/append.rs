@@ -14,7 +14,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::appender::{Aftermath, Appended, Obstacle, staged_size};
+use super::appender::{Aftermath, Appended, Obstacle};
 use super::batch_in::FinishedBatch;
 use super::log::Log;
 use super::settings::LogSettings;
@@ -202,7 +202,7 @@ impl Log {
         if record.headers.is_empty() && (payload as u64) + OVERHEAD <= limit {
             return Ok(());
         }
-        let size = HEADER_LEN as u64 + staged_size(record);
+        let size = (HEADER_LEN + record.len_alone()) as u64;
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
     }
 

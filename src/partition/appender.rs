@@ -494,7 +494,7 @@ fn spec(settings: &LogSettings, epoch: i32) -> BatchSpec {
 
 /// Bytes a record takes, at most: its encoding with the longest lengths and deltas.
 #[inline]
-pub(super) fn staged_size(record: &NewRecord<'_>) -> u64 {
+fn staged_size(record: &NewRecord<'_>) -> u64 {
     const LONGEST_FIELDS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
     let of = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
     let headers = record.headers.iter().map(|header| 10 + header.key.len() + of(header.value));

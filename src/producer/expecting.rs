@@ -12,7 +12,7 @@ use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::TimestampType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
-use crate::partition::{FinishedBatch, Patience};
+use crate::partition::FinishedBatch;
 use crate::types::Offset;
 
 impl<K, V> Producer<K, V> {
@@ -57,8 +57,8 @@ impl<K, V> Producer<K, V> {
         let count = builder.count() as u32;
         let mut batch = FinishedBatch::of(&mut builder, compression.level())
             .map_err(|error| error.in_partition(log.topic_partition()))?;
-        let patience = Patience::Until(log.clock().monotonic().saturating_add(self.terms().max_block));
-        let appended = log.append_expecting(&mut batch, expected.get(), patience)?;
+        let mut append = |patience| log.append_expecting(&mut batch, expected.get(), patience);
+        let appended = self.patiently(log, &mut append)?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { self.outstanding(log, metadata.end()) };
         delivery.push(metadata, outstanding);

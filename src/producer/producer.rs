@@ -292,6 +292,11 @@ impl<K, V> Producer<K, V> {
         self.shared.terms
     }
 
+    /// Appends, waiting for room until `max_block` has passed.
+    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+        self.shared.patiently(log, append)
+    }
+
     /// A partition of its topic.
     pub(crate) fn partition_log(&self, partition: u32) -> Result<&Arc<Log>> {
         self.shared.target.partition(partition)

@@ -439,3 +439,91 @@ fn a_named_producer_follows_its_topics_settings() {
     assert_eq!(times.len(), 2);
     assert_eq!((times[0].millis(), times[1].millis() > 7), (7, true));
 }
+
+/// Any number may stand for an offset or a time: where it makes no sense there is an error, or nothing.
+#[test]
+fn offsets_and_times_at_the_ends_of_their_ranges() {
+    let times = [i64::MIN, -1, 0, 5, i64::MAX, i64::MIN, 7, -1];
+    for level in [Durability::Sync, Durability::Memory] {
+        for killed in [false, true] {
+            let sim = SimEnvironment::new(1);
+            let broker = simulated(&sim).open().unwrap();
+            let config = TopicConfig::new().durability(level).segment_size(ByteSize::kib(1));
+            let topic = broker.create_topic("t", config).unwrap();
+            let producer = topic.producer().unwrap();
+            let value = [b'x'; 300];
+            for time in times {
+                let record = Record::new(&value).timestamp(Timestamp::from_millis(time));
+                producer.send(record).unwrap().wait().unwrap();
+            }
+            assert!(topic.describe().partitions()[0].segment_count() > 1);
+            if !killed {
+                broker.close().wait().unwrap();
+            }
+            let after = SimEnvironment::on(sim.disk().after_kill(), 2);
+            drop((broker, topic, producer));
+            let sim = if killed { after } else { sim };
+            let broker = simulated(&sim).open().unwrap();
+            let partition = broker.topic("t").unwrap().partition(0).unwrap();
+            for asked in [i64::MIN, -2, -1, 0, 1, 5, 6, 7, 8, i64::MAX] {
+                let first = times.iter().position(|&time| time >= asked).unwrap();
+                let found = partition.offset_for_timestamp(Timestamp::from_millis(asked)).unwrap();
+                let (offset, at) = found.unwrap();
+                assert_eq!(
+                    (offset.get(), at.millis()),
+                    (first as u64, times[first]),
+                    "{asked} {level} {killed}"
+                );
+            }
+            let all = |mut reader: Reader| {
+                let mut count = 0;
+                while let Some(records) = reader.next().unwrap() {
+                    count += records.iter().inspect(|record| record.check().unwrap()).count();
+                }
+                count
+            };
+            let at = |offset: u64| Offset::try_from(offset).unwrap();
+            assert_eq!(all(partition.read(..=Offset::MAX).unwrap()), 8);
+            assert_eq!(all(partition.read(at(3)..at(3)).unwrap()), 0);
+            assert_eq!(all(partition.read(at(5)..at(2)).unwrap()), 0);
+            assert_eq!(all(partition.read(at(2)..at(5)).unwrap()), 3);
+            assert_eq!(all(partition.read(at(8)..).unwrap()), 0);
+            for beyond in [9, u64::from(u32::MAX), Offset::MAX.get()] {
+                let error = partition.read(at(beyond)..).unwrap_err();
+                assert!(matches!(error.kind(), ErrorKind::OffsetOutOfRange { .. }), "{error}");
+            }
+            assert_eq!(all(partition.reader(Start::Last(u64::MAX)).unwrap()), 8);
+            assert_eq!(all(partition.reader(Start::Last(0)).unwrap()), 0);
+            assert_eq!(all(partition.reader(Start::Timestamp(Timestamp::from_millis(i64::MIN))).unwrap()), 8);
+            assert!(partition.delete_records(Offset::MAX).is_err());
+            assert!(partition.truncate(Offset::MAX).is_ok_and(|end| end.get() == 8));
+        }
+    }
+}
+
+/// `max_record_size` is the batch that a record needs for itself, to the byte, however it is sent.
+#[test]
+fn a_record_that_just_fits_is_taken_and_one_byte_more_is_not() {
+    for (level, limit) in
+        [(Durability::Sync, 5_000), (Durability::Memory, 5_000), (Durability::Memory, 16 << 10)]
+    {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim).open().unwrap();
+        let config = TopicConfig::new().durability(level).segment_size(ByteSize::kib(16));
+        let topic = broker.create_topic("t", config.max_record_size(ByteSize::bytes(limit))).unwrap();
+        let producer = topic.producer().unwrap();
+        // A batch's header, and of the record: length, attributes, two deltas, no key, length of the value, no headers.
+        let of_length = if limit < 8_192 { 2 } else { 3 };
+        let fits = limit as usize - 61 - (of_length + 1 + 1 + 1 + 1 + of_length + 1);
+        let (fitting, larger) = (vec![b'x'; fits], vec![b'x'; fits + 1]);
+        producer.send(Record::new(&fitting)).unwrap().wait().unwrap();
+        producer.send_batch([Record::new(&fitting)]).unwrap().wait().unwrap();
+        for error in [
+            producer.send(Record::new(&larger)).unwrap_err(),
+            producer.send_batch([Record::new(&larger)]).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::RecordTooLarge { size: limit + 1, limit }, "{level}");
+        }
+        assert_eq!(values(&topic).len(), 2);
+    }
+}
