@@ -277,11 +277,13 @@ impl Log {
             }
             Obstacle::Resting => self.wake(),
             Obstacle::Budget(bytes) => self.wait_for_room(bytes, patience),
-            Obstacle::Overdue if patience == Patience::No => {
-                self.attendant.flush_soon();
-                Err(self.backpressure("the flush of the last interval is not done"))
-            }
-            Obstacle::Overdue => self.flush(),
+            Obstacle::Overdue => match patience {
+                Patience::No => {
+                    self.attendant.flush_soon();
+                    Err(self.backpressure("the flush of the last interval is not done"))
+                }
+                Patience::Until(deadline) => self.flush_before(deadline),
+            },
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
         }

@@ -95,6 +95,13 @@ impl Log {
         self.flush_to(end, None)
     }
 
+    /// As [`flush`](Self::flush), waiting for others who flush until this point of the monotonic clock.
+    pub(super) fn flush_before(&self, deadline: Duration) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        let end = self.append.lock().next_offset();
+        self.flush_to(end, Some(deadline))
+    }
+
     /// Makes everything below `end`, an offset that has been appended, durable.
     pub(crate) fn flush_until(&self, end: u64) -> Result<()> {
         self.poison.check(&self.tp)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millpond::config::{Background, BrokerConfig, TimestampType};
+use millpond::config::{Background, BrokerConfig, ProducerConfig, TimestampType};
 use millpond::env::{DirEntry, DirLock, Environment, File, FileSystem, OpenMode, Region};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
@@ -194,6 +194,31 @@ fn a_flush_that_takes_longer_than_the_interval_holds_appends_back() {
     assert_eq!(values(&topic), ["first", "in time", "after"]);
 }
 
+/// `send` waits for an overdue flush no longer than for anything else: for `max_block`.
+#[test]
+fn a_send_waits_for_a_flush_no_longer_than_max_block() {
+    let sim = SimEnvironment::new(1);
+    let busy = Busy::new(&sim);
+    let broker = busy.broker(&sim);
+    let level = Durability::Interval(Duration::from_millis(100));
+    let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
+    let hasty = ProducerConfig::new().max_block(Duration::from_millis(20));
+    let producer = topic.producer_builder().config(hasty).build().unwrap();
+    drop(producer.send(Record::new("first")).unwrap());
+    sim.clock().advance(Duration::from_millis(60));
+    let (clock, sender) = (sim.clock().clone(), producer.clone());
+    let answer = Arc::new(Mutex::new(None));
+    let told = answer.clone();
+    busy.during_the_next_sync(move || {
+        clock.advance(Duration::from_millis(41));
+        *told.lock().unwrap() = sender.send(Record::new("late")).map_err(|e| e.kind()).err();
+    });
+    broker.tick().unwrap();
+    assert_eq!(*answer.lock().unwrap(), Some(ErrorKind::TimedOut));
+    drop(producer.send(Record::new("after")).unwrap());
+    assert_eq!(values(&topic), ["first", "after"]);
+}
+
 /// A wall clock that is set back by hours makes nobody wait for hours.
 #[test]
 fn a_clock_that_is_set_back_puts_no_flush_off() {
@@ -379,7 +404,7 @@ fn a_batch_that_was_handed_over_in_part_never_passes_for_whole() {
 #[cfg(all(feature = "gzip", feature = "lz4"))]
 #[test]
 fn batches_of_a_producers_own_are_compressed_as_it_says() {
-    use millpond::config::{Compression, ProducerConfig, TransactionConfig};
+    use millpond::config::{Compression, TransactionConfig};
     let text = "compressible ".repeat(20);
     for (of_topic, own) in [(Compression::None, Compression::Lz4), (Compression::Lz4, Compression::None)] {
         for level in [Durability::Sync, Durability::Memory] {
