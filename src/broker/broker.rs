@@ -33,7 +33,7 @@ use super::recovery_report::RecoveryReport;
 use super::service::{Service, Upkeep};
 use super::topic_state::TopicState;
 use crate::cleaner::DeletionRate;
-use crate::config::{BrokerConfig, Durability};
+use crate::config::BrokerConfig;
 use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem};
 use crate::error::Result;
@@ -338,10 +338,8 @@ impl Drop for Shared {
             return;
         }
         for log in self.logs() {
-            if log.settings().durability != Durability::Sync {
-                // Into the page cache only: it costs no wait, and a process that just ends keeps it.
-                let _ = log.seal_and_write();
-            }
+            // Into the page cache only: it costs no wait, and a process that just ends keeps it.
+            let _ = log.seal_and_write();
             log.abandon();
         }
     }

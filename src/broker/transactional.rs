@@ -14,10 +14,10 @@ use super::groups::offsets_log;
 use super::producer_ids::check_name;
 use super::topic_ref::TopicRef;
 use crate::codec::{EncodeKey, EncodeValue, Record};
-use crate::config::TransactionConfig;
+use crate::config::{Compression, TransactionConfig};
 use crate::consumer::{Consumer, Records};
 use crate::error::{Error, ErrorKind, Result};
-use crate::producer::Producer;
+use crate::producer::{BatchTerms, Producer};
 use crate::txn::{Session, TransactionCommit};
 use crate::types::{ProducerEpoch, ProducerId};
 
@@ -65,7 +65,8 @@ impl TransactionalBuilder {
         config.validate_within(shared.config.max_transaction_timeout_duration())?;
         shared.txns.ensure_log(|| broker.transactions_log())?;
         let session = shared.txns.take(&id, config.timeout_duration(), || shared.fresh_producer_id())?;
-        Ok(TransactionalProducer { broker, session, producers: HashMap::new(), last: None })
+        let compression = config.compression_type();
+        Ok(TransactionalProducer { broker, session, compression, producers: HashMap::new(), last: None })
     }
 }
 
@@ -73,6 +74,8 @@ impl TransactionalBuilder {
 pub struct TransactionalProducer {
     broker: Broker,
     session: Arc<Session>,
+    /// Of its batches, in place of the topics'.
+    compression: Option<Compression>,
     /// By topic and codecs: what encodes its records and chooses their partitions.
     producers: HashMap<Arc<str>, HashMap<TypeId, Known>>,
     /// The one of the last record: often the next one is for the same topic.
@@ -178,11 +181,11 @@ impl Transaction<'_> {
         RK: EncodeKey<R::Key>,
     {
         self.producer.know(&topic)?;
-        let TransactionalProducer { broker, session, last, .. } = &*self.producer;
+        let &TransactionalProducer { ref broker, ref session, compression, ref last, .. } = &*self.producer;
         let known = last.as_ref().and_then(|last| last.producer.downcast_ref());
         let producer: &Producer<R::Key, R::Value> = known.ok_or_else(|| Error::closed("the topic"))?;
-        let (txns, max_block) = (&broker.shared.txns, producer.max_block());
-        let sent = producer.lend(&record, |log, record| txns.send(session, log, record, max_block));
+        let (txns, terms) = (&broker.shared.txns, BatchTerms { compression, ..producer.terms() });
+        let sent = producer.lend(&record, |log, record| txns.send(session, log, record, terms));
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
             // The topic was deleted; there may be another one of the name.
             self.producer.forget(topic.text());

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::text::check_duration;
-use super::{Acks, Partitioning};
+use super::{Acks, Compression, Partitioning};
 use crate::error::Result;
 
-/// Settings of a producer. Batch size, linger and compression belong to the topic.
+/// Settings of a producer. Batch size and linger belong to the topic, and so does compression, but for batches of
+/// the producer's own.
 ///
 /// ```
 /// use millpond::config::{Acks, ProducerConfig};
@@ -24,6 +25,8 @@ pub struct ProducerConfig {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     max_block: Option<Duration>,
     partitioning: Partitioning,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    compression: Option<Compression>,
 }
 
 impl ProducerConfig {
@@ -63,6 +66,19 @@ impl ProducerConfig {
         self
     }
 
+    /// How batches of the producer's own are compressed: those of
+    /// [`send_batch`](crate::producer::Producer::send_batch) and
+    /// of a producer with a name. Records that
+    /// are sent one by one share the topic's batches, and its compression.
+    ///
+    /// **Default** the topic's. **Allowed** a codec whose feature this build has. **Kafka name** `compression.type`.
+    #[doc(alias = "compression.type")]
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> ProducerConfig {
+        self.compression = Some(compression);
+        self
+    }
+
     /// Whose acknowledgement a delivery waits for.
     #[must_use]
     pub fn acks_level(&self) -> Acks {
@@ -73,6 +89,12 @@ impl ProducerConfig {
     #[must_use]
     pub fn max_block_duration(&self) -> Option<Duration> {
         self.max_block
+    }
+
+    /// How batches of the producer's own are compressed, if not as the topic says.
+    #[must_use]
+    pub fn compression_type(&self) -> Option<Compression> {
+        self.compression
     }
 
     /// How a partition is chosen.
@@ -86,6 +108,10 @@ impl ProducerConfig {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) names field, value and bound.
     pub fn validate(&self) -> Result<()> {
+        if let Some(compression) = self.compression {
+            compression.check_level()?;
+            compression.check_available()?;
+        }
         let max_block = self.max_block.unwrap_or_default();
         check_duration("max_block", max_block, Duration::ZERO, super::broker::MAX_BLOCK)
     }

@@ -221,6 +221,9 @@ fn the_other_settings_outside_their_bounds_are_refused_by_name() {
     check_refused(broker().checkpoint_interval(Duration::ZERO).validate(), "checkpoint_interval", "0s");
     check_refused(broker().memory_flush_interval(2 * DAY).validate(), "memory_flush_interval", "2d");
     check_refused(ProducerConfig::new().max_block(2 * DAY).validate(), "max_block", "2d");
+    let beyond = Compression::Gzip { level: Some(10) };
+    check_refused(ProducerConfig::new().compression(beyond).validate(), "compression", "gzip:10");
+    check_refused(TransactionConfig::new().compression(beyond).validate(), "compression", "gzip:10");
     check_refused(ReaderConfig::new().max_records(0).validate(), "max_records", "0");
     check_refused(ReaderConfig::new().max_bytes(ByteSize::bytes(0)).validate(), "max_bytes", "0B");
     check_refused(ReaderConfig::new().max_bytes(ByteSize::gib(2)).validate(), "max_bytes", "2GiB");
@@ -322,6 +325,8 @@ mod text_files {
         check(&BrokerConfig::new().background(Background::Manual).max_block(Duration::ZERO));
         check(&ProducerConfig::new());
         check(&ProducerConfig::new().max_block(3 * MS).acks(Acks::None).partitioning(Partitioning::Sticky));
+        check(&ProducerConfig::new().compression(Compression::Zstd { level: Some(-5) }));
+        check(&TransactionConfig::new().compression(Compression::Lz4).timeout(DAY));
         check(&ReaderConfig::new());
         check(&ReaderConfig::new().crc_check(CrcCheck::Never));
     }

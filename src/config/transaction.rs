@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Compression;
 use super::text::check_duration;
 use crate::error::Result;
 
@@ -21,11 +22,13 @@ use crate::error::Result;
 pub struct TransactionConfig {
     #[cfg_attr(feature = "serde", serde(with = "super::text::serde_duration"))]
     timeout: Duration,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    compression: Option<Compression>,
 }
 
 impl Default for TransactionConfig {
     fn default() -> TransactionConfig {
-        TransactionConfig { timeout: Duration::from_secs(60) }
+        TransactionConfig { timeout: Duration::from_secs(60), compression: None }
     }
 }
 
@@ -48,6 +51,23 @@ impl TransactionConfig {
         self
     }
 
+    /// How the transactions' batches are compressed.
+    ///
+    /// **Default** as each topic says. **Allowed** a codec whose feature this build has.
+    /// **Kafka name** `compression.type`.
+    #[doc(alias = "compression.type")]
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> TransactionConfig {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// How the transactions' batches are compressed, if not as the topics say.
+    #[must_use]
+    pub fn compression_type(&self) -> Option<Compression> {
+        self.compression
+    }
+
     /// How long a transaction may be open.
     #[must_use]
     pub fn timeout_duration(&self) -> Duration {
@@ -64,6 +84,10 @@ impl TransactionConfig {
 
     /// The same, on a broker that allows this much.
     pub(crate) fn validate_within(&self, greatest: Duration) -> Result<()> {
+        if let Some(compression) = self.compression {
+            compression.check_level()?;
+            compression.check_available()?;
+        }
         check_duration("timeout", self.timeout, Duration::from_millis(1), greatest)
     }
 }

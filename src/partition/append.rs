@@ -14,7 +14,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::appender::{Aftermath, Appended, Obstacle, staged_size};
+use super::appender::{Aftermath, Appended, Obstacle};
 use super::batch_in::FinishedBatch;
 use super::log::Log;
 use crate::error::{Error, ErrorKind, Result};
@@ -196,7 +196,7 @@ impl Log {
         if record.headers.is_empty() && (payload as u64) + OVERHEAD <= limit {
             return Ok(());
         }
-        let size = HEADER_LEN as u64 + staged_size(record);
+        let size = (HEADER_LEN + record.len_alone()) as u64;
         if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
     }
 
@@ -237,7 +237,7 @@ impl Log {
     /// whoever waits for the acknowledgement; the batch stays queued.
     fn write_if_free(&self) {
         if let Some(mut writer) = self.writer.try_lock() {
-            let _ = self.write_queue(&mut writer).map_err(|e| self.fail(e));
+            let _ = self.write_whole_queue(&mut writer).map_err(|e| self.fail(e));
         }
     }
 
@@ -272,11 +272,13 @@ impl Log {
             }
             Obstacle::Resting => self.wake(),
             Obstacle::Budget(bytes) => self.wait_for_room(bytes, patience),
-            Obstacle::Overdue if patience == Patience::No => {
-                self.attendant.flush_soon();
-                Err(self.backpressure("the flush of the last interval is not done"))
-            }
-            Obstacle::Overdue => self.flush(),
+            Obstacle::Overdue => match patience {
+                Patience::No => {
+                    self.attendant.flush_soon();
+                    Err(self.backpressure("the flush of the last interval is not done"))
+                }
+                Patience::Until(deadline) => self.flush_before(deadline),
+            },
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
         }

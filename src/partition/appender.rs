@@ -47,10 +47,12 @@ pub(crate) struct Appender {
     /// The log is compacted: a record without a key could never be found again.
     pub(super) needs_key: bool,
     flush_after_ms: Option<i64>,
-    /// Interval: appends wait once the oldest unflushed record is older than this.
+    /// Interval: appends wait once the oldest record that is not on the device is older than this.
     overdue_after_ms: i64,
     /// When the oldest record that no flush covers was appended, in milliseconds since the epoch.
     oldest_unflushed: Option<i64>,
+    /// The same of those that are not on the device, whether or not a flush runs for them.
+    oldest_at_risk: Option<i64>,
     /// Since the last publication somebody has asked to be woken at the next one.
     awaited: bool,
     stopped: Option<Stopped>,
@@ -70,6 +72,8 @@ enum Mode {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopped {
+    /// For as long as the write lock's holder changes what appends depend on.
+    Held,
     Poisoned,
     Closed,
 }
@@ -118,6 +122,7 @@ impl Appender {
             flush_after_ms: None,
             overdue_after_ms: i64::MAX,
             oldest_unflushed: None,
+            oldest_at_risk: None,
             awaited: false,
             stopped: None,
         };
@@ -259,12 +264,18 @@ impl Appender {
         self.oldest_unflushed = None;
     }
 
+    /// What the flush covers is on the device.
+    pub(super) fn flush_ends(&mut self) {
+        self.oldest_at_risk = self.oldest_unflushed;
+    }
+
     /// A flush has failed without poison (the disk is full): what it was for is as old as before.
     pub(super) fn flush_postponed(&mut self, oldest: Option<i64>) {
         self.oldest_unflushed = match (self.oldest_unflushed, oldest) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        self.oldest_at_risk = self.oldest_unflushed;
     }
 
     /// A reader waits for the next publication: whoever makes it wakes the reader.
@@ -278,9 +289,25 @@ impl Appender {
         after.awaited = std::mem::take(&mut self.awaited);
     }
 
+    /// Closes the open batch and makes appends wait for the write lock, whose holder calls this; answers whether
+    /// that is to be [undone](Self::let_go) (else they are kept out already).
+    pub(super) fn hold_back(&mut self, now: i64) -> bool {
+        self.seal(now);
+        let open = self.stopped.is_none();
+        self.stopped.get_or_insert(Stopped::Held);
+        open
+    }
+
+    /// Appends go on.
+    pub(super) fn let_go(&mut self) {
+        self.stopped.take_if(|stopped| *stopped == Stopped::Held);
+    }
+
     /// No more appends: the partition is poisoned.
     pub(super) fn stop(&mut self) {
-        self.stopped.get_or_insert(Stopped::Poisoned);
+        if self.stopped != Some(Stopped::Closed) {
+            self.stopped = Some(Stopped::Poisoned);
+        }
     }
 
     /// No more appends: the partition is closed.
@@ -323,10 +350,11 @@ impl Appender {
     pub(super) fn check(&self, now: i64) -> Result<(), Obstacle> {
         match self.stopped {
             None => {}
+            Some(Stopped::Held) => return Err(Obstacle::Moving),
             Some(Stopped::Poisoned) => return Err(Obstacle::Poisoned),
             Some(Stopped::Closed) => return Err(Obstacle::Closed),
         }
-        match self.oldest_unflushed {
+        match self.oldest_at_risk {
             Some(oldest) if now.saturating_sub(oldest) > self.overdue_after_ms => Err(Obstacle::Overdue),
             _ => Ok(()),
         }
@@ -339,7 +367,7 @@ impl Appender {
         now: i64,
         budget: &Budget,
     ) -> Result<(Appended, Aftermath), Obstacle> {
-        if self.stopped.is_some() || self.oldest_unflushed.is_some() {
+        if self.stopped.is_some() || self.oldest_at_risk.is_some() {
             self.check(now)?;
         }
         let mut after = Aftermath::default();
@@ -387,6 +415,7 @@ impl Appender {
     fn note_unflushed(&mut self, now: i64, after: &mut Aftermath) {
         if self.oldest_unflushed.is_none() {
             self.oldest_unflushed = Some(now);
+            self.oldest_at_risk.get_or_insert(now);
             let due = [after.due_in, self.flush_after_ms].into_iter().flatten().min();
             after.due_in = due;
         }
@@ -404,7 +433,8 @@ impl Appender {
         let settled = match &mut self.mode {
             Mode::InPlace(tail) => {
                 tail.seal();
-                tail.room_for_batch(batch.len(), batch.count(), true).map_err(Obstacle::from)?;
+                let span = batch.span(tail.next_offset());
+                tail.room_for_batch(batch.len(), span, true).map_err(Obstacle::from)?;
                 batch.place(tail.next_offset(), epoch);
                 tail.store_batch(batch.bytes(), batch.header(), now).map_err(Obstacle::from)?;
                 after.prepare = tail.runs_low();
@@ -464,7 +494,7 @@ fn spec(settings: &LogSettings, epoch: i32) -> BatchSpec {
 
 /// Bytes a record takes, at most: its encoding with the longest lengths and deltas.
 #[inline]
-pub(super) fn staged_size(record: &NewRecord<'_>) -> u64 {
+fn staged_size(record: &NewRecord<'_>) -> u64 {
     const LONGEST_FIELDS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
     let of = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
     let headers = record.headers.iter().map(|header| 10 + header.key.len() + of(header.value));

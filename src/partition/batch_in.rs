@@ -68,6 +68,14 @@ impl FinishedBatch {
         self.header.last_offset_delta as u64 + 1
     }
 
+    /// How many offsets a log that ends at `next` goes on by: also by those that are missing before it.
+    pub(crate) fn span(&self, next: u64) -> u64 {
+        match self.assign {
+            Assign::Here => self.count(),
+            Assign::Given => (self.header.last_offset() as u64 + 1).saturating_sub(next),
+        }
+    }
+
     /// The header.
     pub(crate) fn header(&self) -> &BatchHeader {
         &self.header

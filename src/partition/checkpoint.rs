@@ -183,11 +183,16 @@ impl Log {
             return Ok(None);
         }
         let settings = self.settings();
-        let wall = self.environment.clock().now().millis();
-        let age = |since: i64| std::time::Duration::from_millis(wall.saturating_sub(since).max(0) as u64);
-        let (staged, oldest) = {
+        let (staged, oldest, wall) = {
             let mut appender = self.append.lock();
-            (appender.staging_mut().and_then(|s| s.waiting_since()), appender.oldest_unflushed())
+            let staged = appender.staging_mut().and_then(|s| s.waiting_since());
+            // Looked at under the lock: what was appended is not later, unless the clock has been set back.
+            (staged, appender.oldest_unflushed(), self.environment.clock().now().millis())
+        };
+        // What is left of `limit`; nothing where the clock has been set back: nobody knows how long it has been.
+        let left_of = |limit: std::time::Duration, since: i64| {
+            let age = u64::try_from(wall.saturating_sub(since)).ok()?;
+            limit.checked_sub(std::time::Duration::from_millis(age)).filter(|left| !left.is_zero())
         };
         // At Sync also what has been written waits, for the device.
         let waiting = if settings.durability == Durability::Sync { oldest } else { staged };
@@ -197,14 +202,14 @@ impl Log {
             next = Some(next.map_or(at, |n: std::time::Duration| n.min(at)));
         };
         if let Some(waiting) = waiting {
-            match settings.linger.checked_sub(age(waiting)).filter(|left| !left.is_zero()) {
+            match left_of(settings.linger, waiting) {
                 Some(left) => later(left),
                 None if settings.durability == Durability::Sync => self.flush()?,
                 None => self.seal_and_write()?,
             }
         }
         if let (Some(oldest), Some(after)) = (oldest, settings.flush_after()) {
-            match after.checked_sub(age(oldest)).filter(|left| !left.is_zero()) {
+            match left_of(after, oldest) {
                 Some(left) => later(left),
                 None => self.flush()?,
             }

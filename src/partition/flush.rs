@@ -95,6 +95,13 @@ impl Log {
         self.flush_to(end, None)
     }
 
+    /// As [`flush`](Self::flush), waiting for others who flush until this point of the monotonic clock.
+    pub(super) fn flush_before(&self, deadline: Duration) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        let end = self.append.lock().next_offset();
+        self.flush_to(end, Some(deadline))
+    }
+
     /// Makes everything below `end`, an offset that has been appended, durable.
     pub(crate) fn flush_until(&self, end: u64) -> Result<()> {
         self.poison.check(&self.tp)?;
@@ -211,6 +218,8 @@ impl Log {
         let above_point = self.commit.advance(point.clone(), bytes);
         self.attendant.flushed(above_point);
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
+        // Before anybody is woken who has waited for room in the interval.
+        self.append.lock().flush_ends();
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
         Ok(())

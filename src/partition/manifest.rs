@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::swap::SwapRange;
 use crate::env::{FileSystem, OpenMode, Previous, read_whole, replace_file};
 use crate::error::{Error, Result};
+use crate::format::FormatError;
 use crate::format::sealed_file::{self, Reader, Writer};
 use crate::types::TopicId;
 
@@ -71,7 +72,7 @@ impl PartitionManifest {
             return Ok(None);
         }
         let bytes = read.map_err(|e| Error::io("read a manifest", &path, e))?;
-        PartitionManifest::decode(&bytes).map(Some).map_err(|why| Error::corrupted(&path, 0, why))
+        PartitionManifest::decode(&bytes).map(Some).map_err(|why| why.at(&path, 0))
     }
 
     /// A truncation to `to` is finished: its bytes may still overlap, and no older point counts above it.
@@ -121,44 +122,64 @@ impl PartitionManifest {
         writer.seal(KIND, VERSION)
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<PartitionManifest, String> {
-        let (version, payload) = sealed_file::open(KIND, VERSION, bytes).map_err(|e| e.to_string())?;
+    fn decode(bytes: &[u8]) -> std::result::Result<PartitionManifest, FormatError> {
+        let (version, payload) = sealed_file::open(KIND, VERSION, bytes)?;
         let mut reader = Reader::new(payload);
-        let mut read = || -> std::result::Result<PartitionManifest, crate::format::FormatError> {
-            let topic_id = TopicId::from_bytes(reader.get_array()?);
-            let log_start = reader.get_u64()?;
-            let compacted = reader.get_u8()? != 0;
-            let truncating = reader.get_u8()? != 0;
-            let offset = reader.get_u64()?;
-            let generation = reader.get_u32()?;
-            let truncated = reader.get_u8()? != 0;
-            let lowest = reader.get_u64()?;
-            let overlaps =
-                (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
-            let truncation = truncating.then_some(offset);
-            let (mut cleaned_to, mut swap) = (0, None);
-            if version >= 2 {
-                cleaned_to = reader.get_u64()?;
-                let swapping = reader.get_u8()? != 0;
-                let range = SwapRange { from: reader.get_u64()?, to: reader.get_u64()? };
-                swap = swapping.then_some(range);
-            }
-            Ok(PartitionManifest {
-                topic_id,
-                log_start,
-                compacted,
-                truncation,
-                generation,
-                lowest_truncation: truncated.then_some(lowest),
-                overlaps,
-                cleaned_to,
-                swap,
-            })
-        };
-        read().map_err(|e| e.to_string())
+        let topic_id = TopicId::from_bytes(reader.get_array()?);
+        let log_start = reader.get_u64()?;
+        let compacted = reader.get_u8()? != 0;
+        let truncating = reader.get_u8()? != 0;
+        let offset = reader.get_u64()?;
+        let generation = reader.get_u32()?;
+        let truncated = reader.get_u8()? != 0;
+        let lowest = reader.get_u64()?;
+        let overlaps =
+            (0..reader.get_count(8)?).map(|_| reader.get_u64()).collect::<std::result::Result<_, _>>()?;
+        let truncation = truncating.then_some(offset);
+        let (mut cleaned_to, mut swap) = (0, None);
+        if version >= 2 {
+            cleaned_to = reader.get_u64()?;
+            let swapping = reader.get_u8()? != 0;
+            let range = SwapRange { from: reader.get_u64()?, to: reader.get_u64()? };
+            swap = swapping.then_some(range);
+        }
+        Ok(PartitionManifest {
+            topic_id,
+            log_start,
+            compacted,
+            truncation,
+            generation,
+            lowest_truncation: truncated.then_some(lowest),
+            overlaps,
+            cleaned_to,
+            swap,
+        })
     }
 }
 
 fn path_in(dir: &Path) -> PathBuf {
     dir.join(FILE_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::make_file;
+    use crate::env::sim::SimEnvironment;
+    use crate::error::ErrorKind;
+
+    /// `repair` makes a damaged one anew: one of a newer version is not damaged.
+    #[test]
+    fn a_newer_version_is_refused_and_no_damage() {
+        let sim = SimEnvironment::new(1);
+        let files = sim.disk();
+        let dir = Path::new("/t-0");
+        files.create_dir(dir).unwrap();
+        let newer = sealed_file::seal(KIND, VERSION + 1, &[1; 40]);
+        make_file(files, &path_in(dir), &newer).unwrap();
+        let error = PartitionManifest::load(files, dir).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::UnsupportedFormat, Some(&*path_in(dir))));
+        files.flip_bit(&path_in(dir), 20, 3).unwrap();
+        assert_eq!(PartitionManifest::load(files, dir).unwrap_err().kind(), ErrorKind::Corrupted);
+    }
 }

@@ -33,6 +33,20 @@ impl Writer {
     }
 }
 
+/// Appends wait for the write lock.
+struct HeldBack<'a> {
+    log: &'a Log,
+    undo: bool,
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        if self.undo {
+            self.log.append.lock().let_go();
+        }
+    }
+}
+
 /// Batches up to this many bytes are too small for the cost of a sync to be lost in them.
 const SMALL_BATCH: u64 = 128 << 10;
 
@@ -45,23 +59,36 @@ impl Log {
         self.write_queue(&mut writer).map_err(|e| self.fail(e))
     }
 
-    /// Writes the sealed batches, oldest first.
+    /// Writes the batches that are sealed now, oldest first. (Who waits for the end of this is not made to wait for
+    /// those that others send meanwhile.)
     pub(super) fn write_queue(&self, writer: &mut Writer) -> Result<()> {
-        let mut written = false;
-        while let Some(batch) = self.next_staged() {
-            self.poison.check(&self.tp)?;
-            self.write_staged(writer, batch)?;
-            written = true;
-        }
-        if written && self.settings().durability != Durability::Sync {
-            self.readers.notify_after_publish();
-            self.acks.notify_after_publish();
-        }
-        Ok(())
+        let mut end = None;
+        self.write_staged_while(writer, || {
+            let mut appender = self.append.lock();
+            let end = *end.get_or_insert(appender.next_offset());
+            appender.staging_mut()?.pop_below(end)
+        })
     }
 
-    fn next_staged(&self) -> Option<StagedBatch> {
-        self.append.lock().staging_mut()?.pop()
+    /// Writes sealed batches, oldest first, for as long as there are any.
+    pub(super) fn write_whole_queue(&self, writer: &mut Writer) -> Result<()> {
+        self.write_staged_while(writer, || self.append.lock().staging_mut()?.pop())
+    }
+
+    fn write_staged_while(
+        &self,
+        writer: &mut Writer,
+        mut next: impl FnMut() -> Option<StagedBatch>,
+    ) -> Result<()> {
+        while let Some(batch) = next() {
+            self.poison.check(&self.tp)?;
+            self.write_staged(writer, batch)?;
+            if self.settings().durability != Durability::Sync {
+                self.readers.notify_after_publish();
+                self.acks.notify_after_publish();
+            }
+        }
+        Ok(())
     }
 
     fn write_staged(&self, writer: &mut Writer, mut batch: StagedBatch) -> Result<()> {
@@ -82,12 +109,14 @@ impl Log {
 
     /// Answers how many bytes the batch takes in the segment.
     fn try_write(&self, writer: &mut Writer, batch: &mut StagedBatch) -> Result<u64> {
-        let (sealed_at, count) = (batch.sealed_at, batch.count);
+        let (sealed_at, end) = (batch.sealed_at, batch.base_offset + batch.count);
         let level = self.settings().compression.level();
         let (bytes, header) = batch.finish(level)?;
         let len = bytes.len() as u64;
         let Some(tail) = &writer.tail else { return Err(Error::closed("the partition")) };
-        if tail.room_for_batch(len, count, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
+        // A follower's may begin behind the log's end.
+        let span = end.saturating_sub(tail.next_offset());
+        if tail.room_for_batch(len, span, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
             // Staged it stays: leaving staging would write the batches behind this one first.
             self.roll_into(writer, false)?;
         }
@@ -162,6 +191,10 @@ impl Log {
                 let base = tail.next_offset();
                 self.append.lock().install(tail, in_place, writer);
                 telemetry::rolled(&self.tp, base);
+                if settings.durability == Durability::Memory && !self.is_bounded() {
+                    // Nobody waits for it: so that recovery stays short.
+                    self.flush_soon(base);
+                }
                 match closed.close() {
                     // The flush that passes it tries again.
                     Err(e) if e.kind() == ErrorKind::StorageFull => Ok(()),
@@ -180,14 +213,20 @@ impl Log {
     /// Writes everything staged and holds further appends back, so that the tail can leave staging.
     pub(super) fn drain(&self, writer: &mut Writer, tail: Tail) -> Result<Tail> {
         writer.tail = Some(tail);
-        loop {
-            let now = self.environment.clock().now().millis();
-            self.append.lock().seal(now);
-            self.write_queue(writer)?;
-            if self.append.lock().hold_if_drained() {
-                return writer.tail.take().ok_or_else(|| Error::closed("the partition"));
-            }
+        let _held = self.hold_back();
+        self.write_queue(writer)?;
+        if self.append.lock().hold_if_drained() {
+            return writer.tail.take().ok_or_else(|| Error::closed("the partition"));
         }
+        Err(Error::closed("the partition"))
+    }
+
+    /// Closes the open batch and makes appends wait, until what is answered is dropped, for the write lock, which the
+    /// caller holds: those who send on and on would never let it come to the end of what is staged.
+    fn hold_back(&self) -> HeldBack<'_> {
+        let now = self.environment.clock().now().millis();
+        let undo = self.append.lock().hold_back(now);
+        HeldBack { log: self, undo }
     }
 
     fn next_tail(&self, old: &Tail, settings: &LogSettings) -> Result<Tail> {
@@ -304,6 +343,8 @@ impl Log {
         self.flush()?;
         let mut writer = self.writer.lock();
         self.poison.check(&self.tp)?;
+        // Others may have appended during the flush.
+        let held = self.hold_back();
         self.write_queue(&mut writer).map_err(|e| self.fail(e))?;
         let before = self.settings();
         self.put_settings(Arc::new(settings.clone()));
@@ -315,6 +356,7 @@ impl Log {
                 return Err(self.fail(e));
             }
         }
+        drop(held);
         drop(writer);
         self.apply_level(&settings)
     }

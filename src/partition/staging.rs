@@ -142,6 +142,12 @@ impl Staging {
         self.queue.pop_front()
     }
 
+    /// Takes the oldest sealed batch, if it begins below `end`.
+    pub(crate) fn pop_below(&mut self, end: u64) -> Option<StagedBatch> {
+        let next = self.queue.front()?;
+        if next.base_offset < end { self.queue.pop_front() } else { None }
+    }
+
     /// Puts a batch back that could not be written.
     pub(crate) fn put_back(&mut self, batch: StagedBatch) {
         self.queue.push_front(batch);

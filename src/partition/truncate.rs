@@ -241,7 +241,9 @@ impl Log {
 
     fn check_goes_on(&self, batch: &super::batch_in::FinishedBatch, next: u64) -> Result<()> {
         let base = batch.header().base_offset as u64;
-        if base == next || (base > next && self.manifest.lock().compacted) {
+        // No segment could hold what is further away.
+        let near = batch.span(next) <= i32::MAX as u64;
+        if base == next || (base > next && near && self.manifest.lock().compacted) {
             return Ok(());
         }
         let why = format!("batch at offset {base} where the log ends at {next}");

@@ -6,6 +6,7 @@
 //! - After an error the wait is as it was: who asks again gets the log's answer again.
 //! - A registered waker is taken back when the wait is dropped.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +16,6 @@ use crate::partition::Log;
 use crate::sync::WaitKey;
 
 /// One log, the end that it should acknowledge, and who waits for it.
-#[derive(Debug)]
 pub(super) struct Acknowledgement {
     log: Arc<Log>,
     end: u64,
@@ -46,6 +46,14 @@ impl Acknowledgement {
     /// Monotonic time of the log's clock.
     pub(super) fn now(&self) -> Duration {
         self.log.clock().monotonic()
+    }
+}
+
+impl fmt::Debug for Acknowledgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the log: with it would be printed what others have sent.
+        let waits_for = format_args!("{} up to {}", self.log.topic_partition(), self.end);
+        f.debug_tuple("Acknowledgement").field(&waits_for).finish()
     }
 }
 

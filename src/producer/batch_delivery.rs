@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - What was handed over is listed, whether or not the rest could be: an error that came in between is
-//!   told by waiting, after which nothing about the batches that are there has changed.
+//!   told by waiting, as often as one asks, after which nothing about the batches that are there has changed.
 //! - The batches' acknowledgements are waited for together, so that their flushes overlap.
 
 use std::future::Future;
@@ -80,9 +80,9 @@ impl BatchDelivery {
         self.finish()
     }
 
-    fn finish(&mut self) -> Result<Vec<BatchMetadata>> {
-        match self.failed.take() {
-            Some(error) => Err(error),
+    fn finish(&self) -> Result<Vec<BatchMetadata>> {
+        match &self.failed {
+            Some(error) => Err(error.again()),
             None => Ok(self.batches.clone()),
         }
     }

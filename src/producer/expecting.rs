@@ -11,7 +11,7 @@ use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::TimestampType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec};
-use crate::partition::{FinishedBatch, Patience, codec_of};
+use crate::partition::{FinishedBatch, codec_of};
 use crate::types::Offset;
 
 impl<K, V> Producer<K, V> {
@@ -29,7 +29,8 @@ impl<K, V> Producer<K, V> {
     {
         let log = self.partition_log(partition)?;
         let settings = log.settings();
-        let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
+        let compression = self.terms().compression_for(&settings);
+        let attributes = Attributes::NONE.with_codec(codec_of(compression));
         let mut builder = BatchBuilder::new(BatchSpec { attributes, ..BatchSpec::default() });
         for record in records {
             let record = record.borrow();
@@ -53,10 +54,10 @@ impl<K, V> Producer<K, V> {
             builder.set_append_time(log.clock().now().millis());
         }
         let count = builder.count() as u32;
-        let mut batch = FinishedBatch::of(&mut builder, settings.compression.level())
+        let mut batch = FinishedBatch::of(&mut builder, compression.level())
             .map_err(|error| error.in_partition(log.topic_partition()))?;
-        let patience = Patience::Until(log.clock().monotonic().saturating_add(self.max_block()));
-        let appended = log.append_expecting(&mut batch, expected.get(), patience)?;
+        let mut append = |patience| log.append_expecting(&mut batch, expected.get(), patience);
+        let appended = self.patiently(log, &mut append)?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { self.outstanding(log, metadata.end()) };
         delivery.push(metadata, outstanding);

@@ -283,10 +283,11 @@ impl<K, V> IdempotentProducer<K, V> {
     fn begin_at<'s>(&self, state: &'s mut State, log: &Arc<Log>, next: u64) -> &'s mut SequencedBatch {
         let stamp = ProducerStamp { producer_id: self.holder.producer_id, epoch: epoch_of(next) };
         let partition = log.topic_partition().partition();
-        let max_block = self.producer.max_block();
-        let batch = state.batches.entry(partition).or_insert_with(|| {
-            SequencedBatch::new(log, stamp, Membership::Alone, within_epoch(next), max_block)
-        });
+        let terms = self.producer.terms();
+        let batch = state
+            .batches
+            .entry(partition)
+            .or_insert_with(|| SequencedBatch::new(log, stamp, Membership::Alone, within_epoch(next), terms));
         batch.go_on_at(epoch_of(next), within_epoch(next));
         batch
     }

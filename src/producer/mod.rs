@@ -41,7 +41,7 @@ pub(crate) use idempotent::{HolderOfName, NamedTarget};
 pub use metadata::{BatchMetadata, RecordMetadata};
 pub use producer::Producer;
 pub(crate) use schema::SchemaHeaders;
-pub(crate) use sequenced::{Membership, NotAdded, ProducerStamp, SequencedBatch};
+pub(crate) use sequenced::{BatchTerms, Membership, NotAdded, ProducerStamp, SequencedBatch};
 #[cfg(feature = "stream")]
 pub use sink::RecordSink;
 pub(crate) use target::{KeptOpen, PartitionSet, ProducerTarget};

@@ -13,7 +13,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::acknowledgement::Acknowledgement;
 use super::batch_delivery::BatchDelivery;
@@ -23,6 +22,7 @@ use super::flush::Flush;
 use super::header_list::HeaderList;
 use super::metadata::RecordMetadata;
 use super::send_batch::BatchSender;
+use super::sequenced::BatchTerms;
 use super::target::ProducerTarget;
 use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Raw, Record};
 use crate::config::{Acks, ProducerConfig};
@@ -60,7 +60,7 @@ pub struct Producer<K = Raw, V = Raw> {
 pub(super) struct Shared<K, V> {
     pub(super) target: ProducerTarget,
     acks: Acks,
-    max_block: Duration,
+    pub(super) terms: BatchTerms,
     partitioner: Arc<dyn Partitioner>,
     pub(super) key_codec: K,
     pub(super) value_codec: V,
@@ -85,10 +85,11 @@ impl<K, V> Producer<K, V> {
         value_codec: V,
     ) -> Producer<K, V> {
         let max_block = config.max_block_duration().unwrap_or(target.max_block);
+        let terms = BatchTerms { compression: config.compression_type(), max_block };
         let shared = Shared {
             target,
             acks: config.acks_level(),
-            max_block,
+            terms,
             partitioner,
             key_codec,
             value_codec,
@@ -286,9 +287,14 @@ impl<K, V> Producer<K, V> {
         self.shared.lend(record, |log, _, new, _| then(log, new))
     }
 
-    /// How long it waits for room.
-    pub(crate) fn max_block(&self) -> Duration {
-        self.shared.max_block
+    /// What it says of batches of its own.
+    pub(crate) fn terms(&self) -> BatchTerms {
+        self.shared.terms
+    }
+
+    /// Appends, waiting for room until `max_block` has passed.
+    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+        self.shared.patiently(log, append)
     }
 
     /// A partition of its topic.
@@ -411,12 +417,12 @@ impl<K, V> Shared<K, V> {
     /// Appends, waiting for room until `max_block` has passed.
     #[cold]
     pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
-        let deadline = log.clock().monotonic().saturating_add(self.max_block);
+        let deadline = log.clock().monotonic().saturating_add(self.terms.max_block);
         append(Patience::Until(deadline)).map_err(|error| {
             if error.kind() != ErrorKind::Backpressure {
                 return error;
             }
-            let message = format!("there was no room within {:?}", self.max_block);
+            let message = format!("there was no room within {:?}", self.terms.max_block);
             Error::new(ErrorKind::TimedOut, message).in_partition(log.topic_partition()).caused_by(error)
         })
     }

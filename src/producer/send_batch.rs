@@ -16,6 +16,7 @@ use super::batch_delivery::BatchDelivery;
 use super::buffers::Buffers;
 use super::metadata::BatchMetadata;
 use super::producer::Shared;
+use super::sequenced::BatchTerms;
 use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Record};
 use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
@@ -133,15 +134,16 @@ fn begin_or_find<'p, K, V>(
             if building.is_empty() {
                 building.reserve_exact(1);
             }
-            building.insert(place, Building::new(partition, log, std::mem::take(memory)));
+            let begun = Building::new(partition, log, shared.terms, std::mem::take(memory));
+            building.insert(place, begun);
             Ok(place)
         }
     }
 }
 
 impl<'p> Building<'p> {
-    fn new(partition: u32, log: &'p Arc<Log>, memory: Vec<u8>) -> Building<'p> {
-        let settings = log.with_settings(Settings::of);
+    fn new(partition: u32, log: &'p Arc<Log>, terms: BatchTerms, memory: Vec<u8>) -> Building<'p> {
+        let settings = log.with_settings(|settings| Settings::of(settings, terms));
         let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
         let builder = BatchBuilder::reusing(BatchSpec { attributes, ..BatchSpec::default() }, memory);
         Building { partition, log, settings, builder, now: log.clock().now() }
@@ -222,9 +224,9 @@ impl<'p> Building<'p> {
 }
 
 impl Settings {
-    fn of(settings: &LogSettings) -> Settings {
+    fn of(settings: &LogSettings, terms: BatchTerms) -> Settings {
         Settings {
-            compression: settings.compression,
+            compression: terms.compression_for(settings),
             append_time: settings.timestamp_type == TimestampType::LogAppend,
             max_record_size: settings.max_record_size,
             batch_size: settings.batch_size.max(BATCH_BYTES).min(settings.segment_size),

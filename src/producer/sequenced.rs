@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::TimestampType;
+use crate::config::{Compression, TimestampType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
 use crate::partition::{FinishedBatch, Log, LogSettings, Patience, Produced, codec_of, sequence_after};
@@ -34,6 +34,22 @@ pub(crate) enum Membership {
     Alone,
     /// They hold when the transaction is committed.
     OfTransaction,
+}
+
+/// What a producer says of batches of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchTerms {
+    /// In place of the topic's.
+    pub(crate) compression: Option<Compression>,
+    /// How long handing over waits for room.
+    pub(crate) max_block: Duration,
+}
+
+impl BatchTerms {
+    /// How batches for this topic are compressed.
+    pub(crate) fn compression_for(&self, settings: &LogSettings) -> Compression {
+        self.compression.unwrap_or(settings.compression)
+    }
 }
 
 /// What was handed over last.
@@ -61,7 +77,7 @@ pub(crate) struct SequencedBatch {
     builder: BatchBuilder,
     membership: Membership,
     next_sequence: i32,
-    max_block: Duration,
+    terms: BatchTerms,
     /// Behind the last record handed over.
     end: u64,
 }
@@ -73,14 +89,10 @@ impl SequencedBatch {
         stamp: ProducerStamp,
         membership: Membership,
         next_sequence: i32,
-        max_block: Duration,
+        terms: BatchTerms,
     ) -> SequencedBatch {
         let settings = log.settings();
-        let attributes = Attributes::NONE.with_codec(codec_of(settings.compression));
-        let attributes = match membership {
-            Membership::Alone => attributes,
-            Membership::OfTransaction => attributes.with_transactional(),
-        };
+        let attributes = attributes(&settings, terms, membership);
         let spec = BatchSpec {
             attributes,
             producer_id: stamp.producer_id,
@@ -89,7 +101,7 @@ impl SequencedBatch {
             ..BatchSpec::default()
         };
         let builder = BatchBuilder::reusing(spec, Vec::new());
-        SequencedBatch { log: log.clone(), settings, builder, membership, next_sequence, max_block, end: 0 }
+        SequencedBatch { log: log.clone(), settings, builder, membership, next_sequence, terms, end: 0 }
     }
 
     /// The log.
@@ -102,11 +114,15 @@ impl SequencedBatch {
         self.end
     }
 
-    /// Records of another epoch, or from another sequence number on, follow; nothing is being built.
+    /// Records of another epoch, or from another sequence number on, follow; nothing is being built. From here on the
+    /// topic's settings are as they are now.
     pub(crate) fn go_on_at(&mut self, epoch: i16, next_sequence: i32) {
         debug_assert!(self.builder.is_empty(), "records of another epoch");
         self.next_sequence = next_sequence;
-        self.builder.spec_mut().producer_epoch = epoch;
+        self.settings = self.log.settings();
+        let spec = self.builder.spec_mut();
+        spec.producer_epoch = epoch;
+        spec.attributes = attributes(&self.settings, self.terms, self.membership);
     }
 
     /// Adds a record; hands over those before it if they fill a batch.
@@ -161,9 +177,10 @@ impl SequencedBatch {
             self.builder.set_append_time(self.log.clock().now().millis());
         }
         let count = self.builder.count() as u32;
-        let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
-            .map_err(|error| error.in_partition(self.log.topic_partition()))?;
-        let deadline = self.log.clock().monotonic().saturating_add(self.max_block);
+        let mut batch =
+            FinishedBatch::of(&mut self.builder, self.terms.compression_for(&self.settings).level())
+                .map_err(|error| error.in_partition(self.log.topic_partition()))?;
+        let deadline = self.log.clock().monotonic().saturating_add(self.terms.max_block);
         let produced = self.log.append_produced(&mut batch, Patience::Until(deadline)).map_err(timed_out)?;
         self.log.budget().keep_buffer(batch.into_memory());
         let next = sequence_after(self.next_sequence, count.into());
@@ -188,6 +205,14 @@ impl SequencedBatch {
         let message = format!("a record of {size} bytes exceeds the limit of {limit}");
         Err(Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
             .in_partition(self.log.topic_partition()))
+    }
+}
+
+fn attributes(settings: &LogSettings, terms: BatchTerms, membership: Membership) -> Attributes {
+    let attributes = Attributes::NONE.with_codec(codec_of(terms.compression_for(settings)));
+    match membership {
+        Membership::Alone => attributes,
+        Membership::OfTransaction => attributes.with_transactional(),
     }
 }
 

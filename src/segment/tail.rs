@@ -43,6 +43,11 @@ pub(crate) struct NewRecord<'a> {
 }
 
 impl<'a> NewRecord<'a> {
+    /// Bytes that it takes as the only one of a batch, without the batch's header.
+    pub(crate) fn len_alone(&self) -> usize {
+        self.fields(0, 0).encoded_len()
+    }
+
     /// Its fields at these deltas.
     #[inline]
     pub(super) fn fields(&self, timestamp_delta: i64, offset_delta: i32) -> RecordFields<'a> {

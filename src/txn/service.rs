@@ -24,7 +24,7 @@ use crate::format::batch::{BatchBuilder, BatchSpec};
 use crate::format::control::{EndTxnMarker, TxnOutcome};
 use crate::format::transaction_state::StateKey;
 use crate::partition::{FinishedBatch, Log, Patience};
-use crate::producer::NotAdded;
+use crate::producer::{BatchTerms, NotAdded};
 use crate::segment::NewRecord;
 use crate::sync::{Mutex, RwLock, WaitKey};
 use crate::types::TopicPartition;
@@ -231,13 +231,13 @@ impl TxnService {
         session: &Session,
         log: &Arc<Log>,
         record: &NewRecord<'_>,
-        max_block: Duration,
+        terms: BatchTerms,
     ) -> Result<()> {
         let mut inner = session.state.lock();
         self.check_session(session, &inner)?;
         let touch =
             |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
-        match inner.batch(log, max_block, record, touch)?.add(record) {
+        match inner.batch(log, terms, record, touch)?.add(record) {
             Ok(_) => Ok(()),
             Err(NotAdded::DoesNotFit(error)) => Err(error),
             Err(NotAdded::NotHandedOver(error)) => {
@@ -266,7 +266,8 @@ impl TxnService {
                 |holder, tp: &TopicPartition| self.state.lock().coordinator.touch(&session.id, holder, tp);
             let timestamp = self.clock.now().millis();
             let record = NewRecord { timestamp, key: Some(key), value, headers: &[] };
-            let batch = inner.batch(log, self.max_block, &record, touch)?;
+            let terms = BatchTerms { compression: None, max_block: self.max_block };
+            let batch = inner.batch(log, terms, &record, touch)?;
             batch.add(&record)?;
             // At once, so that the order of commits is that of the log.
             batch.hand_over().map(|_| ())

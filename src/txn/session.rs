@@ -8,14 +8,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::commit::CommitTask;
 use super::coordinator::Holder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::WriteId;
 use crate::partition::Log;
-use crate::producer::{Membership, ProducerStamp, SequencedBatch};
+use crate::producer::{BatchTerms, Membership, ProducerStamp, SequencedBatch};
 use crate::segment::NewRecord;
 use crate::sync::Mutex;
 use crate::types::TopicPartition;
@@ -97,13 +96,13 @@ impl SessionState {
     pub(super) fn batch(
         &mut self,
         log: &Arc<Log>,
-        max_block: Duration,
+        terms: BatchTerms,
         first: &NewRecord<'_>,
         touch: impl FnOnce(Holder, &TopicPartition) -> Result<()>,
     ) -> Result<&mut SequencedBatch> {
         let holder = self.holder;
         self.batches.of(log, |tp| {
-            let mut batch = SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, max_block);
+            let mut batch = SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, terms);
             batch.check(first)?;
             touch(holder, tp)?;
             Ok(batch)

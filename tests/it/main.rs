@@ -39,6 +39,8 @@ mod opening;
 #[cfg(test)]
 mod producer_snapshots;
 #[cfg(test)]
+mod promises;
+#[cfg(test)]
 mod retention;
 mod scale;
 #[cfg(test)]

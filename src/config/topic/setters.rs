@@ -148,7 +148,8 @@ impl TopicConfig {
         self
     }
 
-    /// How many replicas, the leader among them, must be in sync for `Acks::All` to be answered.
+    /// How many replicas, the leader among them, must be in sync for `Acks::All` to be answered. It is kept for the
+    /// time when there are others: in this release the leader is the only one, and nothing is refused.
     ///
     /// **Default** 1. **Allowed** 1 to 32,767. **Kafka name** `min.insync.replicas`.
     #[doc(alias = "min.insync.replicas")]

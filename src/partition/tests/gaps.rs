@@ -49,3 +49,27 @@ fn the_next_offset_lies_behind_the_batch() {
         assert_eq!(opened.read_from(0).unwrap().len(), 7);
     }
 }
+
+/// Offsets in a segment are told by 32 bits: a batch behind a gap that is too wide for that begins the next segment,
+/// and one that no segment could hold is refused.
+#[test]
+fn a_gap_never_reaches_beyond_what_a_segment_can_tell() {
+    for durability in [Durability::Memory, Durability::Sync] {
+        let machine = Machine::new(settings(durability));
+        let opened = machine.open(Found::New).unwrap();
+        let log = &opened.log;
+        log.manifest.lock().compacted = true;
+        assert_eq!(log.append_follower(&thinned(0)).unwrap(), 10);
+        let wide = i32::MAX as u64 - 5;
+        assert_eq!(log.append_follower(&thinned(wide)).unwrap(), wide + 10);
+        assert_eq!(log.segment_count(), 2, "it does not fit the first one");
+        for base in [wide + (1 << 31) + 10, 1 << 40, i64::MAX as u64 - 10] {
+            let error = log.append_follower(&thinned(base)).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::InvalidArgument, "{base}");
+        }
+        assert_eq!(opened.send("behind").unwrap(), wide + 10);
+        log.flush().unwrap();
+        let offsets: Vec<u64> = opened.read_from(0).unwrap().iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, [0, 1, wide, wide + 1, wide + 10]);
+    }
+}
