@@ -84,6 +84,7 @@ impl Compaction<'_> {
         let rules = Rules {
             map: &map,
             end,
+            settled: first_dirty,
             now: self.log.clock().now().millis(),
             delete_retention: i64::try_from(settings.cleanup.delete_retention.as_millis())
                 .unwrap_or(i64::MAX),
@@ -148,6 +149,7 @@ impl Round<'_> {
         let base = first.segment.base();
         let replaced = log.begin_cleaned(base).and_then(|mut cleaned| {
             let changed = self.filter_group(group, rules, transactions, &mut cleaned)?;
+            let (changed, tombstones_gone) = changed.map_or((false, 0), |gone| (true, gone));
             self.report.bytes_after += cleaned.len();
             self.report.segments_after += 1;
             if !changed && group.len() == 1 {
@@ -155,7 +157,7 @@ impl Round<'_> {
                 return log.discard_cleaned(base).map(|()| true);
             }
             let times = (first.first_append, last.last_append);
-            log.replace(self.guard, group, cleaned.finish(times.0, times.1)?)
+            log.replace(self.guard, group, cleaned.finish(times.0, times.1)?, tombstones_gone)
         });
         if replaced.is_err() {
             // The error counts; what is left over is overwritten, or thrown away at the next opening.
@@ -164,15 +166,15 @@ impl Round<'_> {
         replaced
     }
 
-    /// Answers whether anything is different from the sources.
+    /// Answers, if anything is different from the sources, behind which offset no tombstone has gone.
     fn filter_group(
         &mut self,
         group: &[CleanableSegment],
         rules: &Rules<'_>,
         transactions: &mut Transactions<'_>,
         cleaned: &mut CleanedSegment,
-    ) -> Result<bool> {
-        let mut changed = false;
+    ) -> Result<Option<u64>> {
+        let mut changed = None;
         let mut left: u64 = group.iter().map(|source| source.bytes).sum();
         for source in group {
             self.report.segments_before += 1;
@@ -190,7 +192,9 @@ impl Round<'_> {
                         verdict = Verdict::Keep;
                     }
                 }
-                changed |= verdict != Verdict::Keep;
+                if verdict != Verdict::Keep {
+                    changed = changed.max(Some(rules.tombstones_gone(&batch.header)));
+                }
                 self.take(&batch, verdict, cleaned).map_err(|e| e.in_partition(self.tp()))?;
             }
         }

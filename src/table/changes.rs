@@ -43,7 +43,8 @@ impl Change {
         self.partition
     }
 
-    /// The offset of the record that says so.
+    /// The offset of the record that says so; of a deletion whose record compaction has taken away before the table
+    /// came to it, where the table has read to.
     #[must_use]
     pub fn offset(&self) -> Offset {
         self.offset
@@ -140,9 +141,18 @@ impl<K: Codec, V: Codec> Future for PollChanges<'_, K, V> {
         let mut changes = Changes::default();
         while changes.is_empty() {
             match table.reader.poll_records(context) {
-                Poll::Ready(Ok(records)) => table.apply(&records, &mut changes)?,
+                Poll::Ready(Ok(records)) => {
+                    table.apply(&records, &mut changes)?;
+                    table.keep_up(&mut changes)?;
+                }
                 Poll::Ready(Err(error)) => table.skip_deleted(error)?,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // What came may have been nothing but deletions, and gone.
+                    table.keep_up(&mut changes)?;
+                    if changes.is_empty() {
+                        return Poll::Pending;
+                    }
+                }
             }
         }
         Poll::Ready(Ok(changes))

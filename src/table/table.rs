@@ -1,4 +1,13 @@
 //! The table itself.
+//!
+//! ```text
+//!   partition:  | read ....................... position .. | tombstones gone, since the opening: up to here
+//!               base: none below has gone unseen ^            above the base? look through what is read again
+//! ```
+//!
+//! Invariants
+//! - A row is that of a record below the position; where compaction has taken a tombstone away before the table came to
+//!   it, what is read is looked through again, and what is not there any more goes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +17,7 @@ use super::rows::{Row, Rows};
 use super::snapshot::{Position, SnapshotPlace};
 use crate::codec::{Codec, Encode, Raw};
 use crate::config::{Isolation, ReaderConfig, Start};
-use crate::consumer::{Codecs, Records, TopicReader};
+use crate::consumer::{Codecs, Reader, Records, TopicReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
 use crate::producer::{KeptOpen, PartitionSet, Producer};
@@ -57,6 +66,8 @@ pub struct Table<K = Raw, V = Raw> {
     pub(super) producer: Producer<K, V>,
     place: SnapshotPlace,
     from_snapshot: bool,
+    /// By partition: no tombstone below this offset can have gone unseen.
+    bases: Vec<u64>,
 }
 
 /// What a table holds of one key.
@@ -82,7 +93,9 @@ impl<K: Codec, V: Codec> Table<K, V> {
             TopicReader::new(producer.topic().clone(), partitions.clone(), Start::Earliest, &config, raw)?;
         let reader = reader.keeping_open(broker);
         let (rows, from_snapshot) = (Rows::default(), false);
-        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot };
+        // What tombstones below have deleted is not there to be read any more.
+        let bases = partitions.iter().map(|log| log.cleaned_to()).collect();
+        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot, bases };
         table.take_snapshot();
         table.update()?;
         Ok(table)
@@ -102,6 +115,9 @@ impl<K: Codec, V: Codec> Table<K, V> {
             return;
         }
         self.rows = snapshot.rows;
+        for (base, position) in self.bases.iter_mut().zip(&snapshot.positions) {
+            *base = position.next;
+        }
         for (number, log) in (0..).zip(&logs) {
             self.rows.drop_below(number, log.log_start());
         }
@@ -120,13 +136,67 @@ impl<K: Codec, V: Codec> Table<K, V> {
     /// Those of reading; what was read before is in the table.
     pub fn update(&mut self) -> Result<Changes> {
         let mut changes = Changes::default();
+        self.read_on(&mut changes).map(|()| changes)
+    }
+
+    fn read_on(&mut self, changes: &mut Changes) -> Result<()> {
+        let mut settled = false;
         loop {
             match self.reader.next() {
-                Ok(Some(records)) => self.apply(&records, &mut changes)?,
-                Ok(None) => return Ok(changes),
+                Ok(Some(records)) => self.apply(&records, changes)?,
+                // What the log has besides may have come since: once more.
+                Ok(None) if !settled && self.settle(changes)? => settled = true,
+                Ok(None) => return Ok(()),
                 Err(error) => self.skip_deleted(error)?,
             }
         }
+    }
+
+    /// Whether compaction has taken a tombstone away that the table may not have met.
+    fn misses_deletions(&self) -> bool {
+        let bases = self.bases.iter().copied().chain(std::iter::repeat(0));
+        self.partitions.iter().zip(bases).any(|(log, base)| log.tombstones_gone() > base)
+    }
+
+    /// Some records were read: where tombstones may have gone unseen, reads on to the end and takes their keys out.
+    pub(super) fn keep_up(&mut self, changes: &mut Changes) -> Result<()> {
+        if self.misses_deletions() { self.read_on(changes) } else { self.settle(changes).map(|_| ()) }
+    }
+
+    /// Everything up to the positions has been read; takes keys out whose tombstones have gone unseen. Answers whether
+    /// there may have been any: then there may be more to read, too.
+    fn settle(&mut self, changes: &mut Changes) -> Result<bool> {
+        let mut missed = false;
+        let partitions = self.partitions.clone();
+        self.bases.resize(partitions.count() as usize, 0);
+        for (number, log) in (0..).zip(partitions.iter()) {
+            let position = self.reader.position(number)?.get();
+            let Some(base) = self.bases.get(number as usize).copied() else { continue };
+            if log.tombstones_gone() > base {
+                self.drop_what_is_not_there(log, position, changes)?;
+                missed = true;
+            }
+            if let Some(base) = self.bases.get_mut(number as usize) {
+                *base = position.max(*base);
+            }
+        }
+        Ok(missed)
+    }
+
+    /// Looks through a partition up to the position; what is not in it any more has been deleted.
+    fn drop_what_is_not_there(&mut self, log: &Arc<Log>, position: u64, changes: &mut Changes) -> Result<()> {
+        let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
+        let raw = Codecs { key: Raw, value: Raw };
+        let mut reader = Reader::new(log.clone(), log.log_start(), Some(Offset::of(position)), &config, raw);
+        let mut there = Rows::default();
+        while let Some(records) = reader.next()? {
+            apply(&records, &mut there, &mut Changes::default())?;
+        }
+        let partition = log.topic_partition().partition();
+        for key in self.rows.take_missing(partition, &there) {
+            changes.push(Change { key, partition, offset: Offset::of(position), deleted: true });
+        }
+        Ok(())
     }
 
     /// The next changes, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`.
@@ -148,24 +218,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
     }
 
     pub(super) fn apply(&mut self, records: &Records<Raw, Raw>, changes: &mut Changes) -> Result<()> {
-        for record in records {
-            // A damaged record says so here.
-            let Some(key) = record.key()? else { continue };
-            let (partition, offset) = (record.partition(), record.offset().get());
-            let changed = match record.raw_value() {
-                Some(value) => {
-                    let timestamp = record.timestamp().millis();
-                    self.rows.put(key, Row { partition, offset, timestamp, value: value.into() });
-                    true
-                }
-                None => self.rows.remove(key, partition, offset),
-            };
-            if changed {
-                let deleted = record.is_tombstone();
-                changes.push(Change { key: key.into(), partition, offset: record.offset(), deleted });
-            }
-        }
-        Ok(())
+        apply(records, &mut self.rows, changes)
     }
 
     /// Retention has overtaken the table: it goes on where the log starts now, without what is gone.
@@ -227,6 +280,28 @@ impl<K: Codec, V: Codec> Table<K, V> {
     pub fn position(&self, partition: u32) -> Result<Offset> {
         self.reader.position(partition)
     }
+}
+
+/// Takes records up into rows.
+fn apply(records: &Records<Raw, Raw>, rows: &mut Rows, changes: &mut Changes) -> Result<()> {
+    for record in records {
+        // A damaged record says so here.
+        let Some(key) = record.key()? else { continue };
+        let (partition, offset) = (record.partition(), record.offset().get());
+        let changed = match record.raw_value() {
+            Some(value) => {
+                let timestamp = record.timestamp().millis();
+                rows.put(key, Row { partition, offset, timestamp, value: value.into() });
+                true
+            }
+            None => rows.remove(key, partition, offset),
+        };
+        if changed {
+            let deleted = record.is_tombstone();
+            changes.push(Change { key: key.into(), partition, offset: record.offset(), deleted });
+        }
+    }
+    Ok(())
 }
 
 impl<'a, K: Codec, V: Codec> Entry<'a, K, V> {

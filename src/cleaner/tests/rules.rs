@@ -1,11 +1,13 @@
 //! One rule at a time: the mistakes that others have made, each with a test of its name.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::world::{RETENTION_MS, Sent, World};
 use crate::cleaner::plan::groups;
-use crate::cleaner::{dirtiness, is_due};
+use crate::cleaner::{Pace, dirtiness, is_due};
 use crate::config::CrcCheck;
+use crate::error::{Error, Result};
 use crate::format::control::TxnOutcome;
 use crate::partition::{Cursor, ReadLimits};
 
@@ -74,6 +76,41 @@ fn a_tombstone_stays_for_its_time_after_the_first_pass() {
     world.compact_and_note();
     assert!(world.read().unwrap().is_empty());
     assert!(world.headers().is_empty());
+}
+
+/// Ends a compaction that has worked through so many bytes, as a broker does that closes.
+struct Until(AtomicU64);
+
+impl Pace for Until {
+    fn spend(&self, bytes: u64) -> Result<()> {
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        if bytes > left { Err(Error::closed("the broker")) } else { Ok(()) }
+    }
+}
+
+/// Where the log says that nothing is compacted, nothing deleted is forgotten: a table's snapshot counts on it.
+#[test]
+fn rounds_that_are_cut_off_take_no_tombstone_away() {
+    let mut world = World::new();
+    world.send(-1, false, put(1, "old"));
+    world.send(-1, false, gone(1));
+    (2..60).for_each(|key| world.send(-1, false, put(key, &"x".repeat(60))));
+    world.settle();
+    let bytes: u64 = world.log().cleanable().unwrap().iter().map(|source| source.bytes).sum();
+    for _ in 0..3 {
+        world.compact_at(&Until(AtomicU64::new(bytes + 2000))).unwrap_err();
+        let seen = world.read().unwrap();
+        assert_eq!(seen.values().next(), Some(&gone(1)[0]), "what it deletes is gone, and it is there");
+        assert_eq!((world.log().cleaned_to(), world.log().tombstones_gone()), (0, 0));
+        world.sim.clock().advance(Duration::from_millis(RETENTION_MS as u64));
+    }
+    world.compact().unwrap();
+    assert_eq!(world.read().unwrap().len(), 59);
+    world.compact().unwrap();
+    assert_eq!(world.read().unwrap().len(), 58);
+    assert_eq!(world.log().tombstones_gone(), 2);
+    world.check_safe();
 }
 
 /// Behind the start of an open transaction nothing is compacted: it might be aborted.
