@@ -219,7 +219,11 @@ mod events {
 
             sim.clock().advance(Duration::from_secs(61));
             broker.tick().unwrap();
-            assert_heard(&heard, &["INFO retained partition=t-0 segments=1 log_start_offset=3"]);
+            let expected = [
+                "DEBUG rolled partition=t-0 base_offset=4",
+                "INFO retained partition=t-0 segments=2 log_start_offset=4",
+            ];
+            assert_heard(&heard, &expected);
 
             let after = SimEnvironment::on(sim.disk().after_kill(), 9);
             let again = open(&after);
