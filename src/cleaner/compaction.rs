@@ -18,13 +18,14 @@ use std::sync::Arc;
 use super::filter::{MAX_DECOMPRESSED, Rules, Verdict};
 use super::offset_map::OffsetMap;
 use super::pace::Pace;
+use super::plan::{groups, span_of_groups};
 use super::report::CompactionReport;
 use super::siphash::SipHash;
 use super::survey::{Survey, control_type, survey};
 use super::transactions::Transactions;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, Records};
-use crate::partition::{CleanableSegment, CleaningGuard, Log};
+use crate::partition::{CleanableSegment, CleaningGuard, Log, LogSettings};
 use crate::segment::{BatchCheck, CleanedSegment, OpenSegment, Scan, ScannedBatch, Stop};
 
 /// One log's compaction.
@@ -90,7 +91,7 @@ impl Compaction<'_> {
                 .unwrap_or(i64::MAX),
             producers: &survey.producers,
         };
-        if !round.rewrite(&rules, &survey, settings.segment_size)? {
+        if !round.rewrite(&rules, &survey, &settings)? {
             return Ok(None);
         }
         self.log.set_cleaned_to(end)?;
@@ -127,10 +128,10 @@ impl Round<'_> {
     }
 
     /// Writes every group of segments anew; `false` if segments have changed meanwhile.
-    fn rewrite(&mut self, rules: &Rules<'_>, survey: &Survey, segment_size: u64) -> Result<bool> {
+    fn rewrite(&mut self, rules: &Rules<'_>, survey: &Survey, settings: &LogSettings) -> Result<bool> {
         let mut transactions = Transactions::new(&survey.aborted);
         let sources: Vec<_> = self.sources.iter().filter(|s| s.segment.base() < rules.end).cloned().collect();
-        for group in super::plan::groups(&sources, segment_size) {
+        for group in groups(&sources, settings.segment_size, span_of_groups(settings)) {
             if !self.rewrite_group(group, rules, &mut transactions)? {
                 return Ok(false);
             }

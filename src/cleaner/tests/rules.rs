@@ -180,7 +180,7 @@ fn a_small_memory_takes_several_rounds() {
     world.check_exact(world.now());
 }
 
-/// Neighbours are put together only while positions and relative offsets fit 31 bits.
+/// Neighbours are put together only while positions and relative offsets fit 31 bits, and were appended in a time.
 #[test]
 fn groups_end_where_offsets_would_not_fit() {
     let mut world = World::new();
@@ -190,10 +190,12 @@ fn groups_end_where_offsets_would_not_fit() {
     world.settle();
     let mut sources = world.log().cleanable().unwrap();
     assert!(sources.len() > 3);
-    assert_eq!(groups(&sources, 1 << 20).len(), 1);
-    assert_eq!(groups(&sources, 1).len(), sources.len());
+    assert_eq!(groups(&sources, 1 << 20, Duration::MAX).len(), 1);
+    assert_eq!(groups(&sources, 1, Duration::MAX).len(), sources.len());
+    sources[2].last_append = sources[0].first_append + 1000;
+    assert_eq!(groups(&sources, 1 << 20, Duration::from_millis(999))[0].len(), 2);
     sources[1].end_offset = sources[0].segment.base() + (1 << 31);
-    assert_eq!(groups(&sources, 1 << 20)[0].len(), 1);
+    assert_eq!(groups(&sources, 1 << 20, Duration::MAX)[0].len(), 1);
 }
 
 /// What is younger than the topic's least lag stays, and so does all behind it.
