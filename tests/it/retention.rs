@@ -78,6 +78,30 @@ fn by_age_also_what_fills_no_segment() {
     assert!(start(&slow) > 80);
 }
 
+/// What is asked for later counts for what is there, as does what was asked for before the broker was opened.
+#[test]
+fn an_age_that_is_set_later_reaches_what_is_there() {
+    for reopen in [false, true] {
+        let machine = SimEnvironment::new(1);
+        let mut first = broker(&machine);
+        let mut topic = first.create_topic("t", TopicConfig::new()).unwrap();
+        topic.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+        machine.clock().advance(Duration::from_secs(60));
+        first.tick().unwrap();
+        let hour = Duration::from_secs(3600);
+        first.alter_topic("t", topic.config().retention(Retention::age(hour))).unwrap();
+        if reopen {
+            first.close().wait().unwrap();
+            drop((topic, first));
+            first = broker(&machine);
+            topic = first.topic("t").unwrap();
+        }
+        machine.clock().advance(2 * hour);
+        first.tick().unwrap();
+        assert_eq!(topic.partition(0).unwrap().log_start_offset().get(), 1, "reopened: {reopen}");
+    }
+}
+
 /// Timestamps are the sender's: neither the past nor the future that they name moves what is deleted.
 #[test]
 fn event_time_does_not_count() {
