@@ -59,7 +59,7 @@ pub(crate) fn is_due(log: &Log) -> Result<Option<Dirtiness>> {
         return Ok(None);
     }
     let dirtiness = dirtiness(log)?;
-    Ok(dirtiness.filter(|dirty| dirty.overdue || dirty.percent >= cleanup.dirty_percent.max(1)))
+    Ok(dirtiness.filter(|dirty| dirty.overdue || dirty.percent >= cleanup.dirty_percent))
 }
 
 /// Within what time segments must have been appended that are put together: they go together, when the newest is old.

@@ -236,6 +236,25 @@ fn the_overdue_are_due() {
     assert!(is_due(world.log()).unwrap().is_some_and(|dirty| dirty.overdue));
 }
 
+/// Of a large log little that is new is less than a percent: where none is asked for it is enough.
+#[test]
+fn where_no_percent_is_asked_for_anything_new_is_enough() {
+    let mut world = World::new();
+    world.settings.cleanup.dirty_percent = 0;
+    world.log().change_settings(world.settings.clone()).unwrap();
+    for i in 0..250u8 {
+        world.send(-1, false, put(i, &"x".repeat(60)));
+    }
+    world.settle();
+    world.compact_and_note();
+    assert_eq!(is_due(world.log()).unwrap(), None);
+    world.send(-1, false, put(1, "a little"));
+    world.settle();
+    assert_eq!(is_due(world.log()).unwrap().map(|dirty| dirty.percent), Some(0));
+    world.compact_and_note();
+    assert_eq!(is_due(world.log()).unwrap(), None);
+}
+
 /// A reader at the end of a segment that was put together with its neighbours goes on in the middle of the new one.
 #[test]
 fn a_reader_goes_on_where_its_segment_has_become_part_of_another() {
