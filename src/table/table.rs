@@ -68,6 +68,8 @@ pub struct Table<K = Raw, V = Raw> {
     from_snapshot: bool,
     /// By partition: no tombstone below this offset can have gone unseen.
     bases: Vec<u64>,
+    /// When the table was last known to hold all that there was, by the wall clock, in milliseconds.
+    current_at: i64,
 }
 
 /// What a table holds of one key.
@@ -95,7 +97,9 @@ impl<K: Codec, V: Codec> Table<K, V> {
         let (rows, from_snapshot) = (Rows::default(), false);
         // What tombstones below have deleted is not there to be read any more.
         let bases = partitions.iter().map(|log| log.cleaned_to()).collect();
-        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot, bases };
+        let current_at = i64::MIN;
+        let mut table =
+            Table { rows, reader, partitions, codecs, producer, place, from_snapshot, bases, current_at };
         table.take_snapshot();
         table.update()?;
         Ok(table)
@@ -142,14 +146,27 @@ impl<K: Codec, V: Codec> Table<K, V> {
     fn read_on(&mut self, changes: &mut Changes) -> Result<()> {
         let mut settled = false;
         loop {
+            let now = self.now();
             match self.reader.next() {
                 Ok(Some(records)) => self.apply(&records, changes)?,
                 // What the log has besides may have come since: once more.
                 Ok(None) if !settled && self.settle(changes)? => settled = true,
-                Ok(None) => return Ok(()),
+                Ok(None) => {
+                    self.current_at = now;
+                    return Ok(());
+                }
                 Err(error) => self.skip_deleted(error)?,
             }
         }
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.place.environment.clock().now().millis()
+    }
+
+    /// At this time there was nothing more to read.
+    pub(super) fn was_current(&mut self, at: i64) {
+        self.current_at = at;
     }
 
     /// Whether compaction has taken a tombstone away that the table may not have met.
@@ -204,7 +221,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
         PollChanges::new(self)
     }
 
-    /// Writes a snapshot, durably: the next opening reads only what has come since.
+    /// Writes a snapshot, durably: the next opening reads only what has come since. It is of what the table holds, and
+    /// counts as old as its last [`update`](Table::update): one from before tombstones have gone is not used.
     ///
     /// # Errors
     /// `StorageFull`, `Io`; `InvalidArgument` for a table above 4 GiB.
@@ -214,7 +232,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
             let next = self.reader.position(number)?.get();
             positions.push(Position { next, epoch: log.epoch_before(next) });
         }
-        self.place.save(&positions, &self.rows)
+        self.place.save(self.current_at, &positions, &self.rows)
     }
 
     pub(super) fn apply(&mut self, records: &Records<Raw, Raw>, changes: &mut Changes) -> Result<()> {

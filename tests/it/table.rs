@@ -110,6 +110,33 @@ fn an_old_snapshot_does_not_bring_deleted_keys_back() {
     assert_eq!((table.get("7").unwrap(), table.get("8").unwrap(), table.len()), (None, Some(8), 29));
 }
 
+/// A snapshot is as old as what the table had read, whenever it was written.
+#[test]
+fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
+    let sim = SimEnvironment::new(5);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let open =
+        || Broker::builder("/data").config(config.clone()).environment(sim.environment()).open().unwrap();
+    let broker = open();
+    let topic = broker.topic(&COUNTS).unwrap();
+    (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+    let table = topic.table().unwrap();
+    send(&topic, "7", None);
+    topic.compact().unwrap().wait().unwrap();
+    sim.clock().advance(Duration::from_secs(86_401));
+    topic.compact().unwrap().wait().unwrap();
+    table.save_snapshot().unwrap();
+    drop((table, topic));
+    broker.close().wait().unwrap();
+    drop(broker);
+    let mut table = open().topic(&COUNTS).unwrap().table().unwrap();
+    assert_eq!((table.get("7").unwrap(), table.len(), table.is_from_snapshot()), (None, 29, false));
+    table.update().unwrap();
+    table.save_snapshot().unwrap();
+    drop(table);
+    assert!(open().topic(&COUNTS).unwrap().table().unwrap().is_from_snapshot());
+}
+
 /// A table that has not been looked at for as long as tombstones stay is told all the same what was deleted.
 #[test]
 fn a_table_that_is_far_behind_misses_no_deletion() {
