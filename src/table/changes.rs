@@ -43,8 +43,8 @@ impl Change {
         self.partition
     }
 
-    /// The offset of the record that says so; of a deletion whose record compaction has taken away before the table
-    /// came to it, where the table has read to.
+    /// The offset of the record that says so. Where none does, as retention has deleted the value, or compaction the
+    /// tombstone before the table came to it: where the table has read to.
     #[must_use]
     pub fn offset(&self) -> Offset {
         self.offset
@@ -60,6 +60,12 @@ pub struct Changes {
 impl Changes {
     pub(super) fn push(&mut self, change: Change) {
         self.all.push(change);
+    }
+
+    /// These keys have lost their values, and no record says so.
+    pub(super) fn push_gone(&mut self, keys: Vec<Box<[u8]>>, partition: u32, read_to: Offset) {
+        let gone = |key| Change { key, partition, offset: read_to, deleted: true };
+        self.all.extend(keys.into_iter().map(gone));
     }
 
     /// How many there are.

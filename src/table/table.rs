@@ -6,6 +6,7 @@
 //! ```
 //!
 //! Invariants
+//! - What retention has taken away from the start of a partition is not in the table either.
 //! - A row is that of a record below the position; where compaction has taken a tombstone away before the table came to
 //!   it, what is read is looked through again, and what is not there any more goes.
 
@@ -66,10 +67,18 @@ pub struct Table<K = Raw, V = Raw> {
     pub(super) producer: Producer<K, V>,
     place: SnapshotPlace,
     from_snapshot: bool,
-    /// By partition: no tombstone below this offset can have gone unseen.
-    bases: Vec<u64>,
+    followed: Vec<Followed>,
     /// When the table was last known to hold all that there was, by the wall clock, in milliseconds.
     current_at: i64,
+}
+
+/// How far a partition has been followed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    /// No tombstone below can have gone unseen.
+    base: u64,
+    /// No row is from below.
+    start: u64,
 }
 
 /// What a table holds of one key.
@@ -96,10 +105,11 @@ impl<K: Codec, V: Codec> Table<K, V> {
         let reader = reader.keeping_open(broker);
         let (rows, from_snapshot) = (Rows::default(), false);
         // What tombstones below have deleted is not there to be read any more.
-        let bases = partitions.iter().map(|log| log.cleaned_to()).collect();
+        let begin = |log: &Arc<Log>| Followed { base: log.cleaned_to(), start: 0 };
+        let followed = partitions.iter().map(begin).collect();
         let current_at = i64::MIN;
         let mut table =
-            Table { rows, reader, partitions, codecs, producer, place, from_snapshot, bases, current_at };
+            Table { rows, reader, partitions, codecs, producer, place, from_snapshot, followed, current_at };
         table.take_snapshot();
         table.update()?;
         Ok(table)
@@ -119,11 +129,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
             return;
         }
         self.rows = snapshot.rows;
-        for (base, position) in self.bases.iter_mut().zip(&snapshot.positions) {
-            *base = position.next;
-        }
-        for (number, log) in (0..).zip(&logs) {
-            self.rows.drop_below(number, log.log_start());
+        for (followed, position) in self.followed.iter_mut().zip(&snapshot.positions) {
+            followed.base = position.next;
         }
         self.from_snapshot = true;
     }
@@ -171,7 +178,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
 
     /// Whether compaction has taken a tombstone away that the table may not have met.
     fn misses_deletions(&self) -> bool {
-        let bases = self.bases.iter().copied().chain(std::iter::repeat(0));
+        let bases = self.followed.iter().map(|followed| followed.base).chain(std::iter::repeat(0));
         self.partitions.iter().zip(bases).any(|(log, base)| log.tombstones_gone() > base)
     }
 
@@ -180,40 +187,41 @@ impl<K: Codec, V: Codec> Table<K, V> {
         if self.misses_deletions() { self.read_on(changes) } else { self.settle(changes).map(|_| ()) }
     }
 
-    /// Everything up to the positions has been read; takes keys out whose tombstones have gone unseen. Answers whether
-    /// there may have been any: then there may be more to read, too.
+    /// Everything up to the positions has been read; takes keys out that retention has deleted, or whose tombstones have
+    /// gone unseen. Answers whether there may have been any of these: then there may be more to read, too.
     fn settle(&mut self, changes: &mut Changes) -> Result<bool> {
         let mut missed = false;
         let partitions = self.partitions.clone();
-        self.bases.resize(partitions.count() as usize, 0);
-        for (number, log) in (0..).zip(partitions.iter()) {
-            let position = self.reader.position(number)?.get();
-            let Some(base) = self.bases.get(number as usize).copied() else { continue };
-            if log.tombstones_gone() > base {
-                self.drop_what_is_not_there(log, position, changes)?;
-                missed = true;
-            }
-            if let Some(base) = self.bases.get_mut(number as usize) {
-                *base = position.max(*base);
-            }
-        }
-        Ok(missed)
+        let mut followed = std::mem::take(&mut self.followed);
+        followed.resize(partitions.count() as usize, Followed::default());
+        let settled =
+            (0..).zip(partitions.iter()).zip(&mut followed).try_for_each(|((number, log), followed)| {
+                missed |= self.settle_one(number, log, followed, changes)?;
+                Ok(())
+            });
+        self.followed = followed;
+        settled.map(|()| missed)
     }
 
-    /// Looks through a partition up to the position; what is not in it any more has been deleted.
-    fn drop_what_is_not_there(&mut self, log: &Arc<Log>, position: u64, changes: &mut Changes) -> Result<()> {
-        let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
-        let raw = Codecs { key: Raw, value: Raw };
-        let mut reader = Reader::new(log.clone(), log.log_start(), Some(Offset::of(position)), &config, raw);
-        let mut there = Rows::default();
-        while let Some(records) = reader.next()? {
-            apply(&records, &mut there, &mut Changes::default())?;
+    fn settle_one(
+        &mut self,
+        number: u32,
+        log: &Arc<Log>,
+        followed: &mut Followed,
+        changes: &mut Changes,
+    ) -> Result<bool> {
+        let position = self.reader.position(number)?;
+        let missed = log.tombstones_gone() > followed.base;
+        if missed {
+            let there = what_is_there(log, position)?;
+            changes.push_gone(self.rows.take_missing(number, &there), number, position);
         }
-        let partition = log.topic_partition().partition();
-        for key in self.rows.take_missing(partition, &there) {
-            changes.push(Change { key, partition, offset: Offset::of(position), deleted: true });
+        let start = log.log_start();
+        if start > followed.start {
+            changes.push_gone(self.rows.take_below(number, start), number, position);
         }
-        Ok(())
+        *followed = Followed { base: position.get().max(followed.base), start };
+        Ok(missed)
     }
 
     /// The next changes, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`.
@@ -239,14 +247,12 @@ impl<K: Codec, V: Codec> Table<K, V> {
         apply(records, &mut self.rows, changes)
     }
 
-    /// Retention has overtaken the table: it goes on where the log starts now, without what is gone.
+    /// Retention has overtaken the table: it goes on where the log starts now.
     pub(super) fn skip_deleted(&mut self, error: Error) -> Result<()> {
         let ErrorKind::OffsetOutOfRange { requested, earliest, .. } = error.kind() else { return Err(error) };
         let Some(tp) = error.topic_partition().filter(|_| requested < earliest) else { return Err(error) };
         let number = tp.partition();
-        self.reader.seek(number, Start::Offset(earliest))?;
-        self.rows.drop_below(number, earliest.get());
-        Ok(())
+        self.reader.seek(number, Start::Earliest)
     }
 
     /// The value of a key; `None` if it has none.
@@ -297,6 +303,26 @@ impl<K: Codec, V: Codec> Table<K, V> {
     /// `PartitionNotFound`.
     pub fn position(&self, partition: u32) -> Result<Offset> {
         self.reader.position(partition)
+    }
+}
+
+/// The rows that a partition tells up to a position.
+fn what_is_there(log: &Arc<Log>, position: Offset) -> Result<Rows> {
+    let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
+    let raw = Codecs { key: Raw, value: Raw };
+    let mut reader = Reader::new(log.clone(), log.log_start(), Some(position), &config, raw);
+    let mut there = Rows::default();
+    loop {
+        match reader.next() {
+            Ok(Some(records)) => apply(&records, &mut there, &mut Changes::default())?,
+            Ok(None) => return Ok(there),
+            // Retention was faster.
+            Err(e) if matches!(e.kind(), ErrorKind::OffsetOutOfRange { requested, earliest, .. } if requested < earliest) =>
+            {
+                reader.seek(Start::Earliest)?;
+            }
+            Err(e) => return Err(e),
+        }
     }
 }
 

@@ -110,6 +110,29 @@ fn an_old_snapshot_does_not_bring_deleted_keys_back() {
     assert_eq!((table.get("7").unwrap(), table.get("8").unwrap(), table.len()), (None, Some(8), 29));
 }
 
+/// What retention deletes is in no table, whether it was there before or is opened then.
+#[test]
+fn what_retention_deletes_leaves_the_table() {
+    let sim = SimEnvironment::new(5);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let hour = Duration::from_secs(3600);
+    let config = compacted().cleanup_policy(CleanupPolicy::CompactAndDelete).retention(Retention::age(hour));
+    broker.create_topic("counts", config.partitions(1)).unwrap();
+    let topic = broker.topic(&COUNTS).unwrap();
+    (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+    let mut table = topic.table().unwrap();
+    let mut polls = topic.table().unwrap();
+    sim.clock().advance(2 * hour);
+    broker.tick().unwrap();
+    send(&topic, "new", Some(1));
+    for changes in [table.update().unwrap(), polls.poll().wait().unwrap()] {
+        assert_eq!(changes.iter().filter(|change| change.is_deletion()).count(), 30);
+    }
+    assert_eq!(content(&table), content(&topic.table().unwrap()));
+    assert_eq!((content(&polls), table.len()), (content(&table), 1));
+}
+
 /// A snapshot is as old as what the table had read, whenever it was written.
 #[test]
 fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
