@@ -183,6 +183,13 @@ mod events {
         Broker::builder("/data").environment(sim.environment()).config(manual).open().unwrap()
     }
 
+    /// Runs with everything of this thread told. Where there is one listener only, `tracing` asks the thread that meets an
+    /// event first whether anybody wants it: of another test, where nobody does.
+    fn listen(heard: &Heard, run: impl FnOnce()) {
+        let _another = tracing::Dispatch::new(Heard::default());
+        tracing::subscriber::with_default(heard.clone(), run);
+    }
+
     #[track_caller]
     fn assert_heard(heard: &Heard, expected: &[&str]) {
         let lines = heard.take();
@@ -196,7 +203,7 @@ mod events {
     fn openings_rolls_retention_and_rebalances_are_told() {
         let heard = Heard::default();
         let sim = SimEnvironment::new(8);
-        tracing::subscriber::with_default(heard.clone(), || {
+        listen(&heard, || {
             let broker = open(&sim);
             assert_heard(&heard, &["INFO span open dir=/data", "INFO opened partitions=0 clean=true"]);
             let config = TopicConfig::new()
@@ -238,7 +245,7 @@ mod events {
     fn a_failed_flush_is_told() {
         let heard = Heard::default();
         let sim = SimEnvironment::new(10);
-        tracing::subscriber::with_default(heard.clone(), || {
+        listen(&heard, || {
             let broker = open(&sim);
             let producer = broker.create_topic("t", TopicConfig::new()).unwrap().producer().unwrap();
             producer.send(Record::new("held")).unwrap().wait().unwrap();
