@@ -224,7 +224,6 @@ fn the_background_compacts_what_is_dirty_enough() {
     assert_eq!(state().compacted_to().get(), cleaned, "nothing new, nothing to do");
 }
 
-/// Offsets committed a thousand times take the room of the last ones, and a broker that opens finds them.
 /// Segments that compaction has put together are as old as the newest record in them: where age deletes they are put
 /// together only as far as they were appended within that age.
 #[test]
@@ -247,6 +246,7 @@ fn what_is_compacted_grows_old_all_the_same() {
     }
 }
 
+/// Offsets committed a thousand times take the room of the last ones, and a broker that opens finds them.
 #[test]
 fn what_groups_have_committed_survives_the_compaction_of_its_topic() {
     let dir = tempfile::tempdir().unwrap();

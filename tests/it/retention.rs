@@ -102,6 +102,39 @@ fn an_age_that_is_set_later_reaches_what_is_there() {
     }
 }
 
+/// A compaction that is held to its rate takes long: the disk budget is kept meanwhile.
+#[test]
+fn a_long_compaction_does_not_keep_retention_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig::new()
+        .compaction_interval(Duration::from_millis(100))
+        .compaction_rate(ByteSize::kib(32))
+        .disk_budget(ByteSize::mib(4));
+    let broker = Broker::builder(dir.path()).config(config).open().unwrap();
+    let small = TopicConfig::new().segment_size(ByteSize::kib(64)).durability(Durability::Memory);
+    let keys = small.clone().durability(Durability::Sync).cleanup_policy(CleanupPolicy::Compact);
+    let keys = broker.create_topic("keys", keys).unwrap();
+    let frames = broker.create_topic("frames", small).unwrap();
+    let send = |topic: &Topic, count: u32| {
+        let producer = topic.producer().unwrap();
+        for n in 0..count {
+            drop(producer.send(Record::new(&[7; 1000]).key(&n.to_be_bytes())).unwrap());
+        }
+        producer.flush().wait().unwrap();
+    };
+    send(&keys, 1500);
+    // By now a compaction is under way, which takes a minute and more.
+    std::thread::sleep(Duration::from_millis(1500));
+    send(&frames, 6000);
+    let size = || keys.describe().size_bytes() + frames.describe().size_bytes();
+    let patience = std::time::Instant::now();
+    while size() > 4 << 20 {
+        assert!(patience.elapsed() < Duration::from_secs(20), "{} bytes", size());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(keys.describe().partitions()[0].compacted_to(), Offset::ZERO, "it is not at its end");
+}
+
 /// Timestamps are the sender's: neither the past nor the future that they name moves what is deleted.
 #[test]
 fn event_time_does_not_count() {
