@@ -159,7 +159,8 @@ impl TopicConfig {
         self
     }
 
-    /// How records leave the log: by age and size, by key, or both. Compacted topics take records with keys only.
+    /// How records leave the log: by age and size, by key, or both. Compacted topics take records with keys only;
+    /// those without one that a topic has from before go with its first compaction.
     ///
     /// **Default** `delete`. **Allowed** any; `compact` with the retention `forever` only.
     /// **Kafka name** `cleanup.policy`.
