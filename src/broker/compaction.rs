@@ -9,6 +9,7 @@
 //! - Nothing is compacted that is not below a recovery point on the device: a point is stored first.
 //! - A compaction ends within a batch when the broker closes or the topic is deleted.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
@@ -291,15 +292,27 @@ impl Shared {
             // Nobody waits in the host's thread.
             Background::Manual => None,
         };
+        let next_look = Cell::new(self.service.now());
         for (_, log) in due {
             let Some(guard) = log.try_clean() else { continue };
             let pace = Throttle::new(&self.service, &log, rate);
             let memory = self.config.compaction_memory_bytes();
-            let compaction = Compaction { log: &log, memory, pace: &pace, progress: &|_, _| {} };
+            let meanwhile = |_, _| self.retain_meanwhile(&next_look);
+            let compaction = Compaction { log: &log, memory, pace: &pace, progress: &meanwhile };
             if let Err(e) = compaction.run(&guard) {
                 first = first.and(Err(e));
             }
         }
         first
+    }
+
+    /// A compaction may take hours, at its rate: what retention asks for does not wait for its end.
+    fn retain_meanwhile(&self, next_look: &Cell<Duration>) {
+        let now = self.service.now();
+        if now >= next_look.get() {
+            next_look.set(now.saturating_add(self.config.compaction_interval_duration()));
+            // What fails here fails again, and is told, when the compaction has ended.
+            let _ = self.retain_in_background();
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::topic_state::TopicState;
 use crate::cleaner::{BETWEEN, DeletionRate, Leaving, RetentionReport};
 use crate::error::Result;
 use crate::partition::Log;
-use crate::types::TopicPartition;
+use crate::types::Offset;
 
 impl<K, V> Topic<K, V> {
     /// Deletes now what the topic's retention does not keep; by itself that is done in the background.
@@ -216,15 +216,11 @@ impl Shared {
     /// The lowest offset of a partition that some group has yet to read, where the topic keeps that.
     fn unread_from(&self, log: &Log) -> Option<u64> {
         let bound = log.settings().keep_unread?;
-        let tp = log.topic_partition();
-        let unread = log.size_bytes() <= bound;
-        unread.then(|| self.lowest_committed(tp)).flatten()
-    }
-
-    fn lowest_committed(&self, tp: &TopicPartition) -> Option<u64> {
-        let groups = self.groups.list().unwrap_or_default();
-        let committed = |group| self.groups.committed(&group, tp).ok().flatten();
-        groups.into_iter().filter_map(committed).map(|committed| committed.offset().get()).min()
+        if log.size_bytes() > bound {
+            return None;
+        }
+        // Where nobody can tell what the groups have committed, they may need everything.
+        self.groups.unread_from(log.topic_partition()).map_or(Some(0), |unread| unread.map(Offset::get))
     }
 }
 

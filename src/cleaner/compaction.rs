@@ -18,13 +18,14 @@ use std::sync::Arc;
 use super::filter::{MAX_DECOMPRESSED, Rules, Verdict};
 use super::offset_map::OffsetMap;
 use super::pace::Pace;
+use super::plan::{groups, span_of_groups};
 use super::report::CompactionReport;
 use super::siphash::SipHash;
 use super::survey::{Survey, control_type, survey};
 use super::transactions::Transactions;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, BatchView, Records};
-use crate::partition::{CleanableSegment, CleaningGuard, Log};
+use crate::partition::{CleanableSegment, CleaningGuard, Log, LogSettings};
 use crate::segment::{BatchCheck, CleanedSegment, OpenSegment, Scan, ScannedBatch, Stop};
 
 /// One log's compaction.
@@ -84,12 +85,13 @@ impl Compaction<'_> {
         let rules = Rules {
             map: &map,
             end,
+            settled: first_dirty,
             now: self.log.clock().now().millis(),
             delete_retention: i64::try_from(settings.cleanup.delete_retention.as_millis())
                 .unwrap_or(i64::MAX),
             producers: &survey.producers,
         };
-        if !round.rewrite(&rules, &survey, settings.segment_size)? {
+        if !round.rewrite(&rules, &survey, &settings)? {
             return Ok(None);
         }
         self.log.set_cleaned_to(end)?;
@@ -126,10 +128,10 @@ impl Round<'_> {
     }
 
     /// Writes every group of segments anew; `false` if segments have changed meanwhile.
-    fn rewrite(&mut self, rules: &Rules<'_>, survey: &Survey, segment_size: u64) -> Result<bool> {
+    fn rewrite(&mut self, rules: &Rules<'_>, survey: &Survey, settings: &LogSettings) -> Result<bool> {
         let mut transactions = Transactions::new(&survey.aborted);
         let sources: Vec<_> = self.sources.iter().filter(|s| s.segment.base() < rules.end).cloned().collect();
-        for group in super::plan::groups(&sources, segment_size) {
+        for group in groups(&sources, settings.segment_size, span_of_groups(settings)) {
             if !self.rewrite_group(group, rules, &mut transactions)? {
                 return Ok(false);
             }
@@ -148,6 +150,7 @@ impl Round<'_> {
         let base = first.segment.base();
         let replaced = log.begin_cleaned(base).and_then(|mut cleaned| {
             let changed = self.filter_group(group, rules, transactions, &mut cleaned)?;
+            let (changed, tombstones_gone) = changed.map_or((false, 0), |gone| (true, gone));
             self.report.bytes_after += cleaned.len();
             self.report.segments_after += 1;
             if !changed && group.len() == 1 {
@@ -155,7 +158,7 @@ impl Round<'_> {
                 return log.discard_cleaned(base).map(|()| true);
             }
             let times = (first.first_append, last.last_append);
-            log.replace(self.guard, group, cleaned.finish(times.0, times.1)?)
+            log.replace(self.guard, group, cleaned.finish(times.0, times.1)?, tombstones_gone)
         });
         if replaced.is_err() {
             // The error counts; what is left over is overwritten, or thrown away at the next opening.
@@ -164,15 +167,15 @@ impl Round<'_> {
         replaced
     }
 
-    /// Answers whether anything is different from the sources.
+    /// Answers, if anything is different from the sources, behind which offset no tombstone has gone.
     fn filter_group(
         &mut self,
         group: &[CleanableSegment],
         rules: &Rules<'_>,
         transactions: &mut Transactions<'_>,
         cleaned: &mut CleanedSegment,
-    ) -> Result<bool> {
-        let mut changed = false;
+    ) -> Result<Option<u64>> {
+        let mut changed = None;
         let mut left: u64 = group.iter().map(|source| source.bytes).sum();
         for source in group {
             self.report.segments_before += 1;
@@ -190,7 +193,9 @@ impl Round<'_> {
                         verdict = Verdict::Keep;
                     }
                 }
-                changed |= verdict != Verdict::Keep;
+                if verdict != Verdict::Keep {
+                    changed = changed.max(Some(rules.tombstones_gone(&batch.header)));
+                }
                 self.take(&batch, verdict, cleaned).map_err(|e| e.in_partition(self.tp()))?;
             }
         }

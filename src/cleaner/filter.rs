@@ -5,12 +5,15 @@
 //!   void (aborted)        -> goes at once
 //!   older than the latest of its key, or without a key -> goes
 //!   latest, with a value  -> stays
-//!   latest, a tombstone   -> the first pass stamps when it may go; it goes in a pass after that time
+//!   latest, a tombstone   -> the first pass stamps when it may go; it goes in a pass after that time, if a whole
+//!                            round has come by it before
 //! ```
 //!
 //! Invariants
 //! - A batch that loses nothing, and needs no stamp, is copied byte for byte.
 //! - The last batch of a producer that is still known stays as a bare header at least.
+//! - A tombstone goes only where the log says that it has been compacted so far: who has read up to there has met it,
+//!   or nothing of what it deletes.
 
 use super::offset_map::OffsetMap;
 use super::survey::Producers;
@@ -28,6 +31,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) map: &'a OffsetMap,
     /// Records from here on stay: they are not in the map.
     pub(crate) end: u64,
+    /// Tombstones from here on stay: no round that has come by them has ended yet.
+    pub(crate) settled: u64,
     /// Wall clock, in milliseconds since the epoch.
     pub(crate) now: i64,
     /// How long tombstones stay, in milliseconds.
@@ -93,7 +98,13 @@ impl Rules<'_> {
         }
         let Some(key) = record.key else { return false };
         let latest = self.map.latest(key).is_none_or(|latest| offset >= latest);
-        latest && (record.value.is_some() || !self.has_passed(header))
+        latest && (record.value.is_some() || offset >= self.settled || !self.has_passed(header))
+    }
+
+    /// Behind the last tombstone that may have gone from a batch that changes; 0 if none has.
+    pub(crate) fn tombstones_gone(&self, header: &BatchHeader) -> u64 {
+        let may_have = !header.attributes.is_control() && self.has_passed(header);
+        if may_have { self.settled.min(header.last_offset() as u64 + 1) } else { 0 }
     }
 
     /// Whether the time has come when the tombstones of a batch, or a marker, may go.

@@ -4,11 +4,12 @@
 //! - Nothing is compacted that is younger than the topic's `min_compaction_lag`, above the last stable offset, not
 //!   yet below a durable recovery point, or in the active segment.
 //! - Ages count from the append, not from the records' timestamps.
+//! - Where age deletes, no record is kept for more than twice that age because of what it is put together with.
 
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::partition::{CleanableSegment, Log};
+use crate::partition::{CleanableSegment, Log, LogSettings};
 
 /// The greatest span of offsets in a segment: its indexes hold them relative to its base.
 const MAX_SPAN: u64 = i32::MAX as u64;
@@ -58,18 +59,29 @@ pub(crate) fn is_due(log: &Log) -> Result<Option<Dirtiness>> {
         return Ok(None);
     }
     let dirtiness = dirtiness(log)?;
-    Ok(dirtiness.filter(|dirty| dirty.overdue || dirty.percent >= cleanup.dirty_percent.max(1)))
+    Ok(dirtiness.filter(|dirty| dirty.overdue || dirty.percent >= cleanup.dirty_percent))
 }
 
-/// Neighbours that fit one segment together.
-pub(crate) fn groups(sources: &[CleanableSegment], segment_size: u64) -> Vec<&[CleanableSegment]> {
+/// Within what time segments must have been appended that are put together: they go together, when the newest is old.
+pub(crate) fn span_of_groups(settings: &LogSettings) -> Duration {
+    let age = settings.retention.max_age().filter(|_| settings.cleanup.policy.deletes());
+    age.unwrap_or(Duration::MAX)
+}
+
+/// Neighbours that fit one segment together, and were appended within `span`.
+pub(crate) fn groups(
+    sources: &[CleanableSegment],
+    segment_size: u64,
+    span: Duration,
+) -> Vec<&[CleanableSegment]> {
     let mut groups = Vec::new();
     let mut rest = sources;
     while let Some(first) = rest.first() {
         let mut bytes = 0;
         let fitting = rest.iter().take_while(|source| {
             bytes += source.bytes;
-            bytes <= segment_size && source.end_offset - first.segment.base() <= MAX_SPAN
+            let fits = bytes <= segment_size && source.end_offset - first.segment.base() <= MAX_SPAN;
+            fits && age(first.first_append, source.last_append) <= span
         });
         let (group, more) = rest.split_at(fitting.count().max(1));
         groups.push(group);

@@ -9,10 +9,10 @@
 //!   marker above.
 //! - A transaction that is still open is found here, whatever the last stable offset says: nothing from its first
 //!   batch on may be compacted.
-//! - Memory is used for producers seen lately and for aborted transactions whose data is still there, not for
+//! - Memory is used for producers seen lately, or known, and for aborted transactions whose data is still there, not for
 //!   records.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::transactions::AbortedTxn;
@@ -22,8 +22,8 @@ use crate::format::control::ControlType;
 use crate::partition::Log;
 use crate::segment::{BatchAt, OpenSegment, Segment};
 
-/// A producer of which nothing has been appended for this long (or as long as partitions remember it, if that is more)
-/// needs no batch to be remembered by.
+/// A producer of which nothing has been appended for this long (or as long as partitions remember it, if that is more),
+/// and which the partition does not know any more, needs no batch to be remembered by.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(7 * 86_400);
 
 /// What compaction must know beforehand.
@@ -83,6 +83,9 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
     let end = log.high_watermark().min(log.flushed());
     let now = log.clock().now().millis();
     let remembered = PRODUCER_EXPIRY.max(log.settings().producer_expiration);
+    // Some are remembered for longer: who keeps a name is heard of without a batch.
+    let mut known = HashSet::new();
+    log.producer_ids(&mut known);
     for segment in log.all_segments() {
         if segment.base() >= end {
             break;
@@ -102,7 +105,7 @@ pub(crate) fn survey(log: &Log, from: u64, to: u64) -> Result<Survey> {
             if (from..to).contains(&(header.last_offset() as u64)) && !header.attributes.is_control() {
                 survey.dirty_records += header.records_count as u64;
             }
-            if lately {
+            if lately || known.contains(&header.producer_id) {
                 survey.producers.see(header);
             }
             if header.attributes.is_transactional() {

@@ -37,7 +37,8 @@ impl Retention {
         Retention { age: None, size: None, topic_size: None }
     }
 
-    /// Records may be deleted once they have been in the log for this long.
+    /// Records may be deleted once they have been in the log for this long. Segments are deleted whole, and begun anew
+    /// at this age, too: a record goes after twice the age at most.
     /// **Allowed** 1 ms to 100 years.
     #[doc(alias = "retention.ms")]
     #[must_use]

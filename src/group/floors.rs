@@ -1,7 +1,8 @@
-//! How much of a volatile topic its groups have done with: what nobody needs may go when room is wanted.
+//! How much of a topic its groups have done with: what nobody needs may go when room is wanted, or it is old.
 //!
 //! Invariant: a partition's floor is not above what any group has committed that reads the topic, or has committed
-//! in it; without such groups it is the start of the log.
+//! in it; what such a group has not committed anything in, or what cannot be read, is all needed. Without such groups
+//! all of a volatile topic is needed, and nothing of another one.
 
 use std::collections::BTreeSet;
 
@@ -36,12 +37,17 @@ impl Coordinator {
     }
 
     fn floor(&self, tp: &TopicPartition) -> Offset {
-        let following = self.groups.values().filter(|group| group.follows(tp.topic()));
-        let committed = |group: &Group| match group.offsets.seen(tp) {
+        self.unread_from(tp).unwrap_or(Offset::ZERO)
+    }
+
+    /// Where what some group has not read begins; none if no group follows the topic.
+    pub(crate) fn unread_from(&self, tp: &TopicPartition) -> Option<Offset> {
+        let following = self.groups.iter().filter(|(_, group)| group.follows(tp.topic()));
+        let committed = |(id, _)| match self.committed(id, tp).0 {
             Committed::At(offset) => offset.offset(),
             Committed::Absent | Committed::Corrupt(_) => Offset::ZERO,
         };
-        following.map(committed).min().unwrap_or(Offset::ZERO)
+        following.map(committed).min()
     }
 }
 

@@ -358,6 +358,8 @@ impl Log {
         }
         drop(held);
         drop(writer);
+        // Ages may be shorter than those that the timer was set by.
+        self.attendant.due_at(self.monotonic());
         self.apply_level(&settings)
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Swaps {
     below: AtomicU64,
     /// Odd while segments are exchanged; rises after truncations, too.
     count: AtomicU64,
+    /// Behind the last tombstone that compaction has taken away since the opening.
+    tombstones_gone: AtomicU64,
     /// Segments that were replaced, and where they begin: readers may be at them still.
     replaced: Mutex<Vec<(u64, Weak<Segment>)>>,
 }
@@ -86,6 +88,7 @@ impl Swaps {
             cleaning: Mutex::new(()),
             below: AtomicU64::new(below),
             count: AtomicU64::new(0),
+            tombstones_gone: AtomicU64::new(0),
             replaced: Mutex::new(Vec::new()),
         }
     }
@@ -119,6 +122,13 @@ impl Log {
     /// A truncation: points from before it are not on the device any more.
     pub(super) fn no_point_stored(&self) {
         self.swaps.below.store(0, Ordering::Release);
+        self.swaps.tombstones_gone.store(0, Ordering::Release);
+    }
+
+    /// Behind the last tombstone that compaction has taken away since the opening: who has come so far has met all of
+    /// them. What it deletes was gone before, when the log was compacted so far.
+    pub(crate) fn tombstones_gone(&self) -> u64 {
+        self.swaps.tombstones_gone.load(Ordering::Acquire)
     }
 
     /// A recovery point in the segment with this base offset has been written down durably.
@@ -221,7 +231,7 @@ impl Log {
     }
 
     /// Puts a whole segment into the place of `sources`. Answers `false`, and changes nothing, if they are not all
-    /// there any more.
+    /// there any more. Tombstones below `tombstones_gone` are missing in it.
     ///
     /// After an error the old segments are still the log, or the new one is and the next upkeep finishes its names.
     pub(crate) fn replace(
@@ -229,6 +239,7 @@ impl Log {
         guard: &CleaningGuard<'_>,
         sources: &[CleanableSegment],
         whole: WholeSegment,
+        tombstones_gone: u64,
     ) -> Result<bool> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else { return Ok(false) };
         let range = SwapRange { from: first.segment.base(), to: last.end_offset };
@@ -247,6 +258,8 @@ impl Log {
             manifest.swap = Some(range);
         })
         .map_err(|e| self.fail(e))?;
+        // Before anybody can read without them.
+        self.swaps.tombstones_gone.fetch_max(tombstones_gone, Ordering::AcqRel);
         self.exchange(sources, &whole);
         let gone = sources.iter().map(|source| source.segment.clone()).collect();
         *upkeep = Some(Pending { range, whole, gone });

@@ -209,8 +209,8 @@ impl<K, V> IdempotentProducer<K, V> {
     /// are in the log once: what it has already is refused.
     ///
     /// # Errors
-    /// `Duplicate` if the partition has records of these numbers, or some of them: nothing is appended, go on with
-    /// `next_sequence`. `OutOfOrderSequence` if records are missing before them. `InvalidArgument` for a record that
+    /// `Duplicate` if the partition has records of these numbers, or some of them, as durable as the topic promises (it
+    /// waits for the flush that this may take): nothing is appended, go on with `next_sequence`. `OutOfOrderSequence` if records are missing before them. `InvalidArgument` for a record that
     /// names another partition. Else as [`send`](IdempotentProducer::send).
     pub fn send_at<'a, RV, RK>(
         &self,
@@ -275,6 +275,8 @@ impl<K, V> IdempotentProducer<K, V> {
         let whole = sequence + count <= next_sequence && epoch_of(sequence) == epoch_of(last);
         let known = log.producer(self.holder.producer_id).filter(|_| whole);
         let offset = known.and_then(|known| known.offset_of(within_epoch(sequence))).map(Offset::of);
+        // Who is told that the log has them need not send them again: not even after a crash.
+        log.wait_acked(log.appended_end())?;
         let message = format!("the log has records of {} up to sequence {last}", self.name());
         Err(Error::new(ErrorKind::Duplicate { offset, next_sequence }, message).in_partition(tp))
     }

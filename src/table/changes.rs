@@ -43,7 +43,8 @@ impl Change {
         self.partition
     }
 
-    /// The offset of the record that says so.
+    /// The offset of the record that says so. Where none does, as retention has deleted the value, or compaction the
+    /// tombstone before the table came to it: where the table has read to.
     #[must_use]
     pub fn offset(&self) -> Offset {
         self.offset
@@ -59,6 +60,12 @@ pub struct Changes {
 impl Changes {
     pub(super) fn push(&mut self, change: Change) {
         self.all.push(change);
+    }
+
+    /// These keys have lost their values, and no record says so.
+    pub(super) fn push_gone(&mut self, keys: Vec<Box<[u8]>>, partition: u32, read_to: Offset) {
+        let gone = |key| Change { key, partition, offset: read_to, deleted: true };
+        self.all.extend(keys.into_iter().map(gone));
     }
 
     /// How many there are.
@@ -139,10 +146,21 @@ impl<K: Codec, V: Codec> Future for PollChanges<'_, K, V> {
         let table = &mut *self.table;
         let mut changes = Changes::default();
         while changes.is_empty() {
+            let now = table.now();
             match table.reader.poll_records(context) {
-                Poll::Ready(Ok(records)) => table.apply(&records, &mut changes)?,
+                Poll::Ready(Ok(records)) => {
+                    table.apply(&records, &mut changes)?;
+                    table.keep_up(&mut changes)?;
+                }
                 Poll::Ready(Err(error)) => table.skip_deleted(error)?,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // What came may have been nothing but deletions, and gone.
+                    table.keep_up(&mut changes)?;
+                    if changes.is_empty() {
+                        table.was_current(now);
+                        return Poll::Pending;
+                    }
+                }
             }
         }
         Poll::Ready(Ok(changes))

@@ -69,8 +69,26 @@ impl Rows {
         self.by_key.remove(key).is_some()
     }
 
-    /// Retention has taken everything of a partition below `start` away.
-    pub(super) fn drop_below(&mut self, partition: u32, start: u64) {
-        self.by_key.retain(|_, row| row.partition != partition || row.offset >= start);
+    /// Removes the rows of a partition that are not among those that are there; answers their keys.
+    pub(super) fn take_missing(&mut self, partition: u32, there: &Rows) -> Vec<Box<[u8]>> {
+        let is_there = |key: &[u8], row: &Row| there.get(key).is_some_and(|found| found.offset == row.offset);
+        self.take(partition, |key, row| !is_there(key, row))
+    }
+
+    /// Retention has taken everything of a partition below `start` away; answers the keys that had a value there.
+    pub(super) fn take_below(&mut self, partition: u32, start: u64) -> Vec<Box<[u8]>> {
+        self.take(partition, |_, row| row.offset < start)
+    }
+
+    fn take(&mut self, partition: u32, goes: impl Fn(&[u8], &Row) -> bool) -> Vec<Box<[u8]>> {
+        let mut taken = Vec::new();
+        self.by_key.retain(|key, row| {
+            let stays = row.partition != partition || !goes(key, row);
+            if !stays {
+                taken.push(key.clone());
+            }
+            stays
+        });
+        taken
     }
 }

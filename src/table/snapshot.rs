@@ -1,7 +1,7 @@
 //! A table's snapshot: what it held at some positions, so that it opens without reading the whole log.
 //!
 //! ```text
-//!   NAME.table: sealed file | topic id | saved at, ms | partitions: next offset, epoch | rows: partition, offset,
+//!   NAME.table: sealed file | topic id | current at, ms | partitions: next offset, epoch | rows: partition, offset,
 //!               timestamp, key, value
 //! ```
 //!
@@ -44,15 +44,15 @@ pub(super) struct Position {
 /// What a snapshot holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    pub(super) saved_at: i64,
+    pub(super) current_at: i64,
     pub(super) positions: Vec<Position>,
     pub(super) rows: Rows,
 }
 
 impl SnapshotPlace {
-    /// Writes a snapshot durably in place of the one before.
-    pub(super) fn save(&self, positions: &[Position], rows: &Rows) -> Result<()> {
-        let bytes = encode(self.topic, self.environment.clock().now().millis(), positions, rows);
+    /// Writes a snapshot durably in place of the one before: of all that there was at a time, in milliseconds.
+    pub(super) fn save(&self, current_at: i64, positions: &[Position], rows: &Rows) -> Result<()> {
+        let bytes = encode(self.topic, current_at, positions, rows);
         let Some(bytes) = bytes.filter(|bytes| (bytes.len() as u64) < MAX_LEN) else {
             return Err(Error::invalid_argument(
                 "the table is too large for a snapshot, which holds up to 4 GiB",
@@ -69,7 +69,9 @@ impl SnapshotPlace {
         let snapshot = decode(self.topic, &bytes).ok().flatten()?;
         let now = self.environment.clock().now().millis();
         let known = snapshot.positions.len() <= logs.len();
-        let holds = |(position, log): (&Position, &Arc<Log>)| is_held(log, position, now - snapshot.saved_at);
+        let holds = |(position, log): (&Position, &Arc<Log>)| {
+            is_held(log, position, now.saturating_sub(snapshot.current_at))
+        };
         (known && snapshot.positions.iter().zip(logs).all(holds)).then_some(snapshot)
     }
 }
@@ -82,9 +84,9 @@ fn is_held(log: &Log, position: &Position, age: i64) -> bool {
     there && tombstones_stay && log.epoch_before(position.next) == position.epoch
 }
 
-fn encode(topic: TopicId, saved_at: i64, positions: &[Position], rows: &Rows) -> Option<Vec<u8>> {
+fn encode(topic: TopicId, current_at: i64, positions: &[Position], rows: &Rows) -> Option<Vec<u8>> {
     let mut writer = Writer::new();
-    writer.put_array(*topic.as_bytes()).put_i64(saved_at);
+    writer.put_array(*topic.as_bytes()).put_i64(current_at);
     writer.put_count(positions.len());
     for position in positions {
         writer.put_u64(position.next).put_i32(position.epoch);
@@ -107,7 +109,7 @@ fn decode(topic: TopicId, bytes: &[u8]) -> std::result::Result<Option<Snapshot>,
     if TopicId::from_bytes(reader.get_array()?) != topic {
         return Ok(None);
     }
-    let saved_at = reader.get_i64()?;
+    let current_at = reader.get_i64()?;
     let mut positions = Vec::new();
     for _ in 0..reader.get_count(12)? {
         positions.push(Position { next: reader.get_u64()?, epoch: reader.get_i32()? });
@@ -120,7 +122,7 @@ fn decode(topic: TopicId, bytes: &[u8]) -> std::result::Result<Option<Snapshot>,
         rows.put(key, Row { partition, offset, timestamp, value: reader.get_bytes()?.into() });
     }
     reader.finish()?;
-    Ok(Some(Snapshot { saved_at, positions, rows }))
+    Ok(Some(Snapshot { current_at, positions, rows }))
 }
 
 #[cfg(test)]
@@ -136,7 +138,7 @@ mod tests {
         let positions = [Position { next: 8, epoch: 2 }, Position { next: 1, epoch: -1 }];
         let bytes = encode(topic, 77, &positions, &rows).unwrap();
         let read = decode(topic, &bytes).unwrap().unwrap();
-        assert_eq!(read, Snapshot { saved_at: 77, positions: positions.to_vec(), rows });
+        assert_eq!(read, Snapshot { current_at: 77, positions: positions.to_vec(), rows });
         assert_eq!(decode(TopicId::from_bytes([4; 16]), &bytes).unwrap(), None);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

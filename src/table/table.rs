@@ -1,4 +1,14 @@
 //! The table itself.
+//!
+//! ```text
+//!   partition:  | read ....................... position .. | tombstones gone, since the opening: up to here
+//!               base: none below has gone unseen ^            above the base? look through what is read again
+//! ```
+//!
+//! Invariants
+//! - What retention has taken away from the start of a partition is not in the table either.
+//! - A row is that of a record below the position; where compaction has taken a tombstone away before the table came to
+//!   it, what is read is looked through again, and what is not there any more goes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +18,7 @@ use super::rows::{Row, Rows};
 use super::snapshot::{Position, SnapshotPlace};
 use crate::codec::{Codec, Encode, Raw};
 use crate::config::{Isolation, ReaderConfig, Start};
-use crate::consumer::{Codecs, Records, TopicReader};
+use crate::consumer::{Codecs, Reader, Records, TopicReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
 use crate::producer::{KeptOpen, PartitionSet, Producer};
@@ -57,6 +67,18 @@ pub struct Table<K = Raw, V = Raw> {
     pub(super) producer: Producer<K, V>,
     place: SnapshotPlace,
     from_snapshot: bool,
+    followed: Vec<Followed>,
+    /// When the table was last known to hold all that there was, by the wall clock, in milliseconds.
+    current_at: i64,
+}
+
+/// How far a partition has been followed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    /// No tombstone below can have gone unseen.
+    base: u64,
+    /// No row is from below.
+    start: u64,
 }
 
 /// What a table holds of one key.
@@ -82,7 +104,12 @@ impl<K: Codec, V: Codec> Table<K, V> {
             TopicReader::new(producer.topic().clone(), partitions.clone(), Start::Earliest, &config, raw)?;
         let reader = reader.keeping_open(broker);
         let (rows, from_snapshot) = (Rows::default(), false);
-        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot };
+        // What tombstones below have deleted is not there to be read any more.
+        let begin = |log: &Arc<Log>| Followed { base: log.cleaned_to(), start: 0 };
+        let followed = partitions.iter().map(begin).collect();
+        let current_at = i64::MIN;
+        let mut table =
+            Table { rows, reader, partitions, codecs, producer, place, from_snapshot, followed, current_at };
         table.take_snapshot();
         table.update()?;
         Ok(table)
@@ -102,8 +129,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
             return;
         }
         self.rows = snapshot.rows;
-        for (number, log) in (0..).zip(&logs) {
-            self.rows.drop_below(number, log.log_start());
+        for (followed, position) in self.followed.iter_mut().zip(&snapshot.positions) {
+            followed.base = position.next;
         }
         self.from_snapshot = true;
     }
@@ -120,13 +147,81 @@ impl<K: Codec, V: Codec> Table<K, V> {
     /// Those of reading; what was read before is in the table.
     pub fn update(&mut self) -> Result<Changes> {
         let mut changes = Changes::default();
+        self.read_on(&mut changes).map(|()| changes)
+    }
+
+    fn read_on(&mut self, changes: &mut Changes) -> Result<()> {
+        let mut settled = false;
         loop {
+            let now = self.now();
             match self.reader.next() {
-                Ok(Some(records)) => self.apply(&records, &mut changes)?,
-                Ok(None) => return Ok(changes),
+                Ok(Some(records)) => self.apply(&records, changes)?,
+                // What the log has besides may have come since: once more.
+                Ok(None) if !settled && self.settle(changes)? => settled = true,
+                Ok(None) => {
+                    self.current_at = now;
+                    return Ok(());
+                }
                 Err(error) => self.skip_deleted(error)?,
             }
         }
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.place.environment.clock().now().millis()
+    }
+
+    /// At this time there was nothing more to read.
+    pub(super) fn was_current(&mut self, at: i64) {
+        self.current_at = at;
+    }
+
+    /// Whether compaction has taken a tombstone away that the table may not have met.
+    fn misses_deletions(&self) -> bool {
+        let bases = self.followed.iter().map(|followed| followed.base).chain(std::iter::repeat(0));
+        self.partitions.iter().zip(bases).any(|(log, base)| log.tombstones_gone() > base)
+    }
+
+    /// Some records were read: where tombstones may have gone unseen, reads on to the end and takes their keys out.
+    pub(super) fn keep_up(&mut self, changes: &mut Changes) -> Result<()> {
+        if self.misses_deletions() { self.read_on(changes) } else { self.settle(changes).map(|_| ()) }
+    }
+
+    /// Everything up to the positions has been read; takes keys out that retention has deleted, or whose tombstones have
+    /// gone unseen. Answers whether there may have been any of these: then there may be more to read, too.
+    fn settle(&mut self, changes: &mut Changes) -> Result<bool> {
+        let mut missed = false;
+        let partitions = self.partitions.clone();
+        let mut followed = std::mem::take(&mut self.followed);
+        followed.resize(partitions.count() as usize, Followed::default());
+        let settled =
+            (0..).zip(partitions.iter()).zip(&mut followed).try_for_each(|((number, log), followed)| {
+                missed |= self.settle_one(number, log, followed, changes)?;
+                Ok(())
+            });
+        self.followed = followed;
+        settled.map(|()| missed)
+    }
+
+    fn settle_one(
+        &mut self,
+        number: u32,
+        log: &Arc<Log>,
+        followed: &mut Followed,
+        changes: &mut Changes,
+    ) -> Result<bool> {
+        let position = self.reader.position(number)?;
+        let missed = log.tombstones_gone() > followed.base;
+        if missed {
+            let there = what_is_there(log, position)?;
+            changes.push_gone(self.rows.take_missing(number, &there), number, position);
+        }
+        let start = log.log_start();
+        if start > followed.start {
+            changes.push_gone(self.rows.take_below(number, start), number, position);
+        }
+        *followed = Followed { base: position.get().max(followed.base), start };
+        Ok(missed)
     }
 
     /// The next changes, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`.
@@ -134,7 +229,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
         PollChanges::new(self)
     }
 
-    /// Writes a snapshot, durably: the next opening reads only what has come since.
+    /// Writes a snapshot, durably: the next opening reads only what has come since. It is of what the table holds, and
+    /// counts as old as its last [`update`](Table::update): one from before tombstones have gone is not used.
     ///
     /// # Errors
     /// `StorageFull`, `Io`; `InvalidArgument` for a table above 4 GiB.
@@ -144,38 +240,19 @@ impl<K: Codec, V: Codec> Table<K, V> {
             let next = self.reader.position(number)?.get();
             positions.push(Position { next, epoch: log.epoch_before(next) });
         }
-        self.place.save(&positions, &self.rows)
+        self.place.save(self.current_at, &positions, &self.rows)
     }
 
     pub(super) fn apply(&mut self, records: &Records<Raw, Raw>, changes: &mut Changes) -> Result<()> {
-        for record in records {
-            // A damaged record says so here.
-            let Some(key) = record.key()? else { continue };
-            let (partition, offset) = (record.partition(), record.offset().get());
-            let changed = match record.raw_value() {
-                Some(value) => {
-                    let timestamp = record.timestamp().millis();
-                    self.rows.put(key, Row { partition, offset, timestamp, value: value.into() });
-                    true
-                }
-                None => self.rows.remove(key, partition, offset),
-            };
-            if changed {
-                let deleted = record.is_tombstone();
-                changes.push(Change { key: key.into(), partition, offset: record.offset(), deleted });
-            }
-        }
-        Ok(())
+        apply(records, &mut self.rows, changes)
     }
 
-    /// Retention has overtaken the table: it goes on where the log starts now, without what is gone.
+    /// Retention has overtaken the table: it goes on where the log starts now.
     pub(super) fn skip_deleted(&mut self, error: Error) -> Result<()> {
         let ErrorKind::OffsetOutOfRange { requested, earliest, .. } = error.kind() else { return Err(error) };
         let Some(tp) = error.topic_partition().filter(|_| requested < earliest) else { return Err(error) };
         let number = tp.partition();
-        self.reader.seek(number, Start::Offset(earliest))?;
-        self.rows.drop_below(number, earliest.get());
-        Ok(())
+        self.reader.seek(number, Start::Earliest)
     }
 
     /// The value of a key; `None` if it has none.
@@ -227,6 +304,48 @@ impl<K: Codec, V: Codec> Table<K, V> {
     pub fn position(&self, partition: u32) -> Result<Offset> {
         self.reader.position(partition)
     }
+}
+
+/// The rows that a partition tells up to a position.
+fn what_is_there(log: &Arc<Log>, position: Offset) -> Result<Rows> {
+    let config = ReaderConfig::new().isolation(Isolation::ReadCommitted);
+    let raw = Codecs { key: Raw, value: Raw };
+    let mut reader = Reader::new(log.clone(), log.log_start(), Some(position), &config, raw);
+    let mut there = Rows::default();
+    loop {
+        match reader.next() {
+            Ok(Some(records)) => apply(&records, &mut there, &mut Changes::default())?,
+            Ok(None) => return Ok(there),
+            // Retention was faster.
+            Err(e) if matches!(e.kind(), ErrorKind::OffsetOutOfRange { requested, earliest, .. } if requested < earliest) =>
+            {
+                reader.seek(Start::Earliest)?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Takes records up into rows.
+fn apply(records: &Records<Raw, Raw>, rows: &mut Rows, changes: &mut Changes) -> Result<()> {
+    for record in records {
+        // A damaged record says so here.
+        let Some(key) = record.key()? else { continue };
+        let (partition, offset) = (record.partition(), record.offset().get());
+        let changed = match record.raw_value() {
+            Some(value) => {
+                let timestamp = record.timestamp().millis();
+                rows.put(key, Row { partition, offset, timestamp, value: value.into() });
+                true
+            }
+            None => rows.remove(key, partition, offset),
+        };
+        if changed {
+            let deleted = record.is_tombstone();
+            changes.push(Change { key: key.into(), partition, offset: record.offset(), deleted });
+        }
+    }
+    Ok(())
 }
 
 impl<'a, K: Codec, V: Codec> Entry<'a, K, V> {

@@ -224,6 +224,28 @@ fn the_background_compacts_what_is_dirty_enough() {
     assert_eq!(state().compacted_to().get(), cleaned, "nothing new, nothing to do");
 }
 
+/// Segments that compaction has put together are as old as the newest record in them: where age deletes they are put
+/// together only as far as they were appended within that age.
+#[test]
+fn what_is_compacted_grows_old_all_the_same() {
+    let sim = SimEnvironment::new(3);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let day = Duration::from_secs(86_400);
+    let config = compacted().cleanup_policy(CleanupPolicy::CompactAndDelete);
+    let topic = broker.create_topic("t", config.retention(Retention::age(day))).unwrap();
+    for n in 0..60u64 {
+        let key = n.to_be_bytes();
+        topic.producer().unwrap().send(Record::new("x").key(&key)).unwrap().wait().unwrap();
+        topic.compact().unwrap().wait().unwrap();
+        sim.clock().advance(day / 6);
+        broker.tick().unwrap();
+        let start = topic.partition(0).unwrap().log_start_offset().get();
+        assert!(n - start <= 13, "none stays for more than two days: {start} at {n}");
+        assert!(n < 20 || n - start >= 5, "each stays for a day: {start} at {n}");
+    }
+}
+
 /// Offsets committed a thousand times take the room of the last ones, and a broker that opens finds them.
 #[test]
 fn what_groups_have_committed_survives_the_compaction_of_its_topic() {

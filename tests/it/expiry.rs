@@ -193,6 +193,41 @@ fn who_takes_a_name_and_sends_nothing_is_heard_of() {
     assert_eq!(asked(&broker), Some(499));
 }
 
+/// Who keeps a name without sending is remembered, and by the log, too: what else tells of producers are caches.
+#[test]
+fn compaction_keeps_by_what_a_silent_producer_is_known() {
+    let mut sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().segment_size(ByteSize::kib(16)).cleanup_policy(CleanupPolicy::Compact);
+    let topic = broker.create_topic("t", config).unwrap();
+    let silent = topic.idempotent_producer("silent").unwrap();
+    let send =
+        |value: &str| topic.producer().unwrap().send(Record::new(value).key("k")).unwrap().wait().unwrap();
+    silent.send_at(0, 0, [Record::new("0").key("k"), Record::new("1").key("k")]).unwrap().wait().unwrap();
+    send("newer");
+    for _ in 0..10 {
+        pass(&sim, &broker, DAY);
+    }
+    send("newest");
+    topic.compact().unwrap().wait().unwrap();
+    assert_eq!(known(&broker), [silent.producer_id().get()]);
+    drop(silent);
+    broker.close().wait().unwrap();
+    drop((topic, broker));
+    let disk = sim.disk().snapshot();
+    for file in disk.files() {
+        let name = file.to_string_lossy();
+        if name.contains("/t-0/") && (name.ends_with(".snapshot") || name.ends_with("millpond.aborted")) {
+            disk.flip_bit(&file, 9, 1).unwrap();
+        }
+    }
+    sim = later(&sim, disk, Duration::ZERO);
+    let broker = open(&sim);
+    let topic = broker.topic("t").unwrap();
+    let again: millpond::producer::IdempotentProducer = topic.idempotent_producer("silent").unwrap();
+    assert_eq!(again.last_acknowledged(0).unwrap(), Some(1));
+}
+
 #[test]
 fn a_clock_that_is_wrong_for_a_while_forgets_nobody() {
     let sim = SimEnvironment::new(1);

@@ -65,6 +65,22 @@ fn what_is_sent_again_is_refused() {
     }
 }
 
+/// Who is told that a record is in the log does not send it again: it must be there after a power cut, too.
+#[test]
+fn what_is_refused_as_a_duplicate_is_durable() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = topic(&broker, Durability::Sync);
+    let producer = topic.idempotent_producer("importer").unwrap();
+    send(&producer, 0..1).unwrap();
+    drop(producer.send_at(0, 1, [Record::new("nobody waits")]).unwrap());
+    let again = producer.send_at(0, 1, [Record::new("nobody waits")]).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Duplicate { offset: Some(offset(1)), next_sequence: 2 });
+    let after = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2);
+    let topic: Topic = open(&after).topic("t").unwrap();
+    assert_eq!(topic.idempotent_producer("importer").unwrap().last_acknowledged(0).unwrap(), Some(1));
+}
+
 #[test]
 fn a_name_survives_restarts_and_ids_are_never_given_twice() {
     let sim = SimEnvironment::new(1);

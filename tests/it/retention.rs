@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millpond::ErrorKind;
 use millpond::config::{Background, BrokerConfig, CleanupPolicy, Durability, Retention, Volatile};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
@@ -45,6 +46,98 @@ fn by_age_without_traffic() {
     broker.tick().unwrap();
     assert!(partition.log_start_offset() > Offset::new(100).unwrap());
     assert_eq!(partition.log_end_offset(), Offset::new(200).unwrap());
+}
+
+/// A topic in which little comes in has segments that do not fill: they are ended by the retention's age, too.
+#[test]
+fn by_age_also_what_fills_no_segment() {
+    let machine = SimEnvironment::new(1);
+    let broker = broker(&machine);
+    let hour = Duration::from_secs(3600);
+    let start = |topic: &Topic| topic.partition(0).unwrap().log_start_offset().get();
+    let idle = TopicConfig::new().retention(Retention::age(hour));
+    let idle = broker.create_topic("idle", idle).unwrap();
+    let slow = broker.create_topic("slow", idle.config()).unwrap();
+    let kept = broker.create_topic("kept", TopicConfig::new()).unwrap();
+    for topic in [&idle, &kept] {
+        topic.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+    }
+    machine.clock().advance(hour);
+    broker.tick().unwrap();
+    assert_eq!(start(&idle), 0);
+    machine.clock().advance(Duration::from_millis(2));
+    broker.tick().unwrap();
+    assert_eq!((start(&idle), start(&kept)), (1, 0));
+    // One comes every ten minutes: none is there for more than two hours.
+    for n in 0..100 {
+        slow.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+        machine.clock().advance(hour / 6);
+        broker.tick().unwrap();
+        assert!(n - start(&slow) <= 13, "{n}: {}", start(&slow));
+    }
+    assert!(start(&slow) > 80);
+}
+
+/// What is asked for later counts for what is there, as does what was asked for before the broker was opened.
+#[test]
+fn an_age_that_is_set_later_reaches_what_is_there() {
+    for reopen in [false, true] {
+        let machine = SimEnvironment::new(1);
+        let mut first = broker(&machine);
+        let mut topic = first.create_topic("t", TopicConfig::new()).unwrap();
+        topic.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+        machine.clock().advance(Duration::from_secs(60));
+        first.tick().unwrap();
+        let hour = Duration::from_secs(3600);
+        first.alter_topic("t", topic.config().retention(Retention::age(hour))).unwrap();
+        if reopen {
+            first.close().wait().unwrap();
+            drop((topic, first));
+            first = broker(&machine);
+            topic = first.topic("t").unwrap();
+        }
+        machine.clock().advance(2 * hour);
+        first.tick().unwrap();
+        assert_eq!(topic.partition(0).unwrap().log_start_offset().get(), 1, "reopened: {reopen}");
+    }
+}
+
+/// A compaction that is held to its rate takes long: the disk budget is kept meanwhile.
+#[test]
+fn a_long_compaction_does_not_keep_retention_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig::new()
+        .compaction_interval(Duration::from_millis(100))
+        .compaction_rate(ByteSize::kib(32))
+        .disk_budget(ByteSize::mib(4));
+    let broker = Broker::builder(dir.path()).config(config).open().unwrap();
+    let small = TopicConfig::new().segment_size(ByteSize::kib(64)).durability(Durability::Memory);
+    let keys = small.clone().durability(Durability::Sync).cleanup_policy(CleanupPolicy::Compact);
+    let keys = broker.create_topic("keys", keys).unwrap();
+    let frames = broker.create_topic("frames", small).unwrap();
+    let send = |topic: &Topic, count: u32| {
+        let producer = topic.producer().unwrap();
+        for n in 0..count {
+            drop(producer.send(Record::new(&[7; 1000]).key(&n.to_be_bytes())).unwrap());
+        }
+        producer.flush().wait().unwrap();
+    };
+    send(&keys, 1500);
+    let mut quiet = keys.read(Start::Latest).unwrap();
+    let mut pause = || drop(quiet.poll().wait_timeout(Duration::from_millis(20)).unwrap());
+    // The background looks ten times a second: then a compaction is under way, which takes a minute and more.
+    (0..75).for_each(|_| pause());
+    send(&frames, 6000);
+    let size = || keys.describe().size_bytes() + frames.describe().size_bytes();
+    let kept = (0..1000).any(|_| {
+        let kept = size() <= 4 << 20;
+        if !kept {
+            pause();
+        }
+        kept
+    });
+    assert!(kept, "{} bytes", size());
+    assert_eq!(keys.describe().partitions()[0].compacted_to(), Offset::ZERO, "it is not at its end");
 }
 
 /// Timestamps are the sender's: neither the past nor the future that they name moves what is deleted.
@@ -171,6 +264,52 @@ fn what_a_group_has_not_read_is_spared_up_to_a_bound() {
     let start = |topic: &Topic| topic.partition(0).unwrap().log_start_offset().get();
     assert!((1..=50).contains(&start(&spared)), "{}", start(&spared));
     assert!(start(&full) > 100, "above the bound even the unread goes: {}", start(&full));
+}
+
+/// A group that has read one partition still needs the other one; and where its offsets cannot be read, all of both.
+#[test]
+fn what_a_group_has_committed_nothing_in_is_spared() {
+    let machine = SimEnvironment::new(1);
+    let first = broker(&machine);
+    let config = TopicConfig::new()
+        .partitions(2)
+        .durability(Durability::Memory)
+        .segment_size(ByteSize::kib(4))
+        .retention(Retention::age(Duration::from_secs(60)))
+        .keep_unread(ByteSize::mib(1));
+    let topic = first.create_topic("t", config.clone()).unwrap();
+    let nobodys = first.create_topic("nobodys", config).unwrap();
+    let mut consumer = first.group("slow").unwrap().join("t").unwrap();
+    let send = |topic: &Topic, partition, count| {
+        let producer = topic.producer().unwrap();
+        let record = || Record::new(&[7u8; 100]).partition(partition);
+        (0..count).for_each(|_| drop(producer.send(record()).unwrap()));
+    };
+    send(&topic, 0, 200);
+    let records = consumer.poll().wait_timeout(Duration::ZERO).unwrap();
+    consumer.commit(&records).wait().unwrap();
+    send(&topic, 1, 200);
+    send(&nobodys, 0, 200);
+    let starts = |topic: &Topic| [0, 1].map(|n| topic.partition(n).unwrap().log_start_offset().get());
+    let pass = |broker: &Broker| {
+        machine.clock().advance(Duration::from_secs(3600));
+        broker.tick().unwrap();
+        broker.retain().unwrap();
+    };
+    pass(&first);
+    assert_eq!((starts(&topic)[1], starts(&nobodys)[0]), (0, 200));
+    assert!((1..=records.iter().count() as u64).contains(&starts(&topic)[0]), "{:?}", starts(&topic));
+    let before = starts(&topic);
+    drop((records, consumer));
+    first.close().wait().unwrap();
+    drop((topic, nobodys, first));
+
+    let log = std::path::Path::new("/pond/__consumer_offsets-0/00000000000000000000.log");
+    machine.disk().flip_bit(log, 70, 1).unwrap();
+    let second = broker(&machine);
+    assert_eq!(second.groups().unwrap_err().kind(), ErrorKind::Corrupted);
+    pass(&second);
+    assert_eq!(starts(&second.topic("t").unwrap()), before);
 }
 
 #[test]

@@ -110,6 +110,92 @@ fn an_old_snapshot_does_not_bring_deleted_keys_back() {
     assert_eq!((table.get("7").unwrap(), table.get("8").unwrap(), table.len()), (None, Some(8), 29));
 }
 
+/// What retention deletes is in no table, whether it was there before or is opened then.
+#[test]
+fn what_retention_deletes_leaves_the_table() {
+    let sim = SimEnvironment::new(5);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let hour = Duration::from_secs(3600);
+    let config = compacted().cleanup_policy(CleanupPolicy::CompactAndDelete).retention(Retention::age(hour));
+    broker.create_topic("counts", config.partitions(1)).unwrap();
+    let topic = broker.topic(&COUNTS).unwrap();
+    (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+    let mut table = topic.table().unwrap();
+    let mut polls = topic.table().unwrap();
+    sim.clock().advance(2 * hour);
+    broker.tick().unwrap();
+    send(&topic, "new", Some(1));
+    for changes in [table.update().unwrap(), polls.poll().wait().unwrap()] {
+        assert_eq!(changes.iter().filter(|change| change.is_deletion()).count(), 30);
+    }
+    assert_eq!(content(&table), content(&topic.table().unwrap()));
+    assert_eq!((content(&polls), table.len()), (content(&table), 1));
+}
+
+/// A snapshot is as old as what the table had read, whenever it was written.
+#[test]
+fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
+    let sim = SimEnvironment::new(5);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let open =
+        || Broker::builder("/data").config(config.clone()).environment(sim.environment()).open().unwrap();
+    let broker = open();
+    let topic = broker.topic(&COUNTS).unwrap();
+    (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+    let table = topic.table().unwrap();
+    send(&topic, "7", None);
+    topic.compact().unwrap().wait().unwrap();
+    sim.clock().advance(Duration::from_secs(86_401));
+    topic.compact().unwrap().wait().unwrap();
+    table.save_snapshot().unwrap();
+    drop((table, topic));
+    broker.close().wait().unwrap();
+    drop(broker);
+    let mut table = open().topic(&COUNTS).unwrap().table().unwrap();
+    assert_eq!((table.get("7").unwrap(), table.len(), table.is_from_snapshot()), (None, 29, false));
+    table.update().unwrap();
+    table.save_snapshot().unwrap();
+    drop(table);
+    assert!(open().topic(&COUNTS).unwrap().table().unwrap().is_from_snapshot());
+}
+
+/// A table that has not been looked at for as long as tombstones stay is told all the same what was deleted.
+#[test]
+fn a_table_that_is_far_behind_misses_no_deletion() {
+    for poll in [false, true] {
+        let sim = SimEnvironment::new(5);
+        let config = BrokerConfig::new().background(Background::Manual);
+        let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+        let day = Duration::from_secs(86_400);
+        let topic = broker.topic(&COUNTS).unwrap();
+        let fill = |from: u64| (from..from + 30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+        fill(0);
+        let mut table = topic.table().unwrap();
+        // Enough for other segments than the one that the table is at.
+        for _ in 0..20 {
+            fill(100);
+        }
+        send(&topic, "7", None);
+        fill(200);
+        topic.compact().unwrap().wait().unwrap();
+        sim.clock().advance(day + Duration::from_secs(1));
+        topic.compact().unwrap().wait().unwrap();
+        let expected = content(&topic.table().unwrap());
+        let changes = match poll {
+            true => table.poll().wait().unwrap(),
+            false => table.update().unwrap(),
+        };
+        assert!(changes.iter().any(|change| change.is_deletion() && change.raw_key() == b"7"));
+        assert_eq!((table.get("7").unwrap(), content(&table)), (None, expected));
+        // It is not looked for again and again.
+        assert!(table.update().unwrap().is_empty());
+        send(&topic, "8", None);
+        assert_eq!(table.update().unwrap().len(), 1);
+        assert_eq!(table.len(), 88);
+    }
+}
+
 #[test]
 fn a_wrong_version_is_refused_with_the_actual_one() {
     let dir = tempfile::tempdir().unwrap();

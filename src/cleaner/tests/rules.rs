@@ -1,11 +1,13 @@
 //! One rule at a time: the mistakes that others have made, each with a test of its name.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::world::{RETENTION_MS, Sent, World};
 use crate::cleaner::plan::groups;
-use crate::cleaner::{dirtiness, is_due};
+use crate::cleaner::{Pace, dirtiness, is_due};
 use crate::config::CrcCheck;
+use crate::error::{Error, Result};
 use crate::format::control::TxnOutcome;
 use crate::partition::{Cursor, ReadLimits};
 
@@ -76,6 +78,41 @@ fn a_tombstone_stays_for_its_time_after_the_first_pass() {
     assert!(world.headers().is_empty());
 }
 
+/// Ends a compaction that has worked through so many bytes, as a broker does that closes.
+struct Until(AtomicU64);
+
+impl Pace for Until {
+    fn spend(&self, bytes: u64) -> Result<()> {
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        if bytes > left { Err(Error::closed("the broker")) } else { Ok(()) }
+    }
+}
+
+/// Where the log says that nothing is compacted, nothing deleted is forgotten: a table's snapshot counts on it.
+#[test]
+fn rounds_that_are_cut_off_take_no_tombstone_away() {
+    let mut world = World::new();
+    world.send(-1, false, put(1, "old"));
+    world.send(-1, false, gone(1));
+    (2..60).for_each(|key| world.send(-1, false, put(key, &"x".repeat(60))));
+    world.settle();
+    let bytes: u64 = world.log().cleanable().unwrap().iter().map(|source| source.bytes).sum();
+    for _ in 0..3 {
+        world.compact_at(&Until(AtomicU64::new(bytes + 2000))).unwrap_err();
+        let seen = world.read().unwrap();
+        assert_eq!(seen.values().next(), Some(&gone(1)[0]), "what it deletes is gone, and it is there");
+        assert_eq!((world.log().cleaned_to(), world.log().tombstones_gone()), (0, 0));
+        world.sim.clock().advance(Duration::from_millis(RETENTION_MS as u64));
+    }
+    world.compact().unwrap();
+    assert_eq!(world.read().unwrap().len(), 59);
+    world.compact().unwrap();
+    assert_eq!(world.read().unwrap().len(), 58);
+    assert_eq!(world.log().tombstones_gone(), 2);
+    world.check_safe();
+}
+
 /// Behind the start of an open transaction nothing is compacted: it might be aborted.
 #[test]
 fn nothing_is_compacted_behind_the_start_of_an_open_transaction() {
@@ -143,7 +180,7 @@ fn a_small_memory_takes_several_rounds() {
     world.check_exact(world.now());
 }
 
-/// Neighbours are put together only while positions and relative offsets fit 31 bits.
+/// Neighbours are put together only while positions and relative offsets fit 31 bits, and were appended in a time.
 #[test]
 fn groups_end_where_offsets_would_not_fit() {
     let mut world = World::new();
@@ -153,10 +190,12 @@ fn groups_end_where_offsets_would_not_fit() {
     world.settle();
     let mut sources = world.log().cleanable().unwrap();
     assert!(sources.len() > 3);
-    assert_eq!(groups(&sources, 1 << 20).len(), 1);
-    assert_eq!(groups(&sources, 1).len(), sources.len());
+    assert_eq!(groups(&sources, 1 << 20, Duration::MAX).len(), 1);
+    assert_eq!(groups(&sources, 1, Duration::MAX).len(), sources.len());
+    sources[2].last_append = sources[0].first_append + 1000;
+    assert_eq!(groups(&sources, 1 << 20, Duration::from_millis(999))[0].len(), 2);
     sources[1].end_offset = sources[0].segment.base() + (1 << 31);
-    assert_eq!(groups(&sources, 1 << 20)[0].len(), 1);
+    assert_eq!(groups(&sources, 1 << 20, Duration::MAX)[0].len(), 1);
 }
 
 /// What is younger than the topic's least lag stays, and so does all behind it.
@@ -195,6 +234,25 @@ fn the_overdue_are_due() {
     assert_eq!(is_due(world.log()).unwrap(), None);
     world.sim.clock().advance(Duration::from_secs(61));
     assert!(is_due(world.log()).unwrap().is_some_and(|dirty| dirty.overdue));
+}
+
+/// Of a large log little that is new is less than a percent: where none is asked for it is enough.
+#[test]
+fn where_no_percent_is_asked_for_anything_new_is_enough() {
+    let mut world = World::new();
+    world.settings.cleanup.dirty_percent = 0;
+    world.log().change_settings(world.settings.clone()).unwrap();
+    for i in 0..250u8 {
+        world.send(-1, false, put(i, &"x".repeat(60)));
+    }
+    world.settle();
+    world.compact_and_note();
+    assert_eq!(is_due(world.log()).unwrap(), None);
+    world.send(-1, false, put(1, "a little"));
+    world.settle();
+    assert_eq!(is_due(world.log()).unwrap().map(|dirty| dirty.percent), Some(0));
+    world.compact_and_note();
+    assert_eq!(is_due(world.log()).unwrap(), None);
 }
 
 /// A reader at the end of a segment that was put together with its neighbours goes on in the middle of the new one.

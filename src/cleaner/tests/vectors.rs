@@ -21,7 +21,14 @@ fn bytes_of(name: &str) -> Vec<u8> {
 
 fn judge(bytes: &[u8], map: &OffsetMap, now: i64, void: bool) -> Verdict {
     let producers = Producers::default();
-    let rules = Rules { map, end: 1000, now, delete_retention: DELETE_RETENTION, producers: &producers };
+    let rules = Rules {
+        map,
+        end: 1000,
+        settled: 1000,
+        now,
+        delete_retention: DELETE_RETENTION,
+        producers: &producers,
+    };
     rules.judge(&BatchView::parse(bytes).unwrap(), void).unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cleaner::pace::Unhurried;
-use crate::cleaner::{Compaction, CompactionReport};
+use crate::cleaner::{Compaction, CompactionReport, Pace};
 use crate::config::{CleanupPolicy, Compression, CrcCheck, Durability, TopicConfig};
 use crate::env::FileSystem;
 use crate::env::sim::{SimDisk, SimEnvironment};
@@ -215,10 +215,12 @@ impl World {
     }
 
     pub(super) fn compact(&self) -> Result<CompactionReport> {
+        self.compact_at(&Unhurried)
+    }
+
+    pub(super) fn compact_at(&self, pace: &dyn Pace) -> Result<CompactionReport> {
         let guard = self.log().wait_to_clean();
-        let (pace, progress) = (Unhurried, |_, _| {});
-        let compaction =
-            Compaction { log: self.log(), memory: self.memory, pace: &pace, progress: &progress };
+        let compaction = Compaction { log: self.log(), memory: self.memory, pace, progress: &|_, _| {} };
         compaction.run(&guard)
     }
 

@@ -231,10 +231,13 @@ impl TopicConfig {
         self.keep_unread.map(ByteSize::as_u64)
     }
 
-    /// The age at which a segment is ended: so that what must be compacted by then is not in the active one.
+    /// The age at which a segment is ended: so that what must be compacted, or deleted, by then is not in the active
+    /// one.
     pub(crate) fn rolls_after(&self) -> Duration {
         let lag = self.max_compaction_lag.filter(|_| self.cleanup_policy.compacts());
-        lag.map_or(self.segment_age, |lag| lag.min(self.segment_age))
+        let kept = self.retention.max_age().filter(|_| self.cleanup_policy.deletes());
+        let kept = kept.map(|age| age.max(Duration::from_secs(1)));
+        lag.into_iter().chain(kept).fold(self.segment_age, Duration::min)
     }
 
     /// Whether the topic is kept in memory only, and what bounds it.

@@ -82,7 +82,8 @@ impl TopicConfig {
         self
     }
 
-    /// The age at which a new segment is begun, so that retention by age can take the old one.
+    /// The age at which a new segment is begun, so that retention by age can take the old one; where the retention's
+    /// age (but a second at least) or `max_compaction_lag` is shorter, that counts.
     ///
     /// **Default** 7 days. **Allowed** 1 ms to 100 years. **Kafka name** `segment.ms`.
     #[doc(alias = "segment.ms")]
@@ -159,7 +160,8 @@ impl TopicConfig {
         self
     }
 
-    /// How records leave the log: by age and size, by key, or both. Compacted topics take records with keys only.
+    /// How records leave the log: by age and size, by key, or both. Compacted topics take records with keys only;
+    /// those without one that a topic has from before go with its first compaction.
     ///
     /// **Default** `delete`. **Allowed** any; `compact` with the retention `forever` only.
     /// **Kafka name** `cleanup.policy`.
@@ -214,9 +216,9 @@ impl TopicConfig {
         self
     }
 
-    /// Retention by age and size spares what some group with committed offsets has not read yet, while the partition
-    /// is at most this large: slow consumers lose nothing silently, and one that never comes back does not fill the
-    /// disk.
+    /// Retention by age and size spares what some group has not read yet that reads the topic or has committed offsets
+    /// in it, while the partition is at most this large: slow consumers lose nothing silently, and one that never comes
+    /// back does not fill the disk.
     ///
     /// **Default** `no`: nothing is spared. **Allowed** 1 byte and more. **Kafka name** none.
     #[must_use]

@@ -610,6 +610,15 @@ impl GroupService {
         Ok(self.look(Coordinator::list))
     }
 
+    /// Where what some group has not read of a partition begins; none if no group follows the topic.
+    ///
+    /// # Errors
+    /// What kept the offsets topic from being read; `Closed`.
+    pub(crate) fn unread_from(&self, tp: &TopicPartition) -> Result<Option<Offset>> {
+        self.check_open()?;
+        Ok(self.look(|coordinator| coordinator.unread_from(tp)))
+    }
+
     /// A group and its members.
     ///
     /// # Errors
