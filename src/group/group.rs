@@ -13,10 +13,11 @@
 //! - A member that lets go of something takes nothing before it has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assignor::{Assignor, GroupSubscription, MemberSubscription, Sticky};
+use super::assignor::{Assignor, GroupAssignment, GroupSubscription, MemberSubscription, Sticky};
 use super::effect::{Change, Effect, Now};
 use super::ids::{GroupId, MemberId};
 use super::member::{Member, Presence};
@@ -106,10 +107,15 @@ impl Group {
     /// Asks the assignor, and takes of its answer what can be.
     fn set_targets(&mut self, topics: &Topics) {
         let view = self.subscription(topics);
-        let parts = self.assignor.assign(&view).into_parts();
-        let mut given = BTreeSet::new();
         let mut complaint = None;
+        let answer = self.ask_assignor(&view).unwrap_or_else(|panicked| {
+            complaint = Some(panicked);
+            Sticky.assign(&view)
+        });
+        let mut given = BTreeSet::new();
         let mut targets = Vec::with_capacity(view.members().len());
+        // Who is missing in the answer gets nothing.
+        let parts = answer.into_parts().into_iter().chain(std::iter::repeat(Vec::new()));
         for (member, partitions) in view.members().iter().zip(parts) {
             let mut target = BTreeSet::new();
             for tp in partitions {
@@ -137,6 +143,13 @@ impl Group {
                 member.target = target;
             }
         }
+    }
+
+    /// What the assignor answers. One of the host's own may panic: here, where the groups are locked and the broker's
+    /// threads pass by, that is an answer, too.
+    pub(crate) fn ask_assignor(&self, view: &GroupSubscription) -> Result<GroupAssignment, String> {
+        let asked = catch_unwind(AssertUnwindSafe(|| self.assignor.assign(view)));
+        asked.map_err(|_| format!("the assignor {} panicked: sticky was asked instead", self.assignor.name()))
     }
 
     /// The group as the assignor sees it: what members have is what they were to have last.

@@ -195,7 +195,7 @@ impl Group {
     /// Whether the targets are what the assignor answers for the topics there are.
     fn is_settled(&self, topics: &Topics) -> bool {
         let view = self.subscription(topics);
-        let answer = self.assignor.assign(&view);
+        let Ok(answer) = self.ask_assignor(&view) else { return false };
         let mut members = view.members().iter().enumerate();
         members.all(|(place, member)| {
             let target: BTreeSet<&TopicPartition> = answer.of(place).iter().collect();
