@@ -31,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) epoch: i32,
     pub(crate) assignor: Arc<dyn Assignor>,
+    /// Something stands for the assignor, which is the host's own, until a member brings it.
+    pub(crate) awaits_assignor: bool,
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) owners: BTreeMap<TopicPartition, MemberId>,
     pub(crate) offsets: OffsetStore,
@@ -70,6 +72,7 @@ impl Group {
             id,
             epoch: 0,
             assignor: Arc::new(Sticky),
+            awaits_assignor: false,
             members: BTreeMap::new(),
             owners: BTreeMap::new(),
             offsets: OffsetStore::default(),

@@ -309,6 +309,46 @@ impl Assignor for Panics {
 }
 
 #[derive(Debug)]
+struct TakesAll;
+
+impl Assignor for TakesAll {
+    fn name(&self) -> &str {
+        "takes-all"
+    }
+
+    fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
+        let mut all = GroupAssignment::new(group);
+        group.partitions().for_each(|partition| all.give(0, partition));
+        all
+    }
+}
+
+#[test]
+fn static_members_keep_what_an_assignor_of_their_own_has_given_them() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    broker.create_topic("t", memory(4)).unwrap();
+    let join = |broker: &Broker, instance: &str| {
+        let group = broker.group("g").unwrap().assignor(TakesAll).instance_id(instance).unwrap();
+        group.join("t").unwrap()
+    };
+    let mut members = ["a", "b"].map(|instance| join(&broker, instance));
+    members.iter_mut().for_each(|member| drop(member.poll().wait_timeout(AT_ONCE).unwrap()));
+    assert_eq!([4, 0], [0, 1].map(|at: usize| members[at].assignment().len()));
+    members.into_iter().for_each(|member| member.close().wait().unwrap());
+    broker.close().wait().unwrap();
+    drop(broker);
+
+    let broker = simulated(&sim);
+    let rebalances = || broker.group("g").unwrap().describe().unwrap().rebalances();
+    let before = rebalances();
+    let mut members = ["b", "a"].map(|instance| join(&broker, instance));
+    members.iter_mut().for_each(|member| drop(member.poll().wait_timeout(AT_ONCE).unwrap()));
+    assert_eq!([0, 4], [0, 1].map(|at: usize| members[at].assignment().len()));
+    assert_eq!(rebalances(), before, "they had everything already");
+}
+
+#[derive(Debug)]
 struct ForOne;
 
 impl Assignor for ForOne {
