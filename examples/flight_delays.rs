@@ -159,7 +159,7 @@ fn work(broker: &Broker, progress: &Progress) -> AnyResult<()> {
         }
         let lag = broker.group("delays")?.lag()?;
         if all_published && records.is_empty() && lag.iter().all(|lag| lag.records() == 0) {
-            consumer.close()?;
+            consumer.close().wait()?;
             return Ok(());
         }
     }

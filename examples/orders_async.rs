@@ -19,7 +19,7 @@ async fn bill(broker: Broker) -> millpond::Result<()> {
             committed => committed?,
         }
     }
-    consumer.close() // nothing came for a while
+    consumer.close().await // nothing came for a while
 }
 
 #[tokio::main]

@@ -13,7 +13,7 @@ fn bill(broker: &Broker) -> millpond::Result<()> {
     loop {
         let records = consumer.poll().wait_timeout(Duration::from_secs(1))?;
         if records.is_empty() {
-            return consumer.close(); // nothing came for a while
+            return consumer.close().wait(); // nothing came for a while
         }
         for order in &records {
             println!("billed {}", order.value()?);

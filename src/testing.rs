@@ -26,3 +26,13 @@ pub use crate::env::sim::{Failure, Fault, ManualClock, Op, SeededRandom, SimDisk
 pub mod assignor {
     pub use crate::group::conformance::{assignor, sticky_assignor};
 }
+
+/// What a [`Codec`](crate::codec::Codec) of your own must keep.
+pub mod codec {
+    pub use crate::codec::conformance::{codec, encoding};
+}
+
+/// What a [`Partitioner`](crate::topic::Partitioner) of your own must keep.
+pub mod partitioner {
+    pub use crate::topic::conformance::partitioner;
+}

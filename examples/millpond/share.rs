@@ -85,7 +85,7 @@ impl Worker<'_> {
         let mut consumer = group.join(self.share.topic.as_str())?;
         self.stop.wakes(consumer.interrupter());
         let worked = self.work(&mut consumer);
-        consumer.close()?;
+        consumer.close().wait()?;
         worked
     }
 

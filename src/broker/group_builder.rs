@@ -269,7 +269,8 @@ impl Group {
     /// Forgets what it has committed in all partitions of a topic, durably.
     ///
     /// # Errors
-    /// `GroupNotFound`; `GroupInUse` if a member reads the topic; `InvalidArgument`; those of writing.
+    /// `GroupNotFound`; `NoOffset` where it has committed nothing in the topic; `GroupInUse` if a member reads that; those of
+    /// writing.
     pub fn delete_offsets(&self, topic: impl AsRef<str>) -> Result<()> {
         let topic = topic.as_ref();
         let sources = self.broker.shared.groups.lag_sources(&self.id)?.into_iter().map(|source| source.tp);

@@ -168,7 +168,7 @@ impl PartitionLag {
 
 /// The timestamp of the first record at `offset` or behind it.
 fn first_timestamp(log: &Arc<Log>, offset: u64) -> Option<Timestamp> {
-    let limits = ReadLimits { max_bytes: 1, max_records: 1, crc: log.crc_check() };
+    let limits = ReadLimits { max_bytes: 1, max_records: u32::MAX, crc: log.crc_check() };
     let chunk = Cursor::new(log.clone(), offset).read(u64::MAX, &limits).ok()??;
     let first = chunk.iter().next()?.ok()?;
     Some(Timestamp::from_millis(first.timestamp))

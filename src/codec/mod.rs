@@ -20,6 +20,8 @@
 
 #[cfg(feature = "bincode")]
 mod bincode;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
 mod integer;
 #[cfg(feature = "json")]
 mod json;

@@ -10,6 +10,7 @@
 //! - Damage met on the way is one view that carries the error, and the last one.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use super::codecs::Codecs;
@@ -17,6 +18,7 @@ use super::owned::OwnedRecord;
 use super::record_view::RecordView;
 use crate::codec::Raw;
 use crate::error::{Error, Result};
+use crate::group::{GroupId, MemberId};
 use crate::partition::{Chunk, ChunkMark, ChunkRecords};
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -68,6 +70,30 @@ pub(super) struct Lease {
     pub(super) epoch: i32,
     /// Which topic of the name.
     pub(super) topic_id: TopicId,
+    /// Who has read it.
+    pub(super) by: ReadBy,
+}
+
+/// Who has read something, in two words: hashes of names that are given once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReadBy {
+    group: u64,
+    member: u64,
+}
+
+impl ReadBy {
+    pub(super) fn member(group: &GroupId, member: &MemberId) -> ReadBy {
+        let hashed = |name: &str| {
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        };
+        ReadBy { group: hashed(group.as_str()), member: hashed(member.as_str()) }
+    }
+
+    pub(super) fn is_same_group(self, other: ReadBy) -> bool {
+        self.group == other.group
+    }
 }
 
 /// Where a record lies in [`Records`], to find it again.

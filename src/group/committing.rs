@@ -235,10 +235,9 @@ impl Coordinator {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Option<WriteId> {
-        let topics = &self.topics;
-        let is_volatile =
-            |entry: &CommitEntry| topics.get(entry.tp.topic()).is_some_and(|topic| topic.volatile);
-        let (held, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_volatile);
+        // What holds with a transaction has to wait for its end, though it is written nowhere.
+        let at_once = |entry: &CommitEntry| holds == Holds::Alone && self.is_volatile(&entry.tp);
+        let (held, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(at_once);
         for entry in held {
             self.touched.insert(entry.tp.clone());
             self.group_mut(id).offsets.hold(entry.tp, entry.topic_id, entry.offset.at(now.wall));
@@ -249,14 +248,23 @@ impl Coordinator {
         let stamped: Vec<(TopicPartition, TopicId, OffsetAndMetadata)> =
             entries.into_iter().map(|entry| (entry.tp, entry.topic_id, entry.offset.at(now.wall))).collect();
         let record = |(tp, topic, offset): &(_, _, _)| offset_record(id.as_str(), tp, *topic, Some(offset));
-        let records = stamped.iter().map(record).collect();
+        let written = stamped.iter().filter(|(tp, _, _)| !self.is_volatile(tp));
+        let records = written.map(record).collect();
         let about = stamped.iter().map(|(tp, _, _)| (id.clone(), tp.clone())).collect();
         let write = self.begin_write(records, about, out);
-        let group = self.group_mut(id);
         for (tp, topic_id, offset) in stamped {
-            group.offsets.begin(write, &tp, topic_id, Some(offset), holds);
+            let in_memory = self.is_volatile(&tp);
+            let offsets = &mut self.group_mut(id).offsets;
+            offsets.begin(write, &tp, topic_id, Some(offset), holds);
+            if in_memory {
+                offsets.keep_in_memory(&tp);
+            }
         }
         Some(write)
+    }
+
+    pub(super) fn is_volatile(&self, tp: &TopicPartition) -> bool {
+        self.topics.get(tp.topic()).is_some_and(|topic| topic.volatile)
     }
 
     /// What is seen of a group's offset, and the write that may change it soon. What was committed for an earlier
@@ -336,6 +344,7 @@ impl Coordinator {
         let away: Vec<MemberId> = group.members.keys().cloned().collect();
         away.iter().for_each(|member| group.remove(member, now));
         let write = self.tombstone_offsets(id, &gone, out);
+        self.touch_volatile();
         self.save(id, out);
         Ok(write)
     }

@@ -207,6 +207,9 @@ impl Coordinator {
             if let Some(known) = self.groups.get_mut(&group) {
                 known.offsets.written(id, &tp);
             }
+            if self.is_volatile(&tp) {
+                self.touched.insert(tp);
+            }
             self.save(&group, out);
         }
     }

@@ -13,10 +13,11 @@
 //! - A member that lets go of something takes nothing before it has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assignor::{Assignor, GroupSubscription, MemberSubscription, Sticky};
+use super::assignor::{Assignor, GroupAssignment, GroupSubscription, MemberSubscription, Sticky};
 use super::effect::{Change, Effect, Now};
 use super::ids::{GroupId, MemberId};
 use super::member::{Member, Presence};
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) epoch: i32,
     pub(crate) assignor: Arc<dyn Assignor>,
+    /// Something stands for the assignor, which is the host's own, until a member brings it.
+    pub(crate) awaits_assignor: bool,
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) owners: BTreeMap<TopicPartition, MemberId>,
     pub(crate) offsets: OffsetStore,
@@ -69,6 +72,7 @@ impl Group {
             id,
             epoch: 0,
             assignor: Arc::new(Sticky),
+            awaits_assignor: false,
             members: BTreeMap::new(),
             owners: BTreeMap::new(),
             offsets: OffsetStore::default(),
@@ -106,10 +110,15 @@ impl Group {
     /// Asks the assignor, and takes of its answer what can be.
     fn set_targets(&mut self, topics: &Topics) {
         let view = self.subscription(topics);
-        let parts = self.assignor.assign(&view).into_parts();
-        let mut given = BTreeSet::new();
         let mut complaint = None;
+        let answer = self.ask_assignor(&view).unwrap_or_else(|panicked| {
+            complaint = Some(panicked);
+            Sticky.assign(&view)
+        });
+        let mut given = BTreeSet::new();
         let mut targets = Vec::with_capacity(view.members().len());
+        // Who is missing in the answer gets nothing.
+        let parts = answer.into_parts().into_iter().chain(std::iter::repeat(Vec::new()));
         for (member, partitions) in view.members().iter().zip(parts) {
             let mut target = BTreeSet::new();
             for tp in partitions {
@@ -137,6 +146,13 @@ impl Group {
                 member.target = target;
             }
         }
+    }
+
+    /// What the assignor answers. One of the host's own may panic: here, where the groups are locked and the broker's
+    /// threads pass by, that is an answer, too.
+    pub(crate) fn ask_assignor(&self, view: &GroupSubscription) -> Result<GroupAssignment, String> {
+        let asked = catch_unwind(AssertUnwindSafe(|| self.assignor.assign(view)));
+        asked.map_err(|_| format!("the assignor {} panicked: sticky was asked instead", self.assignor.name()))
     }
 
     /// The group as the assignor sees it: what members have is what they were to have last.

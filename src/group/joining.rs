@@ -76,6 +76,7 @@ impl Group {
         let presence = Presence::Live { last_poll: now.monotonic, revoke_by: None };
         let same_assignor = self.assignor.name() == request.assignor.name();
         self.assignor = request.assignor;
+        let brought = std::mem::take(&mut self.awaits_assignor);
         self.set_empty(None);
         if let Some(before) = self.instance(request.instance_id.as_ref()).map(|member| member.id.clone()) {
             let same = self.come_back(&before, &id, presence);
@@ -87,7 +88,9 @@ impl Group {
             let change = Change::Assigned { epoch: member.epoch, partitions };
             out.push(Effect::Tell { group: self.id.clone(), member: id.clone(), change });
             self.unsaved_member(&id);
-            if same_assignor && same.as_ref() == Some(&request.subscription) {
+            // What the host's own would have answered at the opening is known only now.
+            let stays = same_assignor && (!brought || self.is_settled(topics));
+            if stays && same.as_ref() == Some(&request.subscription) {
                 self.reconcile(now, out);
                 return;
             }

@@ -217,6 +217,13 @@ impl OffsetStore {
         self.slots.insert(tp, slot);
     }
 
+    /// An offset in a volatile topic, which holds later: it is written nowhere.
+    pub(crate) fn keep_in_memory(&mut self, tp: &TopicPartition) {
+        if let Some(slot) = self.slots.get_mut(tp) {
+            slot.in_memory = true;
+        }
+    }
+
     /// Deletes an offset in a volatile topic; answers whether it is one.
     pub(crate) fn drop_held(&mut self, tp: &TopicPartition) -> bool {
         let held = self.slots.get(tp).is_some_and(|slot| slot.in_memory);

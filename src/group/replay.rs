@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::assignor::by_name;
+use super::assignor::{by_name, is_known};
 use super::coordinator::Coordinator;
 use super::effect::{Effect, Now};
 use super::group::Group;
@@ -129,6 +129,7 @@ impl Coordinator {
             at => Timestamp::from_millis(at),
         };
         let assignor = metadata.assignor.as_deref().map(by_name);
+        let awaits = metadata.assignor.as_deref().is_some_and(|name| !is_known(name));
         let member = Member {
             id: MemberId::new(id),
             instance_id: Some(instance_id),
@@ -152,6 +153,7 @@ impl Coordinator {
         let group = self.group_mut(name);
         group.epoch = group.epoch.max(member.epoch);
         group.assignor = assignor.unwrap_or_else(|| group.assignor.clone());
+        group.awaits_assignor |= awaits;
         group.restore(member);
     }
 
@@ -193,9 +195,9 @@ impl Group {
     }
 
     /// Whether the targets are what the assignor answers for the topics there are.
-    fn is_settled(&self, topics: &Topics) -> bool {
+    pub(super) fn is_settled(&self, topics: &Topics) -> bool {
         let view = self.subscription(topics);
-        let answer = self.assignor.assign(&view);
+        let Ok(answer) = self.ask_assignor(&view) else { return false };
         let mut members = view.members().iter().enumerate();
         members.all(|(place, member)| {
             let target: BTreeSet<&TopicPartition> = answer.of(place).iter().collect();

@@ -26,12 +26,12 @@ use crate::format::batch::{BatchHeader, BatchView, HEADER_LEN};
 use crate::format::compression::{Codec, decompress};
 use crate::segment::{BatchAt, OpenBatch, OpenSegment, Segment};
 
-/// Bounds of a chunk; soft: it holds at least one batch.
+/// Bounds of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadLimits {
-    /// Bytes of batches.
+    /// Bytes of batches; soft: it holds at least one.
     pub(crate) max_bytes: u64,
-    /// Records.
+    /// Records; hard, but 1 at least.
     pub(crate) max_records: u32,
     /// When CRCs are checked.
     pub(crate) crc: CrcCheck,
@@ -228,8 +228,10 @@ impl Cursor {
         if self.next < self.log.log_start() {
             return Err(self.log.out_of_range(self.next));
         }
-        if let Some(chunk) = self.read_on(until) {
-            self.note_chunk(&chunk, true);
+        let most = u64::from(limits.max_records);
+        if let Some(mut chunk) = self.read_on(until) {
+            let at_end = chunk.records <= most || !self.cut_short(&mut chunk, most);
+            self.note_chunk(&chunk, at_end);
             return Ok(Some(chunk));
         }
         let from = self.next;
@@ -238,12 +240,32 @@ impl Cursor {
             // Which transactions were aborted there may have been forgotten meanwhile.
             (self.next, chunk) = (from, Err(self.log.out_of_range(from)));
         }
-        match &chunk {
-            Ok(Some(chunk)) => self.note_chunk(chunk, self.next >= visible),
+        match &mut chunk {
+            Ok(Some(chunk)) => {
+                let shortened = chunk.records > most && self.cut_short(chunk, most);
+                self.note_chunk(chunk, !shortened && self.next >= visible);
+            }
             Ok(None) => self.pause = 0,
             Err(_) => self.place = None,
         }
         chunk
+    }
+
+    /// Hands out the first records of a batch that has more than may be handed out, and goes on behind them; answers
+    /// whether there are others.
+    #[cold]
+    fn cut_short(&mut self, chunk: &mut Chunk, most: u64) -> bool {
+        let mut records = chunk.iter();
+        for _ in 0..most.max(1) {
+            if records.next_record().is_none() {
+                return false; // there are fewer than it seemed, or one is damaged
+            }
+        }
+        let Some(next) = records.next_record().map(|record| record.offset) else { return false };
+        chunk.bytes = (chunk.bytes / chunk.records.max(1)).saturating_mul(most); // about
+        (chunk.until, chunk.records) = (next, most);
+        self.seek(next);
+        true
     }
 
     /// What there is below what is `visible`. Where that is nothing, and more is visible by now, looks again: a
@@ -482,8 +504,9 @@ impl Cursor {
         let skipped =
             header.attributes.is_control() || header.records_count == 0 || last < self.next || aborted;
         let skipped = skipped || header.max_timestamp < self.oldest;
-        if !uncompressed && !skipped && !gathered.is_empty() {
-            return Ok(Step::Stop); // the next chunk is this batch alone
+        let alone = !uncompressed || !gathered.has_room_for(header.records_count as u64, limits);
+        if alone && !skipped && !gathered.is_empty() {
+            return Ok(Step::Stop); // the next chunk is, or begins with, this batch
         }
         place.expect_reads(&batch);
         gathered.checked |= place.check(&batch, limits.crc, &self.log, &mut self.scratch)?;

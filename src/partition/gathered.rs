@@ -51,6 +51,11 @@ impl Gathered {
         self.bytes < max_bytes && self.records < u64::from(limits.max_records)
     }
 
+    /// Whether it may hold so many records more.
+    pub(super) fn has_room_for(&self, records: u64, limits: &ReadLimits) -> bool {
+        self.records.saturating_add(records) <= u64::from(limits.max_records)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }

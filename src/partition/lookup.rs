@@ -34,7 +34,8 @@ impl Log {
 
     /// The first record below the high watermark at or after `timestamp`: its offset and timestamp.
     pub(crate) fn offset_for_timestamp(self: &Arc<Self>, timestamp: i64) -> Result<Option<(u64, i64)>> {
-        let limits = ReadLimits { max_bytes: 1 << 20, max_records: 1, crc: self.crc_check };
+        // A batch at a time, whole: the record is looked for in it.
+        let limits = ReadLimits { max_bytes: 1, max_records: u32::MAX, crc: self.crc_check };
         let start = self.while_segments_stand(|| self.scan_start_for_time(timestamp))?;
         let Some(start) = start else { return Ok(None) };
         if start >= self.high_watermark() {

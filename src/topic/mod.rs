@@ -3,6 +3,8 @@
 //! Invariants: a definition is a constant and does no work; a partitioner takes no lock and answers with
 //! a number below the number of partitions.
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod conformance;
 mod definition;
 mod manifest;
 mod partitioner;

@@ -12,35 +12,35 @@ use millpond::prelude::*;
 use millpond::testing::{Failure, Fault, Op, SeededRandom, SimEnvironment, Times};
 use millpond::{ErrorKind, TopicName, TopicPartition};
 
-const SOON: Duration = Duration::from_millis(20);
+pub(crate) const SOON: Duration = Duration::from_millis(20);
 
-fn tp(topic: &str, partition: u32) -> TopicPartition {
+pub(crate) fn tp(topic: &str, partition: u32) -> TopicPartition {
     TopicPartition::new(TopicName::new(topic).unwrap(), partition)
 }
 
-fn offset(number: u64) -> Offset {
+pub(crate) fn offset(number: u64) -> Offset {
     Offset::new(number).unwrap()
 }
 
-fn memory(partitions: u32) -> TopicConfig {
+pub(crate) fn memory(partitions: u32) -> TopicConfig {
     TopicConfig::new().partitions(partitions).durability(Durability::Memory).segment_size(ByteSize::mib(1))
 }
 
 /// A broker in a directory of its own, with one topic.
-fn open(partitions: u32) -> (tempfile::TempDir, Broker, Topic) {
+pub(crate) fn open(partitions: u32) -> (tempfile::TempDir, Broker, Topic) {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(dir.path()).unwrap();
     let topic = broker.create_topic("t", memory(partitions)).unwrap();
     (dir, broker, topic)
 }
 
-fn simulated(sim: &SimEnvironment) -> Broker {
+pub(crate) fn simulated(sim: &SimEnvironment) -> Broker {
     let manual = BrokerConfig::new().background(Background::Manual);
     Broker::builder("/data").environment(sim.environment()).config(manual).open().unwrap()
 }
 
 /// Sends numbers, in turns to all partitions.
-fn send(topic: &Topic, numbers: std::ops::Range<u64>) {
+pub(crate) fn send(topic: &Topic, numbers: std::ops::Range<u64>) {
     let producer = topic.producer().unwrap();
     let count = u64::from(topic.partition_count());
     for number in numbers {
@@ -51,19 +51,19 @@ fn send(topic: &Topic, numbers: std::ops::Range<u64>) {
 }
 
 /// Raising a topic's level brings it to the device first.
-fn flush(broker: &Broker, topic: &Topic) {
+pub(crate) fn flush(broker: &Broker, topic: &Topic) {
     let config = topic.config();
     broker.alter_topic("t", config.clone().durability(Durability::Sync)).unwrap();
     broker.alter_topic("t", config).unwrap();
 }
 
-fn numbers(records: &Records) -> Vec<u64> {
+pub(crate) fn numbers(records: &Records) -> Vec<u64> {
     let number = |value: Option<&[u8]>| u64::from_be_bytes(value.unwrap().try_into().unwrap());
     records.iter().map(|record| number(record.value().unwrap())).collect()
 }
 
 /// Everything that comes within a moment.
-fn drain(consumer: &mut Consumer) -> Vec<u64> {
+pub(crate) fn drain(consumer: &mut Consumer) -> Vec<u64> {
     let mut seen = Vec::new();
     loop {
         let records = consumer.poll().wait_timeout(SOON).unwrap();
@@ -208,14 +208,14 @@ fn who_does_not_poll_in_time_is_put_out() {
 }
 
 #[derive(Default)]
-struct Heard {
-    assigned: Mutex<Vec<TopicPartition>>,
-    revoked: Mutex<Vec<TopicPartition>>,
-    lost: Mutex<Vec<TopicPartition>>,
-    truncated: Mutex<Vec<(Offset, Offset)>>,
+pub(crate) struct Heard {
+    pub(crate) assigned: Mutex<Vec<TopicPartition>>,
+    pub(crate) revoked: Mutex<Vec<TopicPartition>>,
+    pub(crate) lost: Mutex<Vec<TopicPartition>>,
+    pub(crate) truncated: Mutex<Vec<(Offset, Offset)>>,
 }
 
-struct Listener(Arc<Heard>);
+pub(crate) struct Listener(pub(crate) Arc<Heard>);
 
 impl RebalanceListener for Listener {
     fn assigned(&mut self, partitions: &[TopicPartition]) {
@@ -272,7 +272,7 @@ fn a_static_member_comes_back_after_a_restart() {
     assert_eq!(taken.kind(), ErrorKind::GroupInUse);
     let [a, b] = both;
     drop(b);
-    a.close().unwrap();
+    a.close().wait().unwrap();
     broker.close().wait().unwrap();
     drop(broker);
     sim.clock().advance(Duration::from_secs(30));
@@ -502,7 +502,7 @@ fn positions_are_committed_automatically_if_asked_for() {
     let config = GroupConfig::new().auto_commit_interval(Duration::from_millis(1));
     let mut consumer = broker.group("g").unwrap().config(config).join("t").unwrap();
     assert_eq!(drain(&mut consumer).len(), 10);
-    consumer.close().unwrap();
+    consumer.close().wait().unwrap();
     assert!(broker.group("g").unwrap().lag().unwrap().iter().all(|lag| lag.records() == 0));
 }
 

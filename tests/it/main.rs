@@ -29,6 +29,8 @@ mod groups;
 #[cfg(test)]
 mod idempotence;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod misuse;
 #[cfg(test)]
 mod model;

@@ -276,7 +276,7 @@ fn room_comes_with_what_every_group_has_committed() {
     assert_eq!(partition.log_start_offset(), Offset::ZERO);
 
     // Half of it: the other half stays, whatever the fast one has.
-    slow.close().unwrap();
+    slow.close().wait().unwrap();
     broker.group("slow").unwrap().reset("bus", Offset::new(sent / 2).unwrap()).unwrap();
     assert!(fill(&bus) > sent / 4);
     let start = partition.log_start_offset().get();
@@ -286,6 +286,25 @@ fn room_comes_with_what_every_group_has_committed() {
     assert!(fill(&bus) > 0, "a group that is deleted holds nobody up");
     assert!(partition.log_start_offset().get() > sent / 2);
     assert!(partition.log_start_offset().get() <= sent, "never above what the fast one has committed");
+}
+
+#[test]
+fn a_group_that_is_away_and_deleted_holds_nobody_up() {
+    let (_dir, broker) = open();
+    let bus = broker.create_topic("bus", waiting()).unwrap();
+    let mut fast = broker.group("fast").unwrap().join("bus").unwrap();
+    let away = broker.group("away").unwrap().instance_id("it will come back").unwrap();
+    away.join("bus").unwrap().close().wait().unwrap();
+    let sent = fill(&bus);
+    let mut seen = 0;
+    while seen < sent {
+        let records = fast.poll().wait().unwrap();
+        seen += records.iter().count() as u64;
+        fast.commit(&records).wait().unwrap();
+    }
+    assert_eq!(fill(&bus), 0, "whoever is away has seen nothing");
+    broker.group("away").unwrap().delete().unwrap();
+    assert!(fill(&bus) > 0);
 }
 
 #[test]
@@ -299,14 +318,14 @@ fn offsets_are_in_memory_and_lag_is_known() {
     let at = millpond::group::OffsetAndMetadata::new(two).metadata("note");
     consumer.commit_offset(&tp("bus"), at).wait().unwrap();
     drop(records);
-    consumer.close().unwrap();
+    consumer.close().wait().unwrap();
     let group = broker.group("g").unwrap();
     let committed = group.committed(&tp("bus")).unwrap().unwrap();
     assert_eq!((committed.offset(), committed.metadata_text()), (two, "note"));
     assert_eq!(group.lag().unwrap().iter().map(|lag| lag.records()).collect::<Vec<_>>(), [1]);
     let mut again = broker.group("g").unwrap().join("bus").unwrap();
     assert_eq!(again.poll().wait().unwrap().iter().next().unwrap().offset(), two);
-    again.close().unwrap();
+    again.close().wait().unwrap();
 
     // Another topic of the name inherits nothing.
     broker.delete_topic("bus").unwrap();

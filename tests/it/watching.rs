@@ -279,7 +279,7 @@ fn an_observer_sees_static_members() {
     assert_eq!(member.assigned(), [tp("t", 0), tp("t", 1), tp("t", 2)]);
     assert_eq!(member.away_until(), None);
     assert_eq!(seen.lag()[1].owner(), Some(member.id()));
-    consumer.close().unwrap();
+    consumer.close().wait().unwrap();
     let seen = observer(&sim).group("g").unwrap();
     assert!(seen.static_members()[0].away_until().is_some());
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::service::GroupService;
 use super::writing::Ticket;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::partition::Log;
 use crate::sync::WaitKey;
 
@@ -56,6 +56,16 @@ impl Commit {
         Commit { log: groups.offsets_log(), state, key: None }
     }
 
+    /// The error of this one, if it has failed already; else what becomes of the later one, before which this holds.
+    pub(super) fn then(self, later: Commit) -> Commit {
+        if matches!(self.state, CommitState::Done(Err(_))) { self } else { later }
+    }
+
+    /// Whether it was refused for what is not the member's own any more.
+    pub(super) fn was_of_others(&self) -> bool {
+        matches!(&self.state, CommitState::Done(ended) if is_of_others(ended))
+    }
+
     /// The log that must be acknowledged, and up to where; or how it ended.
     fn end(&self) -> std::result::Result<(&Arc<Log>, u64), Result<()>> {
         let closed = || Err(Err(Error::closed("the offsets topic")));
@@ -97,6 +107,13 @@ impl Commit {
             Err(done) => done,
         }
     }
+}
+
+/// What is of others by now, or gone with its topic, is committed by nobody here.
+pub(super) fn is_of_others(committed: &Result<()>) -> bool {
+    use ErrorKind::{Fenced, PartitionNotFound, Rebalanced, TopicNotFound};
+    let kind = committed.as_ref().err().map(Error::kind);
+    matches!(kind, Some(Fenced | Rebalanced | TopicNotFound | PartitionNotFound))
 }
 
 impl Future for Commit {

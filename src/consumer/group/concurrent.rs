@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use std::thread::Builder;
 use std::time::Duration;
 
-use super::commit::Commit;
+use super::commit::{Commit, is_of_others};
 use super::consumer::Consumer;
 use super::lanes::{Item, LaneId, Lowest, TrackId};
 use super::pool::{Pool, Processed, StopsAtEnd, Work};
@@ -325,6 +325,7 @@ where
     }
 
     fn read_mail(&mut self) -> Result<()> {
+        self.consumer.join_again_if_out()?;
         while let Some(change) = self.consumer.mailbox.take() {
             match &change {
                 Change::Revoke { revocation, partitions } => {
@@ -491,13 +492,6 @@ where
         self.held.values_mut().for_each(|held| held.committed = held.begun);
         Ok(())
     }
-}
-
-/// What is of others by now, or gone with its topic, is committed by nobody here.
-fn is_of_others(committed: &Result<()>) -> bool {
-    use ErrorKind::{Fenced, PartitionNotFound, Rebalanced, TopicNotFound};
-    let kind = committed.as_ref().err().map(Error::kind);
-    matches!(kind, Some(Fenced | Rebalanced | TopicNotFound | PartitionNotFound))
 }
 
 /// Keys of different partitions are different keys.

@@ -17,7 +17,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::commit::Commit;
-use super::listener::{Handover, RebalanceListener};
+use super::interrupter::Interrupter;
+use super::listener::RebalanceListener;
 use super::mailbox::Mailbox;
 use super::place::{Begun, Place};
 use super::service::{AppendOffset, GroupService, Room};
@@ -25,7 +26,7 @@ use crate::codec::Raw;
 use crate::config::{GroupConfig, Start};
 use crate::consumer::codecs::Codecs;
 use crate::consumer::poll::{PollRecords, PollSource};
-use crate::consumer::records::{Lease, Part, Records};
+use crate::consumer::records::{Lease, Part, ReadBy, Records};
 use crate::consumer::start::resolve;
 use crate::consumer::undecodable::BadRecords;
 use crate::env::Clock;
@@ -38,7 +39,7 @@ use crate::partition::ReadLimits;
 use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
 use crate::telemetry;
-use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
+use crate::types::{Offset, TopicName, TopicPartition};
 
 /// Polls that do not wait only look so often at one moment.
 const LOOKS: u32 = 1024;
@@ -71,7 +72,9 @@ const LOOKS: u32 = 1024;
 #[doc(alias = "KafkaConsumer")]
 pub struct Consumer<K = Raw, V = Raw> {
     pub(super) membership: Membership,
-    member: MemberId,
+    pub(super) member: MemberId,
+    /// The same, as records remember it.
+    pub(super) reader: ReadBy,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) epoch: i32,
     pub(super) places: Vec<Place>,
@@ -79,9 +82,11 @@ pub struct Consumer<K = Raw, V = Raw> {
     turn: usize,
     codecs: Arc<Codecs<K, V>>,
     waiting: Option<WaitKey>,
-    last_commit: Duration,
+    pub(super) last_commit: Duration,
     /// When a poll that does not wait went the long way last.
     looked: Option<(Duration, u32)>,
+    /// It was put out, and could not join again yet.
+    out: bool,
     left: bool,
 }
 
@@ -111,6 +116,7 @@ impl<K, V> Consumer<K, V> {
         )?;
         telemetry::rebalance("joined", &membership.group, &member, &[]);
         Ok(Consumer {
+            reader: ReadBy::member(&membership.group, &member),
             membership,
             member,
             mailbox,
@@ -121,6 +127,7 @@ impl<K, V> Consumer<K, V> {
             waiting: None,
             last_commit,
             looked: None,
+            out: false,
             left: false,
         })
     }
@@ -166,7 +173,8 @@ impl<K, V> Consumer<K, V> {
     /// further stays.
     ///
     /// # Errors
-    /// Told by the operation: see [`Commit::wait`]. `InvalidArgument` for records of a reader without a group.
+    /// Told by the operation: see [`Commit::wait`]. `InvalidArgument` for records of a reader without a group, or of
+    /// another group.
     pub fn commit(&self, records: &Records<K, V>) -> Commit {
         match self.entries_of(records) {
             Ok((epoch, entries)) => self.send_commit(epoch, entries),
@@ -188,33 +196,6 @@ impl<K, V> Consumer<K, V> {
         let (epoch, entries) = self.entries_of(records)?;
         let committer = Committer { member: self.member.clone(), epoch };
         groups.commit_within(self.group(), &committer, entries, own, append)
-    }
-
-    /// What is committed with these records, and the member epoch in which they were polled.
-    fn entries_of(&self, records: &Records<K, V>) -> Result<(i32, Vec<CommitEntry>)> {
-        // All of one poll, hence of one epoch.
-        let mut entries = Vec::new();
-        let mut epoch = self.epoch;
-        for part in records.parts() {
-            let Some(lease) = part.lease() else {
-                let message = "these records were not polled by a consumer of a group";
-                return Err(Error::invalid_argument(message));
-            };
-            epoch = lease.epoch;
-            let offset = OffsetAndMetadata::new(part.next_offset())
-                .leader_epoch(LeaderEpoch::new(part.leader_epoch()));
-            match self.place(part.topic_partition()) {
-                Some(place) => entries.push(CommitEntry { topic_id: lease.topic_id, ..place.entry(offset) }),
-                None => entries.push(CommitEntry {
-                    tp: part.topic_partition().clone(),
-                    topic_id: lease.topic_id,
-                    log_end: part.next_offset(),
-                    offset,
-                    backward: Backward::Ignore,
-                }),
-            }
-        }
-        Ok((epoch, entries))
     }
 
     /// Commits the positions of all its partitions: everything that was handed out has been processed.
@@ -260,14 +241,18 @@ impl<K, V> Consumer<K, V> {
         self.place(partition).map(Place::position).ok_or_else(|| self.not_mine(partition))
     }
 
-    /// How many records a partition of its own holds that were not handed out.
+    /// How many records a partition of its own holds that were not handed out; before its first `poll` of the
+    /// partition, from where the group has come to.
     ///
     /// # Errors
-    /// `Rebalanced` if the partition is not its own.
+    /// `Rebalanced` if the partition is not its own; `Corrupted` if what is committed cannot be read.
     pub fn lag(&self, partition: &TopicPartition) -> Result<u64> {
         let place = self.place(partition).ok_or_else(|| self.not_mine(partition))?;
-        let position = place.position().map_or(place.log().log_start(), Offset::get);
-        Ok(place.cursor.end().saturating_sub(position))
+        let position = match place.position() {
+            Some(position) => position,
+            None => self.committed(partition)?.map_or(Offset::ZERO, |committed| committed.offset()),
+        };
+        Ok(place.cursor.end().saturating_sub(position.get().max(place.log().log_start())))
     }
 
     /// Goes on from somewhere else in a partition of its own: an [`Offset`], or any [`Start`]. Nothing is
@@ -280,8 +265,8 @@ impl<K, V> Consumer<K, V> {
         let Some(at) = self.place_index(partition) else { return Err(self.not_mine(partition)) };
         let place = &mut self.places[at];
         let offset = resolve(place.log(), to.into(), place.cursor.isolation())?;
-        place.cursor.seek(offset);
-        (place.started, place.sought) = (true, true);
+        place.go_to(offset);
+        place.sought = true;
         Ok(())
     }
 
@@ -337,25 +322,42 @@ impl<K, V> Consumer<K, V> {
     #[doc(alias = "wakeup")]
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter { mailbox: self.mailbox.clone() }
+        Interrupter::of(&self.mailbox)
     }
 
-    /// Leaves the group, after a last commit if that is automatic, and waits for it. A static member leaves for as
-    /// long as its session timeout.
+    /// Leaves the group, after a last commit if that is automatic, and what a
+    /// [`RebalanceListener`] commits, which is told that the partitions are revoked: waiting tells what became of it.
+    /// A static member leaves for as long as its session timeout.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millpond::config::GroupConfig;
+    /// use millpond::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// let broker = Broker::open(dir.path())?;
+    /// let orders = broker.create_topic("orders", TopicConfig::new())?;
+    /// orders.producer()?.send(Record::new("tea"))?.wait()?;
+    /// let automatic = GroupConfig::new().auto_commit_interval(Duration::from_secs(60));
+    /// let mut consumer = broker.group("billing")?.config(automatic).join("orders")?;
+    /// assert_eq!(consumer.poll().wait()?.iter().count(), 1);
+    /// consumer.close().wait()?; // in a task: .await
+    /// assert_eq!(broker.group("billing")?.lag()?[0].records(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// Those of the commit; it has left all the same.
-    pub fn close(mut self) -> Result<()> {
-        let committed = match self.membership.config.auto_commit_interval_duration() {
-            Some(_) => self.commit_all().wait(),
-            None => Ok(()),
-        };
+    /// Told by the operation, those of the commit: see [`Commit::wait`]. It has left all the same. Of partitions that
+    /// are others' by now, or gone with their topics, nothing is committed, and nothing told.
+    pub fn close(mut self) -> Commit {
+        let committed = self.hand_over_all();
         self.leave(Leave::ForNow, Room::Wait);
         committed
     }
 
-    /// Leaves the group for good, also as a static member: its partitions go to others at once.
+    /// Leaves the group for good, also as a static member: its partitions go to others at once. Else as
+    /// [`close`](Consumer::close).
     pub fn unsubscribe(mut self) {
+        drop(self.hand_over_all());
         self.leave(Leave::ForGood, Room::Wait);
     }
 
@@ -383,22 +385,9 @@ impl<K, V> Consumer<K, V> {
         Error::new(ErrorKind::Rebalanced, message).in_partition(partition)
     }
 
-    fn finished(&self, result: Result<()>) -> Commit {
-        Commit::of(&self.membership.groups, result.map(|()| None))
-    }
-
-    pub(super) fn send_commit(&self, epoch: i32, entries: Vec<CommitEntry>) -> Commit {
-        let committer = Committer { member: self.member.clone(), epoch };
-        let group = self.group();
-        let committed = self
-            .membership
-            .groups
-            .act_and_write(|coordinator, now, out| coordinator.commit(group, &committer, entries, now, out));
-        Commit::of(&self.membership.groups, committed)
-    }
-
     /// Hears what has changed.
     fn read_mail(&mut self) -> Result<()> {
+        self.join_again_if_out()?;
         while let Some(change) = self.mailbox.take() {
             self.hear(change)?;
         }
@@ -451,29 +440,7 @@ impl<K, V> Consumer<K, V> {
 
     pub(super) fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
         self.tell("revoked", partitions);
-        let mine = |place: &&Place| partitions.contains(place.topic_partition());
-        if self.membership.config.auto_commit_interval_duration().is_some() {
-            let entries = self.places.iter().filter(mine).filter_map(Place::position_entry).collect();
-            drop(self.send_commit(self.epoch, entries));
-        }
-        if let Some(mut listener) = self.membership.listener.take() {
-            let positions = self
-                .places
-                .iter()
-                .filter(mine)
-                .filter_map(|place| Some((place.topic_partition().clone(), place.position()?)));
-            let mut handover = Handover { partitions: positions.collect(), commits: Vec::new() };
-            listener.revoked(&mut handover);
-            self.membership.listener = Some(listener);
-            let entries = handover.commits.into_iter().filter_map(|(tp, offset)| {
-                let place = self.place(&tp)?;
-                offset.map(|offset| place.entry(offset)).or_else(|| place.position_entry())
-            });
-            let entries: Vec<CommitEntry> = entries.collect();
-            if !entries.is_empty() {
-                drop(self.send_commit(self.epoch, entries));
-            }
-        }
+        drop(self.hand_over(partitions));
         self.drop_places(partitions);
         self.membership.groups.released(&self.membership.group, &self.member, revocation);
     }
@@ -491,10 +458,21 @@ impl<K, V> Consumer<K, V> {
         self.tell("fenced", &partitions);
         self.lost(&partitions);
         self.stop();
-        let Membership { groups, group, request, config, .. } = &self.membership;
+        let Membership { groups, group, .. } = &self.membership;
         groups.leave(group, &self.member, Leave::ForGood, Room::Wait);
         self.epoch = 0;
-        self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
+        self.out = true;
+        self.join_again_if_out()
+    }
+
+    /// Who was put out joins again; where that is refused, at the next poll.
+    pub(super) fn join_again_if_out(&mut self) -> Result<()> {
+        if self.out {
+            let Membership { groups, group, request, config, .. } = &self.membership;
+            self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
+            self.reader = ReadBy::member(group, &self.member);
+            self.out = false;
+        }
         Ok(())
     }
 
@@ -513,15 +491,6 @@ impl<K, V> Consumer<K, V> {
             !goes
         });
         self.turn = 0;
-    }
-
-    fn commit_automatically(&mut self) {
-        let Some(interval) = self.membership.config.auto_commit_interval_duration() else { return };
-        let now = self.membership.groups.now().monotonic;
-        if now.saturating_sub(self.last_commit) >= interval {
-            self.last_commit = now;
-            drop(self.commit_all());
-        }
     }
 
     /// The next records there are, or `None`.
@@ -583,7 +552,7 @@ impl<K, V> Consumer<K, V> {
         }
         let Some(chunk) = read? else { return Ok(None) };
         place.leader_epoch = chunk.leader_epoch();
-        let lease = Lease { epoch: self.epoch, topic_id: place.topic_id };
+        let lease = Lease { epoch: self.epoch, topic_id: place.topic_id, by: self.reader };
         let part =
             Part::new(place.topic_partition().clone(), chunk, from, place.cursor.next_offset()).leased(lease);
         Ok(Some(part))
@@ -733,18 +702,5 @@ impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let _ = &self.kept_open;
         f.debug_struct("Membership").field("group", &self.group).finish_non_exhaustive()
-    }
-}
-
-/// Ends a `poll` of a consumer from elsewhere: the one that waits, or the next one, hands out nothing and returns.
-#[derive(Clone, Debug)]
-pub struct Interrupter {
-    mailbox: Arc<Mailbox>,
-}
-
-impl Interrupter {
-    /// Ends the `poll`.
-    pub fn interrupt(&self) {
-        self.mailbox.interrupt();
     }
 }

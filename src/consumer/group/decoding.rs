@@ -95,7 +95,7 @@ impl<K, V> Consumer<K, V> {
             let place = self.places.iter_mut().find(|place| is_its(lease, place));
             // Unless more has been polled since, or it was sought elsewhere.
             if let Some(place) = place.filter(|place| place.position() == Some(part.next_offset())) {
-                place.cursor.seek(offset);
+                place.go_to(offset);
             }
         }
     }

@@ -28,7 +28,8 @@ pub trait RebalanceListener: Send {
         let _ = partitions;
     }
 
-    /// These partitions go to others as soon as this returns: the last time to commit what was processed.
+    /// These partitions go to others as soon as this returns: the last time to commit what was processed. Also when
+    /// the consumer is closed or unsubscribed, but not when it is dropped.
     fn revoked(&mut self, handover: &mut Handover) {
         let _ = handover;
     }

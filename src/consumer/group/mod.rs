@@ -13,9 +13,11 @@
 //! - A member hears of changes in their order, in the thread that polls.
 
 mod commit;
+mod committing;
 mod concurrent;
 mod consumer;
 mod decoding;
+mod interrupter;
 mod lanes;
 mod listener;
 mod mailbox;
@@ -29,8 +31,9 @@ mod stream;
 mod writing;
 
 pub use commit::Commit;
+pub use consumer::Consumer;
 pub(crate) use consumer::Membership;
-pub use consumer::{Consumer, Interrupter};
+pub use interrupter::Interrupter;
 pub use listener::{Handover, RebalanceListener};
 pub use polls::Polls;
 pub(crate) use service::{Directory, FoundPartition, GroupService, LagSource};

@@ -30,7 +30,7 @@ pub(super) struct Place {
     pub(super) leaving: bool,
     /// The position went back on purpose: what is committed may, too.
     pub(super) sought: bool,
-    /// Of the last record handed out.
+    /// Of the record before the position; -1 where that is not known.
     pub(super) leader_epoch: i32,
     /// Waits for records.
     pub(super) waiting: Option<WaitKey>,
@@ -121,11 +121,26 @@ impl Place {
             // has come since.
             Committed::Absent if reset == OffsetReset::Latest => (self.log().log_start(), Begun::Reading),
             Committed::Absent => (self.reset_to(group, None, reset)?, Begun::Reading),
-            Committed::At(at) => self.go_on_from(&at, group, reset)?,
+            Committed::At(at) => {
+                let (offset, begun) = self.go_on_from(&at, group, reset)?;
+                if offset == at.offset().get() && at.epoch() != LeaderEpoch::NONE {
+                    // Also where the log has forgotten what was before it.
+                    self.cursor.seek(offset);
+                    (self.leader_epoch, self.started) = (at.epoch().get(), true);
+                    return Ok(begun);
+                }
+                (offset, begun)
+            }
         };
-        self.cursor.seek(offset);
-        self.started = true;
+        self.go_to(offset);
         Ok(begun)
+    }
+
+    /// Goes somewhere, and finds out which leader wrote what lies before: it is committed with the position.
+    pub(super) fn go_to(&mut self, offset: u64) {
+        self.cursor.seek(offset);
+        self.leader_epoch = self.log().epoch_before(offset);
+        (self.started, self.pending) = (true, None);
     }
 
     /// The offset to go on from. Where the log was cut below it and went on otherwise, the two part at the end of
@@ -177,12 +192,17 @@ impl Place {
             OffsetReset::Latest => self.cursor.end(),
             OffsetReset::Fail => return Err(error),
         };
-        self.cursor.seek(offset);
+        self.go_to(offset);
         Ok(())
     }
 
-    /// An offset of this partition, as it is committed.
-    pub(super) fn entry(&self, offset: OffsetAndMetadata) -> CommitEntry {
+    /// An offset of this partition, as it is committed: with the epoch of the record before it, without which nobody
+    /// notices that a power cut has taken that back.
+    pub(super) fn entry(&self, mut offset: OffsetAndMetadata) -> CommitEntry {
+        if offset.epoch() == LeaderEpoch::NONE {
+            let epoch = self.log().epoch_before(offset.offset().get());
+            offset = offset.leader_epoch(LeaderEpoch::new(epoch));
+        }
         CommitEntry {
             tp: self.topic_partition().clone(),
             topic_id: self.topic_id,

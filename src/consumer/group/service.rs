@@ -520,7 +520,8 @@ impl GroupService {
                 .map(|(id, (group, mailbox))| (group.clone(), id.clone(), mailbox.last_poll(now.monotonic)))
                 .collect()
         };
-        self.act(Room::Later, |coordinator, now, out| {
+        // At the same moment: who waits polled just now, however long this thread has been kept from going on.
+        self.act(Room::Later, |coordinator, _, out| {
             for (group, member, at) in &polls {
                 coordinator.polled(group, member, *at);
             }

@@ -27,6 +27,8 @@ pub use subscription::{GroupAssignment, GroupSubscription, MemberSubscription};
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::types::TopicPartition;
+
 /// Decides who gets which partitions of the topics that a group reads. Give your own to the group's
 /// settings; `millpond::testing::assignor` (feature `testing`) holds what it must keep.
 ///
@@ -82,7 +84,13 @@ pub(crate) fn by_name(name: &str) -> Arc<dyn Assignor> {
     }
 }
 
-/// Stands for an assignor of the host's own until a member brings it: moves as little as it can.
+/// Whether this one stands for one that nobody has brought yet.
+pub(crate) fn is_known(name: &str) -> bool {
+    matches!(name, "range" | "round-robin" | "sticky")
+}
+
+/// Stands for an assignor of the host's own until a member brings it: moves nothing, and gives what nobody has to who
+/// has least.
 #[derive(Debug)]
 struct StandIn {
     name: String,
@@ -94,6 +102,23 @@ impl Assignor for StandIn {
     }
 
     fn assign(&self, group: &GroupSubscription) -> GroupAssignment {
-        Sticky.assign(group)
+        let mut assignment = GroupAssignment::new(group);
+        let has = |member: &MemberSubscription, partition: &TopicPartition| {
+            member.wants(partition.topic()) && member.owned_partitions().binary_search(partition).is_ok()
+        };
+        let (kept, free): (Vec<_>, Vec<_>) = group
+            .partitions()
+            .map(|partition| (group.members().iter().position(|member| has(member, &partition)), partition))
+            .partition(|(owner, _)| owner.is_some());
+        for (owner, partition) in kept {
+            assignment.give(owner.unwrap_or_default(), partition);
+        }
+        for (_, partition) in free {
+            let wanted = group.subscribers(partition.topic()).into_iter();
+            if let Some(least) = wanted.min_by_key(|place| assignment.of(*place).len()) {
+                assignment.give(least, partition);
+            }
+        }
+        assignment
     }
 }
