@@ -264,8 +264,11 @@ impl Appender {
         self.oldest_unflushed = None;
     }
 
-    /// What the flush covers is on the device.
-    pub(super) fn flush_ends(&mut self) {
+    /// What lies below `flushed` is on the device: also what came between the flush's begin and its end.
+    pub(super) fn flush_ends(&mut self, flushed: u64) {
+        if self.next_offset() <= flushed {
+            self.oldest_unflushed = None;
+        }
         self.oldest_at_risk = self.oldest_unflushed;
     }
 

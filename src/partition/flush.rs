@@ -219,7 +219,7 @@ impl Log {
         self.attendant.flushed(above_point);
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
         // Before anybody is woken who has waited for room in the interval.
-        self.append.lock().flush_ends();
+        self.append.lock().flush_ends(point.offset);
         self.acks.notify_after_publish();
         self.readers.notify_after_publish();
         Ok(())

@@ -356,11 +356,17 @@ impl Log {
                 return Err(self.fail(e));
             }
         }
+        self.mark_level(&settings);
         drop(held);
         drop(writer);
         // Ages may be shorter than those that the timer was set by.
         self.attendant.due_at(self.monotonic());
-        self.apply_level(&settings)
+        if settings.durability == Durability::Sync {
+            return self.flush();
+        }
+        self.readers.notify_after_publish();
+        self.acks.notify_after_publish();
+        Ok(())
     }
 
     fn put_settings(&self, settings: Arc<LogSettings>) {
@@ -369,17 +375,13 @@ impl Log {
         self.append.lock().configure(&settings, epoch);
     }
 
-    fn apply_level(&self, settings: &LogSettings) -> Result<()> {
+    /// Says up to where records are acknowledged at the new level, before anybody appends at it.
+    fn mark_level(&self, settings: &LogSettings) {
         if settings.durability == Durability::Sync {
             self.marks.cap_at_flushed();
-            return self.flush();
-        }
-        if !self.is_poisoned() {
+        } else if !self.is_poisoned() {
             self.marks.uncap();
         }
-        self.readers.notify_after_publish();
-        self.acks.notify_after_publish();
-        Ok(())
     }
 }
 

@@ -163,7 +163,10 @@ impl Log {
         }
         self.checkpointed.lock().truncated(to);
         self.reload_producers()?;
-        self.append.lock().install(tail, settings.builds_in_place(), writer);
+        let mut appender = self.append.lock();
+        appender.install(tail, settings.builds_in_place(), writer);
+        // What is gone waits for no flush.
+        appender.flush_ends(self.flushed());
         Ok(())
     }
 

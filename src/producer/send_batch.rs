@@ -16,13 +16,14 @@ use super::batch_delivery::BatchDelivery;
 use super::buffers::Buffers;
 use super::metadata::BatchMetadata;
 use super::producer::Shared;
-use super::sequenced::BatchTerms;
+use super::sequenced::{BatchTerms, check_alone};
 use crate::codec::{EncodeKey, EncodeValue, EncodedRecord, Record};
 use crate::config::{Compression, TimestampType};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::batch::{Attributes, BatchBuilder, BatchSpec, HEADER_LEN};
 use crate::format::record::HeaderRef;
 use crate::partition::{FinishedBatch, Log, LogSettings, codec_of};
+use crate::segment::NewRecord;
 use crate::types::{Offset, Timestamp};
 
 /// A batch grows to this many bytes (uncompressed), or to the topic's batch size if that is more.
@@ -164,7 +165,7 @@ impl<'p> Building<'p> {
         let timestamp = record.timestamp_or(self.now).millis();
         let measured = self.builder.measure(timestamp, key, value, headers);
         let size = measured.len() as u64;
-        self.check_size(size)?;
+        self.check_size(size, &NewRecord { timestamp, key, value, headers })?;
         if self.settings.needs_key && key.is_none() {
             return Err(self.log.without_key());
         }
@@ -184,17 +185,16 @@ impl<'p> Building<'p> {
         Ok(())
     }
 
+    /// A record must fit as a batch of its own; in this one it takes `size` bytes, which is no less.
     #[inline]
-    fn check_size(&self, size: u64) -> Result<()> {
-        let (size, limit) = (HEADER_LEN as u64 + size, self.settings.max_record_size);
-        if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+    fn check_size(&self, size: u64, record: &NewRecord<'_>) -> Result<()> {
+        let most = HEADER_LEN as u64 + size;
+        if most <= self.settings.max_record_size { Ok(()) } else { self.check_alone(record) }
     }
 
     #[cold]
-    fn too_large(&self, size: u64, limit: u64) -> Error {
-        let message = format!("a record of {size} bytes exceeds the limit of {limit}");
-        Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
-            .in_partition(self.log.topic_partition())
+    fn check_alone(&self, record: &NewRecord<'_>) -> Result<()> {
+        check_alone(record, self.settings.max_record_size, self.log)
     }
 
     /// Whether a record of `size` bytes must begin another batch.

@@ -137,7 +137,7 @@ impl SequencedBatch {
         let &NewRecord { timestamp, key, value, headers } = record;
         let mut measured = self.builder.measure(timestamp, key, value, headers);
         let size = measured.len() as u64;
-        self.check_size(size).map_err(NotAdded::DoesNotFit)?;
+        self.check_size(size, record).map_err(NotAdded::DoesNotFit)?;
         let limit = self.settings.batch_size.max(BATCH_BYTES).min(self.settings.segment_size);
         let left = i64::from(i32::MAX) - i64::from(self.next_sequence);
         let full = !self.builder.is_empty()
@@ -156,10 +156,8 @@ impl SequencedBatch {
     ///
     /// # Errors
     /// `RecordTooLarge`.
-    pub(crate) fn check(&mut self, record: &NewRecord<'_>) -> Result<()> {
-        let &NewRecord { timestamp, key, value, headers } = record;
-        let size = self.builder.measure(timestamp, key, value, headers).len() as u64;
-        self.check_size(size)
+    pub(crate) fn check(&self, record: &NewRecord<'_>) -> Result<()> {
+        check_alone(record, self.settings.max_record_size, &self.log)
     }
 
     /// Throws away what was not handed over.
@@ -197,15 +195,20 @@ impl SequencedBatch {
         Ok(Some(HandedOver { offset, count, settled }))
     }
 
-    fn check_size(&self, size: u64) -> Result<()> {
-        let (size, limit) = (HEADER_LEN as u64 + size, self.settings.max_record_size);
-        if size <= limit {
-            return Ok(());
-        }
-        let message = format!("a record of {size} bytes exceeds the limit of {limit}");
-        Err(Error::new(ErrorKind::RecordTooLarge { size, limit }, message)
-            .in_partition(self.log.topic_partition()))
+    /// A record must fit as a batch of its own; in this one it takes `size` bytes, which is no less.
+    fn check_size(&self, size: u64, record: &NewRecord<'_>) -> Result<()> {
+        if HEADER_LEN as u64 + size <= self.settings.max_record_size { Ok(()) } else { self.check(record) }
     }
+}
+
+/// Whether a record fits as a batch of its own.
+pub(super) fn check_alone(record: &NewRecord<'_>, limit: u64, log: &Log) -> Result<()> {
+    let size = (HEADER_LEN + record.len_alone()) as u64;
+    if size <= limit {
+        return Ok(());
+    }
+    let message = format!("a record of {size} bytes exceeds the limit of {limit}");
+    Err(Error::new(ErrorKind::RecordTooLarge { size, limit }, message).in_partition(log.topic_partition()))
 }
 
 fn attributes(settings: &LogSettings, terms: BatchTerms, membership: Membership) -> Attributes {

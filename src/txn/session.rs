@@ -102,7 +102,7 @@ impl SessionState {
     ) -> Result<&mut SequencedBatch> {
         let holder = self.holder;
         self.batches.of(log, |tp| {
-            let mut batch = SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, terms);
+            let batch = SequencedBatch::new(log, holder.into(), Membership::OfTransaction, 0, terms);
             batch.check(first)?;
             touch(holder, tp)?;
             Ok(batch)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use millpond::config::{Background, BrokerConfig, ProducerConfig, TimestampType};
 use millpond::env::{DirEntry, DirLock, Environment, File, FileSystem, OpenMode, Region};
 use millpond::prelude::*;
+use millpond::producer::IdempotentProducer;
 use millpond::testing::SimEnvironment;
 use millpond::{BrokerBuilder, ErrorKind};
 
@@ -540,7 +541,7 @@ fn a_record_that_just_fits_is_taken_and_one_byte_more_is_not() {
         // A batch's header, and of the record: length, attributes, two deltas, no key, length of the value, no headers.
         let of_length = if limit < 8_192 { 2 } else { 3 };
         let fits = limit as usize - 61 - (of_length + 1 + 1 + 1 + 1 + of_length + 1);
-        let (fitting, larger) = (vec![b'x'; fits], vec![b'x'; fits + 1]);
+        let (fitting, larger, small) = (vec![b'x'; fits], vec![b'x'; fits + 1], vec![b'x']);
         producer.send(Record::new(&fitting)).unwrap().wait().unwrap();
         producer.send_batch([Record::new(&fitting)]).unwrap().wait().unwrap();
         for error in [
@@ -550,5 +551,14 @@ fn a_record_that_just_fits_is_taken_and_one_byte_more_is_not() {
             assert_eq!(error.kind(), ErrorKind::RecordTooLarge { size: limit + 1, limit }, "{level}");
         }
         assert_eq!(values(&topic).len(), 2);
+        // Nor does it matter what comes before it in a batch: it would take more there.
+        let behind = || {
+            let times = [Timestamp::from_millis(0), Timestamp::from_millis(1 << 40)];
+            [Record::new(&small).timestamp(times[0]), Record::new(&fitting).timestamp(times[1])]
+        };
+        producer.send_batch(behind()).unwrap().wait().unwrap();
+        let named: IdempotentProducer = topic.idempotent_producer("named").unwrap();
+        named.send(behind()).unwrap().wait().unwrap();
+        assert_eq!(values(&topic).len(), 6);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Compression, CrcCheck, Durability, Retention, TimestampType};
 use crate::env::map::CellMap;
 use crate::env::sim::{SimDisk, SimEnvironment};
-use crate::env::{FileSystem, OpenMode};
+use crate::env::{Environment, FileSystem, OpenMode};
 use crate::error::Result;
 use crate::partition::{
     Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
@@ -82,6 +82,11 @@ impl Machine {
     }
 
     pub(super) fn open(&self, state: Found) -> Result<Opened> {
+        self.open_in(&self.environment.environment(), state)
+    }
+
+    /// As [`open`](Self::open), in an environment over the machine's disk.
+    pub(super) fn open_in(&self, environment: &Environment, state: Found) -> Result<Opened> {
         let found = self.cells();
         let path = PathBuf::from("/data/cells");
         if self.disk().exists(&path).unwrap() {
@@ -95,7 +100,7 @@ impl Machine {
             tp: TopicPartition::new(TopicName::new("t").unwrap(), 0),
             topic_id: TopicId::from_bytes([9; 16]),
             dir: PathBuf::from(DIR),
-            environment: &self.environment.environment(),
+            environment,
             settings: self.settings.clone(),
             map: self.map,
             crc_check: CrcCheck::Once,
