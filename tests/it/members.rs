@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millpond::ErrorKind;
 use millpond::config::{Compression, GroupConfig, ReaderConfig, Volatile};
+use millpond::consumer::{Handover, RebalanceListener};
 use millpond::group::{Assignor, GroupAssignment, GroupSubscription, OffsetAndMetadata};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
@@ -184,6 +185,42 @@ fn the_last_automatic_commit_is_of_what_it_still_has() {
     broker.delete_topic("u").unwrap();
     consumer.close().wait().unwrap();
     assert_eq!(committed(&broker), Some(offset(4)));
+}
+
+#[test]
+fn what_closing_has_told_survives_a_power_cut() {
+    for deletes in [false, true] {
+        let sim = SimEnvironment::new(5);
+        let broker = simulated(&sim);
+        let topics = ["t", "u", "v"];
+        for topic in &topics[..2] {
+            broker.create_topic(topic, memory(1)).unwrap();
+        }
+        let volatile = TopicConfig::new().volatile(Volatile::drop_oldest(ByteSize::mib(1)));
+        broker.create_topic("v", volatile).unwrap();
+        topics.iter().for_each(|topic| send(&broker.topic(*topic).unwrap(), 0..4));
+        flush(&broker, &broker.topic("t").unwrap());
+        let config = GroupConfig::new().auto_commit_interval(Duration::from_secs(3600));
+        let group = broker.group("g").unwrap().config(config).listener(OnlyVolatile);
+        let mut consumer = group.join(topics).unwrap();
+        assert_eq!(drain(&mut consumer).len(), 12);
+        if deletes {
+            broker.delete_topic("u").unwrap();
+        }
+        consumer.close().wait().unwrap();
+        let after = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 6);
+        drop(broker);
+        assert_eq!(committed(&simulated(&after)), Some(offset(4)), "{deletes}");
+    }
+}
+
+/// Commits what holds at once.
+struct OnlyVolatile;
+
+impl RebalanceListener for OnlyVolatile {
+    fn revoked(&mut self, handover: &mut Handover) {
+        handover.commit(&tp("v", 0), OffsetAndMetadata::new(offset(3)));
+    }
 }
 
 #[test]

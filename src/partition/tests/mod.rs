@@ -11,5 +11,6 @@ mod harness;
 mod idle;
 mod jumps;
 mod large;
+mod parts;
 mod reading;
 mod recovery;
