@@ -67,6 +67,35 @@ fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
     assert!(heard.truncated.lock().unwrap().is_empty(), "nothing was");
 }
 
+#[test]
+fn what_is_passed_over_across_a_seam_of_epochs_has_been_read() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", memory(1)).unwrap();
+    send(&topic, 0..10);
+    let sim = SimEnvironment::on(sim.disk().after_kill(), 2);
+    drop((topic, broker));
+    let broker = simulated(&sim);
+    let topic = broker.topic("t").unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    let large = vec![0; 600_000]; // what has filled a batch is in the log, aborted or not
+    for _ in 0..3 {
+        txn.send(&topic, Record::new(&large)).unwrap();
+    }
+    txn.abort();
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    assert_eq!(drain(&mut consumer).len(), 10);
+    consumer.commit_all().wait().unwrap();
+    drop(consumer);
+    let end = topic.partition(0).unwrap().log_end_offset();
+    assert!(end > offset(10) && committed(&broker) == Some(end), "what is aborted is passed over");
+    let heard = Arc::new(Heard::default());
+    let mut consumer = broker.group("g").unwrap().listener(Listener(heard.clone())).join("t").unwrap();
+    assert!(drain(&mut consumer).is_empty());
+    assert!(heard.truncated.lock().unwrap().is_empty(), "nothing was");
+}
+
 /// Commits what only the page cache has, as `commit` says; answers what a member reads after a power cut and ten
 /// records more.
 fn after_a_power_cut(commit: impl FnOnce(&Broker, Consumer)) -> Vec<u64> {
