@@ -134,7 +134,8 @@ impl GroupConfig {
         self
     }
 
-    /// The most records that a `poll` hands out.
+    /// The most records that a `poll` hands out. What is left of a batch is kept for the next one, where it was
+    /// compressed: in memory, one batch for each partition at most.
     ///
     /// **Default** 10,000. **Allowed** 1 to 4,294,967,295. **Kafka name** `max.poll.records`.
     #[doc(alias = "max.poll.records")]

@@ -84,7 +84,7 @@ pub(crate) struct Chunk {
 }
 
 /// Where the bytes of a chunk are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Source {
     /// Keeps the segment's files open, and with them the directory locked.
     Map(Arc<OpenSegment>),
@@ -124,6 +124,43 @@ impl Chunk {
         let passed = records.bytes.len().saturating_sub(mark.left);
         records.bytes = records.bytes.get(passed..).unwrap_or_default();
         records
+    }
+
+    /// Keeps its first records, as many as these and one at least; answers the others, if there are any.
+    pub(super) fn cut_short(&mut self, most: u64) -> Option<Chunk> {
+        let most = most.max(1);
+        let mut records = self.iter();
+        let there = (0..most).take_while(|_| records.next_record().is_some()).count() as u64;
+        let mark = records.mark();
+        match records.next_record().filter(|_| there == most).map(|record| record.offset) {
+            Some(next) => Some(self.split_off(mark, next, most)),
+            None => {
+                self.records = there; // fewer than it seemed, or one is damaged
+                None
+            }
+        }
+    }
+
+    /// Parts it in front of the record at the offset `next`, where `mark` stands behind so many `records`; answers the
+    /// rest.
+    fn split_off(&mut self, mark: ChunkMark, next: u64, records: u64) -> Chunk {
+        let len = |chunk: &Chunk| {
+            let runs = std::iter::once(&chunk.first).chain(&chunk.rest);
+            runs.map(|run| run.range.end - run.range.start).sum::<u64>()
+        };
+        let whole = len(self).max(1);
+        let rest = self.rest.split_off(mark.run.min(self.rest.len()));
+        let last = self.rest.last_mut().unwrap_or(&mut self.first);
+        let mut first = last.clone();
+        first.range.start = first.range.end.saturating_sub(mark.left as u64).max(first.range.start);
+        last.range.end = first.range.start;
+        let (source, from, until) = (self.source.clone(), next, self.until);
+        let mut left = Chunk { source, first, rest, bytes: 0, records: 0, from, until };
+        // Of a compressed batch, in proportion.
+        left.bytes = (u128::from(self.bytes) * u128::from(len(&left)) / u128::from(whole)) as u64;
+        left.records = self.records.saturating_sub(records);
+        (self.bytes, self.records, self.until) = (self.bytes - left.bytes, records, next);
+        left
     }
 
     /// About how many records it holds: never fewer than there are.

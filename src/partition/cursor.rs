@@ -11,6 +11,7 @@
 //!   been checked through a call, not through the map.
 //! - A cursor that has found nothing for a while, or waits, keeps no files open.
 //! - The next offset comes from the batch, not from its last record: compaction leaves gaps.
+//! - A batch that is handed out in parts is found, checked and decompressed once: what is left of it is kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,18 @@ struct Place {
     cold: bool,
     /// Read in order from this position on.
     since: u64,
+    /// Not handed out yet, though it lies before the position.
+    left: Option<Box<Left>>,
+}
+
+/// What is left of a chunk that held more records than could be handed out at once.
+#[derive(Debug)]
+struct Left {
+    chunk: Chunk,
+    /// The offset behind it.
+    next: u64,
+    /// The open batch that the place is inside of.
+    inside: Option<OpenBatch>,
 }
 
 impl Cursor {
@@ -184,6 +197,7 @@ impl Cursor {
 
     /// The reader is about to wait: the segment's files may be closed meanwhile, and memory is given back.
     pub(crate) fn let_go(&mut self) {
+        self.place = self.place.take().filter(|place| place.left.is_none());
         if let Some(place) = &mut self.place {
             place.open = None;
         }
@@ -235,7 +249,10 @@ impl Cursor {
             return Ok(Some(chunk));
         }
         let from = self.next;
-        let mut chunk = self.gather_visible(&mut visible, until, limits).map_err(|e| self.explain(e));
+        let mut chunk = match self.take_left(visible, until) {
+            Some(left) => Ok(Some(left)),
+            None => self.gather_visible(&mut visible, until, limits).map_err(|e| self.explain(e)),
+        };
         if self.committed && from < self.log.log_start() {
             // Which transactions were aborted there may have been forgotten meanwhile.
             (self.next, chunk) = (from, Err(self.log.out_of_range(from)));
@@ -251,21 +268,28 @@ impl Cursor {
         chunk
     }
 
-    /// Hands out the first records of a batch that has more than may be handed out, and goes on behind them; answers
-    /// whether there are others.
+    /// Hands out the first records of a chunk that has more than may be handed out, and keeps the others; answers whether
+    /// there are any.
     #[cold]
     fn cut_short(&mut self, chunk: &mut Chunk, most: u64) -> bool {
-        let mut records = chunk.iter();
-        for _ in 0..most.max(1) {
-            if records.next_record().is_none() {
-                return false; // there are fewer than it seemed, or one is damaged
-            }
+        let Some(left) = chunk.cut_short(most) else { return false };
+        let behind = std::mem::replace(&mut self.next, left.from);
+        if let Some(place) = &mut self.place {
+            place.left = Some(Box::new(Left { chunk: left, next: behind, inside: place.inside.take() }));
         }
-        let Some(next) = records.next_record().map(|record| record.offset) else { return false };
-        chunk.bytes = (chunk.bytes / chunk.records.max(1)).saturating_mul(most); // about
-        (chunk.until, chunk.records) = (next, most);
-        self.seek(next);
         true
+    }
+
+    /// What was kept by the last read.
+    fn take_left(&mut self, visible: u64, until: u64) -> Option<Chunk> {
+        let place = self.place.as_mut()?;
+        let Left { mut chunk, next, inside } = *place.left.take()?;
+        if next > visible {
+            self.place = None; // it was taken back
+            return None;
+        }
+        (place.inside, self.next, chunk.until) = (inside, next, until);
+        Some(chunk)
     }
 
     /// What there is below what is `visible`. Where that is nothing, and more is visible by now, looks again: a
@@ -586,7 +610,8 @@ impl Place {
     fn begin(segment: Arc<Segment>, open: Option<Arc<OpenSegment>>, gaps: bool, ends_at: u64) -> Place {
         let (sought, inside, found, cold) = (false, None, false, false);
         let swaps = UNKNOWN;
-        Place { segment, open, position: 0, sought, ends_at, swaps, inside, gaps, found, cold, since: 0 }
+        let (position, since, left) = (0, 0, None);
+        Place { segment, open, position, sought, ends_at, swaps, inside, gaps, found, cold, since, left }
     }
 
     /// Whether no segments have been exchanged or taken back since it was found.

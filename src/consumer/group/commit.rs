@@ -56,9 +56,12 @@ impl Commit {
         Commit { log: groups.offsets_log(), state, key: None }
     }
 
-    /// The error of this one, if it has failed already; else what becomes of the later one, before which this holds.
+    /// The error of this one, if it has failed already; else what becomes of the later one, before which this holds,
+    /// unless that holds already, where nothing was to be written.
     pub(super) fn then(self, later: Commit) -> Commit {
-        if matches!(self.state, CommitState::Done(Err(_))) { self } else { later }
+        let failed = matches!(self.state, CommitState::Done(Err(_)));
+        let holds = matches!(later.state, CommitState::Done(Ok(())));
+        if failed || holds { self } else { later }
     }
 
     /// Whether it was refused for what is not the member's own any more.

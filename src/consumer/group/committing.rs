@@ -31,18 +31,21 @@ impl<K, V> Consumer<K, V> {
             };
             self.check_reader(lease.by)?;
             epoch = lease.epoch;
-            let offset = OffsetAndMetadata::new(part.next_offset())
-                .leader_epoch(LeaderEpoch::new(part.leader_epoch()));
-            match self.place(part.topic_partition()) {
-                Some(place) => entries.push(CommitEntry { topic_id: lease.topic_id, ..place.entry(offset) }),
-                None => entries.push(CommitEntry {
+            let (next, leader_epoch) = (part.next_offset(), part.leader_epoch());
+            let place = self.place(part.topic_partition());
+            entries.push(match place {
+                Some(place) => {
+                    let entry = place.entry(place.read_up_to(next, leader_epoch));
+                    CommitEntry { topic_id: lease.topic_id, ..entry }
+                }
+                None => CommitEntry {
                     tp: part.topic_partition().clone(),
                     topic_id: lease.topic_id,
-                    log_end: part.next_offset(),
-                    offset,
+                    log_end: next,
+                    offset: OffsetAndMetadata::new(next).leader_epoch(LeaderEpoch::new(leader_epoch)),
                     backward: Backward::Ignore,
-                }),
-            }
+                },
+            });
         }
         Ok((epoch, entries))
     }

@@ -27,9 +27,9 @@ use super::pool::{Pool, Processed, StopsAtEnd, Work};
 use crate::consumer::record_view::RecordView;
 use crate::consumer::records::{Part, Records};
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{Change, CommitEntry, OffsetAndMetadata};
+use crate::group::{Change, CommitEntry};
 use crate::sync::{WaitKey, block_on, block_on_for};
-use crate::types::{LeaderEpoch, Offset, TopicPartition};
+use crate::types::{Offset, TopicPartition};
 
 /// How often commits are made where the settings do not say.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
@@ -387,8 +387,7 @@ where
     fn go_back(&mut self, tp: &TopicPartition) {
         let Some(lowest) = self.lowest(tp) else { return };
         if let Some(place) = self.consumer.places.iter_mut().find(|place| place.topic_partition() == tp) {
-            place.cursor.seek(lowest.offset);
-            place.leader_epoch = lowest.leader_epoch;
+            place.go_to(lowest.offset);
         }
     }
 
@@ -402,9 +401,8 @@ where
         if lowest.offset <= held.committed {
             return None;
         }
-        let offset = OffsetAndMetadata::new(Offset::of(lowest.offset))
-            .leader_epoch(LeaderEpoch::new(lowest.leader_epoch));
-        Some(self.consumer.place(tp)?.entry(offset))
+        let place = self.consumer.place(tp)?;
+        Some(place.entry(place.read_up_to(Offset::of(lowest.offset), lowest.leader_epoch)))
     }
 
     fn has_uncommitted(&self) -> bool {

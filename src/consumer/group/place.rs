@@ -214,9 +214,14 @@ impl Place {
 
     /// The position, as it is committed.
     pub(super) fn position_entry(&self) -> Option<CommitEntry> {
-        let offset =
-            OffsetAndMetadata::new(self.position()?).leader_epoch(LeaderEpoch::new(self.leader_epoch));
-        Some(self.entry(offset))
+        Some(self.entry(self.read_up_to(self.position()?, self.leader_epoch)))
+    }
+
+    /// Where records end that were read, the last of which has this leader epoch. What was passed over behind it may
+    /// have a later one: an opening that ended transactions has written their markers.
+    pub(super) fn read_up_to(&self, offset: Offset, leader_epoch: i32) -> OffsetAndMetadata {
+        let leader_epoch = self.log().epoch_before(offset.get()).max(leader_epoch);
+        OffsetAndMetadata::new(offset).leader_epoch(LeaderEpoch::new(leader_epoch))
     }
 
     pub(super) fn stop_waiting(&mut self, groups: &GroupService) {

@@ -12,5 +12,6 @@ mod idle;
 mod jumps;
 mod large;
 mod meanwhile;
+mod parts;
 mod reading;
 mod recovery;
