@@ -506,13 +506,13 @@ impl MapWriter {
     /// A mutant for loom: publishes without a release.
     pub(crate) fn publish_relaxed(&mut self, end: Mark) {
         self.end = u64::from(end.position);
-        self.map.published.0.store(end.pack(), Ordering::Relaxed);
+        self.map.published.0.store(end.pack(), Relaxed);
     }
 
     /// A mutant for loom: seals without a release.
     pub(crate) fn seal_relaxed(&mut self, end: u64) {
         self.sealed = end;
-        self.map.sealed.0.store(end, Ordering::Relaxed);
+        self.map.sealed.0.store(end, Relaxed);
     }
 }
 
