@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::cursor::{Cursor, GROWING, ReadLimits};
+use super::cursor::{Cursor, ReadLimits};
 use super::log::Log;
+use super::place::GROWING;
 use crate::error::Result;
 use crate::segment::Segment;
 

@@ -31,6 +31,7 @@ mod log;
 mod lookup;
 mod manifest;
 mod open;
+mod place;
 mod poison;
 mod produced;
 mod producers;
