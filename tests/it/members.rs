@@ -68,6 +68,28 @@ fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
 }
 
 #[test]
+fn who_seeks_back_over_a_seam_of_epochs_commits_the_one_before_it() {
+    let sim = SimEnvironment::new(1);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", memory(1)).unwrap();
+    send(&topic, 0..10);
+    let sim = SimEnvironment::on(sim.disk().after_kill(), 2);
+    drop((topic, broker));
+    let broker = simulated(&sim);
+    let topic = broker.topic("t").unwrap();
+    send(&topic, 10..20);
+    let mut consumer = broker.group("g").unwrap().join("t").unwrap();
+    assert_eq!(drain(&mut consumer).len(), 20);
+    consumer.commit_all().wait().unwrap();
+    let end = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+    consumer.seek(&tp("t", 0), Start::Offset(offset(5))).unwrap();
+    consumer.commit_all().wait().unwrap();
+    let back = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
+    assert_eq!((end.offset(), back.offset()), (offset(20), offset(5)));
+    assert!(back.epoch() < end.epoch(), "{back:?} was written by the leader of {end:?}");
+}
+
+#[test]
 fn what_is_passed_over_across_a_seam_of_epochs_has_been_read() {
     let sim = SimEnvironment::new(1);
     let broker = simulated(&sim);
