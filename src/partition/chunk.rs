@@ -15,7 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::env::map::prefetch_at;
+use crate::env::map::{prefetch, prefetch_at};
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::format::record::{RecordRef, decode_plain, decode_record};
@@ -126,19 +126,43 @@ impl Chunk {
         records
     }
 
-    /// Keeps its first records, as many as these and one at least; answers the others, if there are any.
-    pub(super) fn cut_short(&mut self, most: u64) -> Option<Chunk> {
-        let most = most.max(1);
+    /// Keeps its first records, as many as these and one at least; answers the others, if there are any. Where there may
+    /// be `gaps` between offsets the next record is looked at (which is far away, where records are large), to know
+    /// whether it is in the range.
+    pub(super) fn cut_short(&mut self, most: u64, gaps: bool) -> Option<Chunk> {
+        let (mark, next) = self.find_cut(most.max(1), gaps)?;
+        Some(self.split_off(mark, next, most.max(1)))
+    }
+
+    /// The same, where nobody wants the others; answers the offset of the first of them.
+    pub(super) fn end_early(&mut self, most: u64, gaps: bool) -> Option<u64> {
+        const LINE: usize = 64;
+        let (most, bytes) = (most.max(1), self.slice(&self.first));
+        // They are far away, and will be looked at whole: while the end of the first is found the rest of it comes. (A
+        // random read of 1 KiB takes 0.60 us; without, 0.85.)
+        (0..AHEAD / 2 / LINE).for_each(|line| prefetch(bytes, line * LINE));
+        let (_, next) = self.find_cut(most, gaps)?;
+        let whole = std::mem::replace(&mut self.records, most);
+        self.bytes = self.bytes.saturating_mul(most) / whole.max(1); // about
+        self.until = next;
+        Some(next)
+    }
+
+    /// Where so many records end that others follow, and the offset of the first of those.
+    fn find_cut(&mut self, most: u64, gaps: bool) -> Option<(ChunkMark, u64)> {
         let mut records = self.iter();
         let there = (0..most).take_while(|_| records.next_record().is_some()).count() as u64;
         let mark = records.mark();
-        match records.next_record().filter(|_| there == most).map(|record| record.offset) {
-            Some(next) => Some(self.split_off(mark, next, most)),
-            None => {
-                self.records = there; // fewer than it seemed, or one is damaged
-                None
-            }
+        let next = if gaps || mark.left == 0 {
+            records.next_record().map(|record| record.offset)
+        } else {
+            records.last_offset().map(|last| last + 1)
+        };
+        let next = next.filter(|&next| there == most && next < self.until);
+        if next.is_none() {
+            self.records = there; // fewer than it seemed, or one is damaged
         }
+        next.map(|next| (mark, next))
     }
 
     /// Parts it in front of the record at the offset `next`, where `mark` stands behind so many `records`; answers the
@@ -157,7 +181,7 @@ impl Chunk {
         let (source, from, until) = (self.source.clone(), next, self.until);
         let mut left = Chunk { source, first, rest, bytes: 0, records: 0, from, until };
         // Of a compressed batch, in proportion.
-        left.bytes = (u128::from(self.bytes) * u128::from(len(&left)) / u128::from(whole)) as u64;
+        left.bytes = (self.bytes.saturating_mul(len(&left)) / whole).min(self.bytes);
         left.records = self.records.saturating_sub(records);
         (self.bytes, self.records, self.until) = (self.bytes - left.bytes, records, next);
         left

@@ -44,6 +44,8 @@ pub(crate) struct Cursor {
     log: Arc<Log>,
     next: u64,
     place: Option<Place>,
+    /// Nothing has been read since it went to another offset.
+    jumped: bool,
     /// How long to let the writer get ahead, in turns of a spin loop.
     pause: u32,
     /// How often in a row nothing has been found.
@@ -81,7 +83,20 @@ impl Cursor {
     pub(crate) fn new(log: Arc<Log>, next: u64) -> Cursor {
         let (place, count, committed, clear) = (None, None, false, 0);
         let (idle_since, oldest, scratch) = (Duration::ZERO, i64::MIN, Vec::new());
-        Cursor { log, next, place, pause: 0, idle: 0, idle_since, count, committed, clear, oldest, scratch }
+        Cursor {
+            log,
+            next,
+            place,
+            jumped: false,
+            pause: 0,
+            idle: 0,
+            idle_since,
+            count,
+            committed,
+            clear,
+            oldest,
+            scratch,
+        }
     }
 
     /// At offset `next`; what it hands out counts as read.
@@ -133,7 +148,7 @@ impl Cursor {
     /// Goes to another offset.
     pub(crate) fn seek(&mut self, offset: u64) {
         if offset != self.next {
-            self.next = offset;
+            (self.next, self.jumped) = (offset, true);
             self.place = self.place.take().and_then(|place| place.left_for(offset, &self.log));
             self.clear = 0;
             self.pause = 0;
@@ -192,11 +207,11 @@ impl Cursor {
         }
         let most = u64::from(limits.max_records);
         if let Some(mut chunk) = self.read_on(until) {
-            let at_end = chunk.records <= most || !self.cut_short(&mut chunk, most);
+            let at_end = chunk.records <= most || !self.cut_short(&mut chunk, most, false);
             self.note_chunk(&chunk, at_end);
             return Ok(Some(chunk));
         }
-        let from = self.next;
+        let (from, jumped) = (self.next, std::mem::take(&mut self.jumped));
         let mut chunk = match self.take_left(visible, until) {
             Some(left) => Ok(Some(left)),
             None => self.gather_visible(&mut visible, until, limits).map_err(|e| self.explain(e)),
@@ -207,7 +222,7 @@ impl Cursor {
         }
         match &mut chunk {
             Ok(Some(chunk)) => {
-                let shortened = chunk.records > most && self.cut_short(chunk, most);
+                let shortened = chunk.records > most && self.cut_short(chunk, most, jumped);
                 self.note_chunk(chunk, !shortened && self.next >= visible);
             }
             Ok(None) => self.pause = 0,
@@ -217,10 +232,18 @@ impl Cursor {
     }
 
     /// Hands out the first records of a chunk that has more than may be handed out, and keeps the others; answers whether
-    /// there are any.
+    /// there are any. Who has `jumped` here is about to jump again, it may be: then nothing is kept until the next read has
+    /// shown that it goes on in order.
     #[cold]
-    fn cut_short(&mut self, chunk: &mut Chunk, most: u64) -> bool {
-        let Some(left) = chunk.cut_short(most) else { return false };
+    fn cut_short(&mut self, chunk: &mut Chunk, most: u64, jumped: bool) -> bool {
+        let gaps = self.place.as_ref().is_none_or(|place| place.gaps);
+        if jumped {
+            let Some(next) = chunk.end_early(most, gaps) else { return false };
+            self.seek(next);
+            self.jumped = false;
+            return true;
+        }
+        let Some(left) = chunk.cut_short(most, gaps) else { return false };
         let behind = std::mem::replace(&mut self.next, left.from);
         if let Some(place) = &mut self.place {
             place.left = Some(Box::new(Left { chunk: left, next: behind, inside: place.inside.take() }));
