@@ -45,8 +45,8 @@ fn who_could_not_join_again_tries_at_each_poll() {
     assert_eq!(drain(&mut slow).len(), 4, "nothing was committed");
 }
 
-#[test]
-fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
+/// A topic with ten records of an epoch that a kill has ended.
+fn behind_a_seam_of_epochs() -> (Broker, Topic) {
     let sim = SimEnvironment::new(1);
     let broker = simulated(&sim);
     let topic = broker.create_topic("t", memory(1)).unwrap();
@@ -55,6 +55,12 @@ fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
     drop((topic, broker));
     let broker = simulated(&sim);
     let topic = broker.topic("t").unwrap();
+    (broker, topic)
+}
+
+#[test]
+fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
+    let (broker, topic) = behind_a_seam_of_epochs();
     let mut consumer = broker.group("g").unwrap().join("t").unwrap();
     assert_eq!(drain(&mut consumer).len(), 10);
     send(&topic, 10..20);
@@ -69,14 +75,7 @@ fn who_seeks_over_a_seam_of_epochs_goes_on_from_there() {
 
 #[test]
 fn who_seeks_back_over_a_seam_of_epochs_commits_the_one_before_it() {
-    let sim = SimEnvironment::new(1);
-    let broker = simulated(&sim);
-    let topic = broker.create_topic("t", memory(1)).unwrap();
-    send(&topic, 0..10);
-    let sim = SimEnvironment::on(sim.disk().after_kill(), 2);
-    drop((topic, broker));
-    let broker = simulated(&sim);
-    let topic = broker.topic("t").unwrap();
+    let (broker, topic) = behind_a_seam_of_epochs();
     send(&topic, 10..20);
     let mut consumer = broker.group("g").unwrap().join("t").unwrap();
     assert_eq!(drain(&mut consumer).len(), 20);
@@ -91,14 +90,7 @@ fn who_seeks_back_over_a_seam_of_epochs_commits_the_one_before_it() {
 
 #[test]
 fn what_is_passed_over_across_a_seam_of_epochs_has_been_read() {
-    let sim = SimEnvironment::new(1);
-    let broker = simulated(&sim);
-    let topic = broker.create_topic("t", memory(1)).unwrap();
-    send(&topic, 0..10);
-    let sim = SimEnvironment::on(sim.disk().after_kill(), 2);
-    drop((topic, broker));
-    let broker = simulated(&sim);
-    let topic = broker.topic("t").unwrap();
+    let (broker, topic) = behind_a_seam_of_epochs();
     let mut producer = broker.transactional("one").unwrap();
     let mut txn = producer.begin().unwrap();
     let large = vec![0; 600_000]; // what has filled a batch is in the log, aborted or not
