@@ -28,8 +28,8 @@ pub(crate) struct OpenSegments {
     landmarks: AtomicUsize,
 }
 
-/// Places for landmarks of a broker's open segments: 8 MiB.
-pub(super) const LANDMARKS: usize = 26 << 10;
+/// Places for landmarks of a broker's open segments: 16 MiB.
+pub(super) const LANDMARKS: usize = 52 << 10;
 
 impl OpenSegments {
     /// None is open; closing begins above `limit`.
