@@ -118,6 +118,12 @@ fn bytes(files: &dyn FileSystem, dir: &Path) -> io::Result<()> {
     assert_eq!(file.size()?, 12_288, "and never cuts it");
     assert_eq!(file.read_at(&mut buf, 12_268)?, 20);
     assert_eq!(buf, [0; 20]);
+    file.write_back(0..8_192)?;
+    file.write_back(8_192..1 << 40)?;
+    file.write_back(7..7)?;
+    assert_eq!(file.size()?, 12_288, "what goes to the device stays as it is");
+    assert_eq!(file.read_at(&mut buf, 5_000)?, 20);
+    assert_eq!(&buf[..8], b"behind\0\0");
     file.sync_data()?;
     files.remove_file(&path)
 }

@@ -18,6 +18,8 @@
 //!   lent:  yes     no      yes        no               no
 //! ```
 //!
+//! One call that the safe crates lack has its place here, too: [`write_back`].
+//!
 //! What no process can rule out for itself, the directory's lock and the documents do: that another
 //! program edits or cuts the files.
 #![allow(unsafe_code, reason = "the one file of the crate that may; see the four rules above")]
@@ -151,6 +153,7 @@ impl Region {
     }
 
     /// The region of a mapping of a file.
+    #[cfg(unix)]
     pub(crate) fn mapped(map: memmap2::MmapRaw) -> Region {
         let len = map.len();
         let base = NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling());
@@ -586,6 +589,28 @@ fn fetch_line(address: usize) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
+}
+
+/// Hands the dirty pages of `range` to the device and waits until it has them (`sync_file_range`): nothing is durable
+/// by that, and nothing of the file system's own is waited for.
+#[cfg(target_os = "linux")]
+pub(super) fn write_back(file: &std::fs::File, range: Range<u64>) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    const WAIT: std::ffi::c_uint =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let (Ok(start), Ok(len)) =
+        (i64::try_from(range.start), i64::try_from(range.end.saturating_sub(range.start)))
+    else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    if len == 0 {
+        return Ok(()); // to the system it means: to the end
+    }
+    // SAFETY: takes numbers only, of a descriptor that `file` keeps open.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), start, len, WAIT) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// A small mapped file of 64-byte cells, each of eight words that are loaded and stored atomically.

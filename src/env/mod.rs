@@ -239,6 +239,17 @@ pub trait File: Debug + Send + Sync + 'static {
         let _ = range;
     }
 
+    /// As [`begin_sync`](File::begin_sync), and waits until the device has the bytes: who syncs much at once keeps its
+    /// queue short for others. Nothing is durable because of it, but an error of the writing may be told here and
+    /// not again: it is as final as a sync's.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn write_back(&self, range: Range<u64>) -> io::Result<()> {
+        let _ = range;
+        Ok(())
+    }
+
     /// Maps `[0, len)`, shared, for reading and writing. `len` may lie beyond the end of the file; those
     /// bytes may be touched only once the file reaches them. `Unsupported` where there are no such maps, and
     /// of a file opened with [`OpenMode::Read`].
@@ -331,6 +342,14 @@ pub(crate) fn read_whole(file: &dyn File, limit: u64) -> io::Result<Vec<u8>> {
 /// The operating system's, never `StorageFull` nor `QuotaExceeded`.
 pub(crate) fn sync_data(file: &dyn File) -> io::Result<()> {
     file.sync_data().map_err(final_error)
+}
+
+/// Hands some bytes of a file to the device before its sync; see [`sync_data`].
+///
+/// # Errors
+/// The operating system's, never `StorageFull` nor `QuotaExceeded`.
+pub(crate) fn write_back(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    file.write_back(range).map_err(final_error)
 }
 
 /// Makes the entries of a directory durable; see [`sync_data`].

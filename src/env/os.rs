@@ -201,6 +201,10 @@ impl File for OsFile {
         sys::begin_sync(&self.file, range);
     }
 
+    fn write_back(&self, range: Range<u64>) -> io::Result<()> {
+        sys::write_back(&self.file, range)
+    }
+
     fn map(&self, len: usize) -> io::Result<Region> {
         if !self.writable {
             return Err(io::Error::new(

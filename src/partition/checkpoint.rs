@@ -154,7 +154,7 @@ impl Log {
         }
         let point = self.written_point()?;
         point.segment.close()?;
-        point.segment.sync(point.position)?;
+        point.segment.sync(point.position, self.way())?;
         point.segment.sync_side_files()?;
         self.close_producers(point.offset)?;
         let recovery = self.sync_side_files(done.side_files, &point)?;

@@ -22,7 +22,7 @@ use super::leadership::Leadership;
 use super::log::Log;
 use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
-use crate::segment::Segment;
+use crate::segment::{Segment, Way};
 use crate::sync::Mutex;
 use crate::telemetry;
 
@@ -213,8 +213,7 @@ impl Log {
         let point = self.written_point()?;
         let bytes = self.sync_older(&point)?;
         self.home.sync_changes()?;
-        self.let_go_of_pages(&point.segment, point.position);
-        point.segment.sync(point.position)?;
+        point.segment.sync(point.position, self.way())?;
         let above_point = self.commit.advance(point.clone(), bytes);
         self.attendant.flushed(above_point);
         self.marks.raise_flushed(point.offset, self.log_end().max(point.offset));
@@ -225,12 +224,9 @@ impl Log {
         Ok(())
     }
 
-    /// Takes what is about to be synced out of the map. Else the flush write-protects page after page, and stops
-    /// every thread of the process for each of them, the one that appends first.
-    fn let_go_of_pages(&self, segment: &Segment, end: u64) {
-        if self.settings().builds_in_place() {
-            segment.forget(segment.synced()..end);
-        }
+    /// How records come into the segments.
+    pub(super) fn way(&self) -> Way {
+        if self.settings().builds_in_place() { Way::Stored } else { Way::Written }
     }
 
     /// Seals and writes everything appended, and says where the log ends then.
@@ -271,8 +267,7 @@ impl Log {
         for segment in older {
             segment.finish_close()?;
             let end = segment.sealed_end()?;
-            self.let_go_of_pages(&segment, end);
-            segment.sync(end)?;
+            segment.sync(end, self.way())?;
             bytes += end;
         }
         Ok(bytes.saturating_sub(last.position))

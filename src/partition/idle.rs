@@ -148,7 +148,7 @@ impl Log {
         // The cut of its unused room, and the end of a segment that no flush has passed yet.
         segment
             .finish_close()
-            .and_then(|()| segment.sync(segment.sealed_end()?))
+            .and_then(|()| segment.sync(segment.sealed_end()?, self.way()))
             .map_err(|e| self.fail(e))?;
         segment.try_close().map_err(|e| self.fail(e))
     }

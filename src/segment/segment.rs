@@ -30,8 +30,8 @@ use super::open_segment::{OpenSegment, Slot};
 use super::prepare::{Preparation, Reach, Way};
 use super::stored_index::StoredIndex;
 use super::verified::Verified;
+use crate::env::File;
 use crate::env::map::{MapWriter, Mark};
-use crate::env::{File, sync_data};
 use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -365,8 +365,9 @@ impl Segment {
     }
 
     /// Makes the log durable up to `position` at least; no call if it is already. One thread at a time, and
-    /// never again after a failure, which the system may have told to one caller only.
-    pub(crate) fn sync(&self, position: u64) -> Result<()> {
+    /// never again after a failure, which the system may have told to one caller only. `way` is how the bytes
+    /// since the last sync have come here.
+    pub(crate) fn sync(&self, position: u64, way: Way) -> Result<()> {
         let mut failed = self.sync_failed.lock();
         if *failed {
             let earlier = std::io::Error::other("an earlier sync of it has failed");
@@ -376,7 +377,7 @@ impl Segment {
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        let synced = sync_data(&*self.file()?);
+        let synced = self.open()?.sync(self.synced()..position, way);
         *failed = synced.is_err();
         synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
         self.synced.fetch_max(position, Ordering::AcqRel);
@@ -394,14 +395,6 @@ impl Segment {
         let failed = self.sync_failed.try_lock().is_none_or(|failed| *failed);
         let undone = self.cut.load(Ordering::Acquire) || self.unfinished.load(Ordering::Acquire);
         !failed && !undone && self.synced.load(Ordering::Acquire) >= end
-    }
-
-    /// Lets readers and the flush go of page table entries for `range` (see
-    /// [`Region::forget`](crate::env::Region)).
-    pub(crate) fn forget(&self, range: std::ops::Range<u64>) {
-        if let Some(open) = self.opened() {
-            open.map().region().forget(range);
-        }
     }
 
     /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and as much

@@ -12,6 +12,7 @@ use super::append_times::AppendTimes;
 use super::files::SegmentFiles;
 use super::index::{IndexLengths, LiveIndex, RestingIndex};
 use super::name::FileKind;
+use super::prepare::Way;
 use super::segment::{Index, Segment};
 use super::stored_index::StoredIndex;
 use crate::env::{File, OpenMode, read_whole, sync_data};
@@ -270,7 +271,7 @@ impl Segment {
     /// above it says that nobody looks at that end again.
     pub(crate) fn sync_side_files(&self) -> Result<()> {
         if self.cut.load(Ordering::Acquire) {
-            self.sync(0)?;
+            self.sync(0, Way::Written)?;
         }
         self.write_index()?;
         self.sync_index()?;

@@ -113,6 +113,23 @@ pub(super) fn begin_sync(file: &fs::File, range: Range<u64>) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn begin_sync(_file: &fs::File, _range: Range<u64>) {}
 
+/// Has the system write dirty pages back, and waits for it.
+#[cfg(target_os = "linux")]
+pub(super) fn write_back(file: &fs::File, range: Range<u64>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, NotSeekable, Unsupported};
+    match crate::env::map::write_back(file, range) {
+        // Where there is no such thing the sync does all of it.
+        Err(e) if matches!(e.kind(), Unsupported | NotSeekable | InvalidInput) => Ok(()),
+        done => done,
+    }
+}
+
+/// Elsewhere the sync does all of it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_back(_file: &fs::File, _range: Range<u64>) -> io::Result<()> {
+    Ok(())
+}
+
 /// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let flags = flag_bits(OFlags::DIRECTORY);

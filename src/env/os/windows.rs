@@ -40,6 +40,11 @@ pub(super) fn allocate(_file: &fs::File, _position: u64, _len: u64) -> io::Resul
 /// The sync does all of it.
 pub(super) fn begin_sync(_file: &fs::File, _range: Range<u64>) {}
 
+/// The sync does all of it.
+pub(super) fn write_back(_file: &fs::File, _range: Range<u64>) -> io::Result<()> {
+    Ok(())
+}
+
 /// Nothing is known of it.
 pub(super) fn data_in(_file: &fs::File, range: Range<u64>) -> Vec<Range<u64>> {
     vec![range]

@@ -27,14 +27,16 @@ pub enum Op {
     Remove,
     /// `map`.
     Map,
+    /// `write_back`, which makes nothing durable.
+    WriteBack,
 }
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// `EIO`. A write has stored its first half; a sync has marked everything clean without making it
-    /// durable, so that later syncs succeed and the bytes may be lost all the same; of the rest nothing
+    /// `EIO`. A write has stored its first half; a sync, or what is handed to the device before one, has marked
+    /// everything clean without making it durable, so that later syncs succeed and the bytes may be lost all the same; of the rest nothing
     /// has happened.
     Io,
     /// `ENOSPC`; nothing has happened (but to a sync: as for [`Fault::Io`]).

@@ -171,6 +171,20 @@ impl File for SimFile {
         )
     }
 
+    fn write_back(&self, range: Range<u64>) -> io::Result<()> {
+        self.disk().call(
+            Op::WriteBack,
+            || self.describe(format_args!("{range:?}")),
+            |state, fault| match fault.and_then(Fault::error) {
+                Some(error) => {
+                    state.content(self.handle.id)?.drop_dirty();
+                    Err(error)
+                }
+                None => Ok(()),
+            },
+        )
+    }
+
     fn map(&self, len: usize) -> io::Result<Region> {
         if !self.writable {
             return Err(io::Error::new(

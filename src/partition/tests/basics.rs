@@ -187,6 +187,35 @@ fn a_failed_sync_poisons() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes are too many for an interpreter")]
+fn much_goes_to_the_device_in_pieces_before_its_sync_and_an_error_of_that_is_final() {
+    use crate::env::sim::{Failure, Fault, Op};
+    let mut large = settings(Durability::Memory);
+    (large.segment_size, large.index_size, large.max_record_size) = (128 << 20, 1 << 20, 2 << 20);
+    let machine = Machine::new(large);
+    let p = machine.open(Found::New).unwrap();
+    let megabyte = "m".repeat(1 << 20);
+    for _ in 0..70 {
+        p.send(&megabyte).unwrap();
+    }
+    let pieces = || machine.disk().calls_of(Op::WriteBack);
+    p.log.flush().unwrap();
+    assert_eq!(pieces(), 3, "what is left of 70 MiB after three pieces of 16 goes with the sync");
+    p.send(&megabyte).unwrap();
+    p.log.flush().unwrap();
+    assert_eq!(pieces(), 3, "little is synced at once");
+    for _ in 0..35 {
+        p.send(&megabyte).unwrap();
+    }
+    let syncs = machine.disk().calls_of(Op::Sync);
+    machine.disk().inject(Failure::nth(1, Fault::Io).only(Op::WriteBack));
+    assert_eq!(p.log.flush().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(machine.disk().calls_of(Op::Sync), syncs, "the system may have told the error: no sync would");
+    assert_eq!(p.log.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(p.log.high_watermark(), 71);
+}
+
+#[test]
 fn staged_records_are_flushed_when_due() {
     let machine = Machine::new(settings(Durability::Sync));
     let p = machine.open(Found::New).unwrap();
