@@ -159,7 +159,7 @@ fn open_coordinators(
     let groups = GroupService::new(environment.clock().clone(), nonce, retention, max_block);
     let groups = Arc::new(groups);
     let (internal, topics): (Vec<_>, Vec<_>) =
-        registry.all().into_iter().partition(|topic| topic.name().as_str().starts_with("__"));
+        registry.all().into_iter().partition(|topic| topic.name().is_internal());
     let log_of = |name: &str| {
         internal
             .iter()

@@ -100,7 +100,7 @@ impl Watch {
         let known = Topics { manifests: &manifests };
         self.forget_gone(&known);
         let mut topics = Vec::new();
-        for manifest in manifests.iter().filter(|manifest| !is_internal(&manifest.name)) {
+        for manifest in manifests.iter().filter(|manifest| !manifest.name.is_internal()) {
             let described = (0..manifest.ready).map(|number| self.describe(manifest, number));
             match described.collect::<Result<_>>() {
                 Ok(partitions) => topics.push(TopicDescription::new(manifest, partitions)),
@@ -331,8 +331,4 @@ fn observed_members(group: &RecordedGroup, known: &Topics<'_>) -> Vec<ObservedMe
 
 fn topic_partition(topic: &TopicManifest, number: u32) -> TopicPartition {
     TopicPartition::new(topic.name.clone(), number)
-}
-
-fn is_internal(name: &TopicName) -> bool {
-    name.as_str().starts_with("__")
 }

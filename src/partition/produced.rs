@@ -204,7 +204,10 @@ impl Log {
             Refusal::Duplicate { offset, expected } => {
                 let next = Refusal::number(header.producer_epoch, expected);
                 let kind = ErrorKind::Duplicate { offset: offset.map(Offset::of), next_sequence: next };
-                Error::new(kind, format!("the log has records of producer {id} up to sequence {expected}"))
+                Error::new(
+                    kind,
+                    format!("the log has these records of producer {id}: sequence {expected} is next"),
+                )
             }
             Refusal::OtherTransaction => {
                 let message = format!("producer {id} has another transaction open here than epoch {epoch}'s");

@@ -171,7 +171,7 @@ impl Place {
             (OffsetReset::Earliest, _) => Ok(earliest),
             (OffsetReset::Latest, _) => Ok(latest),
             (OffsetReset::Fail, None) => {
-                let message = format!("group {group} has committed no offset");
+                let message = format!("group {group} has committed no offset: seek, or reset the group");
                 Err(Error::new(ErrorKind::NoOffset, message).in_partition(self.topic_partition()))
             }
             (OffsetReset::Fail, Some(requested)) => {
