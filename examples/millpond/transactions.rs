@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use millpond::env::Environment;
 use millpond::{Broker, LogFile, LoggedBatch};
 
-use crate::data::{must_exist, observe};
+use crate::data::{check_topic, must_exist, observe};
 use crate::failure::{DONE, FAILED, Failure, Outcome};
 
 /// List the open transactions: partition, producer, where and for how long.
@@ -92,7 +92,7 @@ impl Txns {
         let mut lines = Vec::new();
         for ((partition, producer), seen) in known(&self.data, None)? {
             let Some((offset, since)) = seen.open else { continue };
-            let id = ids.get(&producer).map_or("?", String::as_str);
+            let id = ids.get(&producer).map_or("?", String::as_str).escape_debug();
             let age = now.saturating_sub(since).max(0) / 1000;
             let epoch = seen.epoch;
             lines.push(format!(
@@ -107,7 +107,13 @@ impl Txns {
 impl Producers {
     /// Prints them, one a line.
     pub(crate) fn run(self) -> Outcome {
-        let _ = observe(&self.data)?;
+        let observer = observe(&self.data)?;
+        if let Some(topic) = &self.topic {
+            check_topic(topic)?;
+            if !observer.topics()?.iter().any(|name| name.as_str() == topic) {
+                return Err(Failure::failed(format!("there is no topic {topic}")));
+            }
+        }
         let mut lines = Vec::new();
         for ((partition, producer), seen) in known(&self.data, self.topic.as_deref())? {
             let sequence = seen.last_sequence.unwrap_or(-1);
@@ -191,9 +197,9 @@ fn known(data: &Path, topic: Option<&str>) -> Outcome<Known> {
     let folders = std::fs::read_dir(data).map_err(|e| Failure::io("list", data, &e))?;
     for folder in folders.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
         let partition = folder.file_name().to_string_lossy().into_owned();
-        let Some((name, _)) = partition.rsplit_once('-').filter(|_| !partition.contains(".deleted")) else {
-            continue;
-        };
+        // Others are no partitions, or deleted ones.
+        let is_number = |(_, number): &(&str, &str)| number.bytes().all(|digit| digit.is_ascii_digit());
+        let Some((name, _)) = partition.rsplit_once('-').filter(is_number) else { continue };
         if topic.is_none_or(|topic| topic == name) {
             for_each_batch(&folder.path(), |batch| note(&mut known, &partition, batch))?;
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::{Isolation, Start};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::partition::Log;
 use crate::types::Offset;
 

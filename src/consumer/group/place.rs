@@ -178,7 +178,7 @@ impl Place {
                 let (earliest, latest) = (Offset::of(earliest), Offset::of(latest));
                 let kind = ErrorKind::OffsetOutOfRange { requested, earliest, latest };
                 let message = format!(
-                    "the log holds offsets {earliest} to {latest}, but not what group {group} committed"
+                    "the log begins at offset {earliest} and ends before {latest}: not where group {group} has committed"
                 );
                 Err(Error::new(kind, message).in_partition(self.topic_partition()).at_offset(requested))
             }
