@@ -474,6 +474,10 @@ fn two_brokers_on_one_directory() {
         let error = Broker::open(&path).unwrap_err();
         assert_eq!(kind_of(&error), ErrorKind::Locked, "{}", path.display());
     }
+    // One folder too deep is no data directory of its own.
+    let error = Broker::open(dir.path().join("t-0")).unwrap_err();
+    assert_eq!(kind_of(&error), ErrorKind::InvalidArgument);
+    assert!(!dir.path().join("t-0/millpond.broker").exists());
     // Many at once: one gets it.
     let other = tempfile::tempdir().unwrap();
     let path = other.path().join("data");
