@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use millpond::env::Environment;
 use millpond::{Broker, LogFile, LoggedBatch};
 
-use crate::data::{check_topic, must_exist, observe};
+use crate::data::{must_exist, observe};
 use crate::failure::{DONE, FAILED, Failure, Outcome};
 
 /// List the open transactions: partition, producer, where and for how long.
@@ -92,7 +92,7 @@ impl Txns {
         let mut lines = Vec::new();
         for ((partition, producer), seen) in known(&self.data, None)? {
             let Some((offset, since)) = seen.open else { continue };
-            let id = ids.get(&producer).map_or("?", String::as_str).escape_debug();
+            let id = ids.get(&producer).map_or("?", String::as_str);
             let age = now.saturating_sub(since).max(0) / 1000;
             let epoch = seen.epoch;
             lines.push(format!(
@@ -109,7 +109,7 @@ impl Producers {
     pub(crate) fn run(self) -> Outcome {
         let observer = observe(&self.data)?;
         if let Some(topic) = &self.topic {
-            check_topic(topic)?;
+            crate::data::check_topic(topic)?;
             if !observer.topics()?.iter().any(|name| name.as_str() == topic) {
                 return Err(Failure::failed(format!("there is no topic {topic}")));
             }
