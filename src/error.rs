@@ -252,7 +252,21 @@ impl Error {
 
     /// A typed key or value was asked of a record without one.
     pub(crate) fn null_value(codec: &str) -> Error {
-        Error::new(ErrorKind::NullValue, format!("the record has none where codec {codec} expects one"))
+        let why = "has no key, or no value (a tombstone has none: ask is_tombstone)";
+        Error::new(ErrorKind::NullValue, format!("the record {why}, where codec {codec} expects one"))
+    }
+
+    /// The log does not hold `requested`: what it holds begins at `earliest` and ends before `latest`.
+    pub(crate) fn out_of_range(
+        tp: &TopicPartition,
+        requested: Offset,
+        earliest: Offset,
+        latest: Offset,
+    ) -> Error {
+        let kind = ErrorKind::OffsetOutOfRange { requested, earliest, latest };
+        let message =
+            format!("the log begins at offset {earliest} and ends before {latest}, so it does not hold this");
+        Error::new(kind, message).in_partition(tp).at_offset(requested)
     }
 
     /// An operating system's error while doing `what` to `path`; a full disk or quota is told apart.

@@ -210,8 +210,8 @@ impl Display for Latency {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
-    if !(0.0..=60.0).contains(&seconds) {
-        return Err("expected 0 to 60 seconds".into());
+    if !(0.01..=60.0).contains(&seconds) {
+        return Err("expected 0.01 to 60 seconds".into());
     }
     Ok(Duration::from_secs_f64(seconds))
 }

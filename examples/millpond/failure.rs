@@ -75,6 +75,9 @@ impl From<millpond::Error> for Failure {
     fn from(error: millpond::Error) -> Failure {
         match error.kind() {
             ErrorKind::InvalidConfig | ErrorKind::InvalidArgument => Failure::Usage(error.to_string()),
+            ErrorKind::Corrupted => {
+                Failure::Failed(format!("{error}; verify lists all there is, repair cuts it"))
+            }
             _ => Failure::Failed(error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond::broker::{ObservedRecords, PartitionDescription};
 use millpond::config::Start;
 use millpond::consumer::OwnedRecord;
-use millpond::{Observer, Offset, Timestamp};
+use millpond::{ErrorKind, Observer, Offset, Timestamp};
 
 use crate::failure::{Failure, Outcome};
 
@@ -21,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Some partitions of a topic, read as they grow.
 #[derive(Debug)]
 pub(crate) struct LiveView {
+    observer: Observer,
+    topic: String,
     partitions: Vec<Place>,
     turn: usize,
     taken: u32,
@@ -55,7 +57,10 @@ impl LiveView {
             Some(number) if partitions.is_empty() => {
                 Err(Failure::failed(format!("topic {topic} has no partition {number}")))
             }
-            _ => Ok(LiveView { partitions, turn: 0, taken: 0, pause: SHORTEST_PAUSE }),
+            _ => {
+                let (observer, topic) = (observer.clone(), topic.to_owned());
+                Ok(LiveView { observer, topic, partitions, turn: 0, taken: 0, pause: SHORTEST_PAUSE })
+            }
         }
     }
 
@@ -63,7 +68,8 @@ impl LiveView {
     pub(crate) fn next(&mut self) -> Outcome<Option<OwnedRecord>> {
         for _ in 0..=self.partitions.len() {
             if self.taken < TURN {
-                if let Some(record) = self.partitions[self.turn].next()? {
+                let found = self.partitions[self.turn].next();
+                if let Some(record) = found.map_err(|failure| self.unless_deleted(failure))? {
                     self.taken += 1;
                     self.pause = SHORTEST_PAUSE;
                     return Ok(Some(record));
@@ -73,6 +79,16 @@ impl LiveView {
             self.taken = 0;
         }
         Ok(None)
+    }
+
+    /// Files that are missing are none to worry about where the topic is.
+    fn unless_deleted(&self, failure: Failure) -> Failure {
+        match self.observer.describe(&self.topic) {
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => {
+                Failure::failed(format!("topic {} has been deleted", self.topic))
+            }
+            _ => failure,
+        }
     }
 
     /// Waits a little before it makes sense to ask again.
@@ -95,8 +111,9 @@ impl Place {
             }
             Start::Offset(offset) if offset < earliest || offset > latest => {
                 let number = found.partition();
-                let holds =
-                    format!("partition {number}: the log holds offsets {earliest} to {latest}, not {offset}");
+                let holds = format!(
+                    "partition {number}: the log begins at offset {earliest} and ends before {latest}, not at {offset}"
+                );
                 return Err(Failure::failed(holds));
             }
             Start::Offset(offset) => offset,

@@ -107,7 +107,13 @@ impl Txns {
 impl Producers {
     /// Prints them, one a line.
     pub(crate) fn run(self) -> Outcome {
-        let _ = observe(&self.data)?;
+        let observer = observe(&self.data)?;
+        if let Some(topic) = &self.topic {
+            crate::data::check_topic(topic)?;
+            if !observer.topics()?.iter().any(|name| name.as_str() == topic) {
+                return Err(Failure::failed(format!("there is no topic {topic}")));
+            }
+        }
         let mut lines = Vec::new();
         for ((partition, producer), seen) in known(&self.data, self.topic.as_deref())? {
             let sequence = seen.last_sequence.unwrap_or(-1);
@@ -191,9 +197,9 @@ fn known(data: &Path, topic: Option<&str>) -> Outcome<Known> {
     let folders = std::fs::read_dir(data).map_err(|e| Failure::io("list", data, &e))?;
     for folder in folders.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
         let partition = folder.file_name().to_string_lossy().into_owned();
-        let Some((name, _)) = partition.rsplit_once('-').filter(|_| !partition.contains(".deleted")) else {
-            continue;
-        };
+        // Others are no partitions, or deleted ones.
+        let is_number = |(_, number): &(&str, &str)| number.bytes().all(|digit| digit.is_ascii_digit());
+        let Some((name, _)) = partition.rsplit_once('-').filter(is_number) else { continue };
         if topic.is_none_or(|topic| topic == name) {
             for_each_batch(&folder.path(), |batch| note(&mut known, &partition, batch))?;
         }

@@ -64,6 +64,7 @@ impl Repair {
         }
         match report.actions().len() {
             0 => print("nothing to repair")?,
+            1 => print(format_args!("1 repair, {} bytes dropped", report.bytes_dropped()))?,
             count => print(format_args!("{count} repairs, {} bytes dropped", report.bytes_dropped()))?,
         }
         Ok(DONE)

@@ -102,7 +102,7 @@ impl Broker {
     #[must_use]
     pub fn topics(&self) -> Vec<TopicName> {
         let mut names = self.shared.topics.read().names();
-        names.retain(|name| !name.as_str().starts_with("__"));
+        names.retain(|name| !name.is_internal());
         names
     }
 
@@ -170,8 +170,10 @@ impl Broker {
         let old = topic.manifest();
         let count = old.config.partition_count();
         if total <= count && old.ready == count {
-            let message =
-                format!("topic {} has {count} partitions already; {total} is no more", topic.name());
+            let message = format!(
+                "topic {} has {count} partitions: they can only be added, so give more than that",
+                topic.name()
+            );
             return Err(Error::invalid_argument(message));
         }
         let config = old.config.clone().partitions(total.max(count));
@@ -319,7 +321,7 @@ impl Broker {
         };
         let topic = Arc::new(TopicState::new(manifest, logs).in_memory(memory));
         shared.topics.write().insert(name.clone(), topic.clone())?;
-        if !name.as_str().starts_with("__") {
+        if !name.is_internal() {
             shared.groups.topic_changed(&name, topic.known());
         }
         Ok(topic)
@@ -415,11 +417,14 @@ impl Shared {
     }
 }
 
-fn refuse_internal(name: &TopicName) -> Result<()> {
-    if !name.as_str().starts_with("__") {
+/// What an internal topic holds only the broker writes: groups and transactions count on it.
+pub(super) fn refuse_internal(name: &TopicName) -> Result<()> {
+    if !name.is_internal() {
         return Ok(());
     }
-    Err(Error::invalid_argument(format!("topic {name} belongs to the consumer groups")))
+    Err(Error::invalid_argument(format!(
+        "topic {name} is internal: what begins with __ belongs to the broker"
+    )))
 }
 
 fn check_codecs(manifest: &TopicManifest, codecs: &[CodecMark; 2]) -> Result<()> {

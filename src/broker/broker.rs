@@ -113,7 +113,7 @@ impl Broker {
     /// # Errors
     /// `Locked` at once if a broker of this or another process has it open, or a record of an earlier
     /// broker of this process is still being looked at; `Corrupted` naming the file for damage that is no torn tail;
-    /// `UnsupportedFormat` for a directory of a newer version; `Io`.
+    /// `UnsupportedFormat` for a directory of a newer version; `InvalidArgument` for the folder of a partition; `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Broker> {
         Broker::builder(path).open()
     }

@@ -185,7 +185,7 @@ impl Broker {
     pub fn metrics(&self) -> Metrics {
         let shared = &self.shared;
         let topics = shared.topics.read().all();
-        let topics = topics.iter().filter(|topic| !topic.name().as_str().starts_with("__"));
+        let topics = topics.iter().filter(|topic| !topic.name().is_internal());
         Metrics {
             at: shared.environment.clock().monotonic(),
             topics: topics.map(TopicMetrics::of).collect(),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cells;
+use super::observer::points_of;
 use super::walk::{Walk, WalkStop};
 use crate::consumer::OwnedRecord;
 use crate::env::{FileSystem, read_exact_at};
@@ -28,14 +29,16 @@ const MAX_DECOMPRESSED: usize = 1 << 30;
 /// Records of one partition, one after another, as [`Observer::read`](crate::Observer::read) found them.
 ///
 /// [`next`](ObservedRecords::next) answers `None` at the end of what has been written; beside a live broker there may be
-/// more at a later call. A batch that is not intact ends the newest segment: whether it is being written or
-/// damaged, [`Observer::verify`](crate::Observer::verify) tells.
+/// more at a later call. A batch that is not intact ends the newest segment: it is being written, or the broker's next
+/// opening cuts it off. One that has been on the device is `Corrupted`.
 pub struct ObservedRecords {
     files: Arc<dyn FileSystem>,
     dir: PathBuf,
     topic_id: TopicId,
     tp: TopicPartition,
     walk: Walk,
+    /// It has stood where nothing is missing: the log only grows from there.
+    reached_the_end: bool,
     /// The offset of the next record.
     next: u64,
     until: u64,
@@ -69,6 +72,7 @@ impl ObservedRecords {
             topic_id,
             tp,
             walk,
+            reached_the_end: false,
             next,
             until,
             gathered: VecDeque::new(),
@@ -85,7 +89,7 @@ impl ObservedRecords {
     ///
     /// # Errors
     /// `Io`; `UnsupportedFormat` for a compression that this build lacks; `Corrupted` for damage in an older
-    /// segment, and for a batch whose checksum is right and whose records are not.
+    /// segment or below the recovery point, and for a batch whose checksum is right and whose records are not.
     #[expect(clippy::should_implement_trait, reason = "reading may fail, and goes on after a None")]
     pub fn next(&mut self) -> Result<Option<OwnedRecord>> {
         loop {
@@ -103,16 +107,15 @@ impl ObservedRecords {
     pub(super) fn end(&mut self) -> Result<u64> {
         self.gathered.clear();
         loop {
-            match self.walk.next()? {
+            match self.step()? {
                 Ok(batch) => self.next = batch.header.last_offset() as u64 + 1,
-                Err(stop) if stop.last => {
+                Err(stop) => {
                     self.next = stop.offset;
                     self.take_open_batch(stop.position, stop.offset)?;
                     let end = self.gathered.back().map_or(stop.offset, |last| last.offset().get() + 1);
                     self.gathered.clear();
                     return Ok(end);
                 }
-                Err(stop) => return Err(self.damaged(&stop)),
             }
         }
     }
@@ -131,7 +134,7 @@ impl ObservedRecords {
     /// Takes up the next batch with records of the range; answers whether there was one.
     fn gather(&mut self) -> Result<bool> {
         loop {
-            match self.walk.next()? {
+            match self.step()? {
                 Ok(batch) => {
                     let last = batch.header.last_offset() as u64;
                     if last >= self.next && !batch.header.attributes.is_control() {
@@ -140,19 +143,40 @@ impl ObservedRecords {
                     }
                     self.next = self.next.max(last + 1);
                 }
-                Err(stop) => {
-                    if stop.last {
-                        return self.take_open_batch(stop.position, stop.offset);
-                    }
-                    return Err(self.damaged(&stop));
-                }
+                Err(stop) => return self.take_open_batch(stop.position, stop.offset),
             }
         }
     }
 
+    /// The next batch, or where what has been written ends now.
+    fn step(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
+        let stop = match self.walk.next()? {
+            Err(stop) if !stop.last => return Err(self.damaged(&stop)),
+            Err(stop) if !self.reached_the_end || stop.why.is_some() => stop,
+            found => return Ok(found),
+        };
+        if !self.is_below_the_point(&stop)? {
+            self.reached_the_end = true;
+            return Ok(Err(stop));
+        }
+        match self.walk.next()? {
+            // A broker may have written it meanwhile, and the point have risen.
+            Err(again) if !again.last || again.place() == stop.place() => Err(self.damaged(&again)),
+            found => Ok(found),
+        }
+    }
+
+    /// What was on the device once is no torn tail.
+    fn is_below_the_point(&self, stop: &WalkStop) -> Result<bool> {
+        let (points, _) = points_of(&*self.files, &self.dir)?;
+        let point = points.get((self.topic_id, self.tp.partition()));
+        let generation = self.walk.manifest().generation;
+        Ok(point.is_some_and(|point| point.generation == generation && stop.is_below(point)))
+    }
+
     fn damaged(&self, stop: &WalkStop) -> Error {
         let path = self.walk.path(FileKind::Log, stop.segment);
-        let why = stop.why.clone().unwrap_or_default();
+        let why = stop.why.as_deref().unwrap_or("the log ends here, below its recovery point");
         Error::corrupted(&path, stop.position, why).in_partition(&self.tp)
     }
 

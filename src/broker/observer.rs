@@ -122,14 +122,14 @@ impl Observer {
         Ok(self.manifests()?.into_iter().map(|manifest| manifest.name).collect())
     }
 
-    /// What a topic is, and where its partitions stand: where the last intact batch ends.
+    /// What a topic is, and where its partitions stand: where the last intact batch ends, the open one included.
     ///
     /// # Errors
     /// `TopicNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io`.
     pub fn describe(&self, topic: impl AsRef<str>) -> Result<TopicDescription> {
         let manifest = self.manifest(topic.as_ref())?;
         let partitions = (0..manifest.ready)
-            .map(|number| self.describe_partition(&manifest, number))
+            .map(|number| self.description(&manifest, number, self.end_of(&manifest, number)?.end()?))
             .collect::<Result<_>>()?;
         Ok(TopicDescription::new(&manifest, partitions))
     }
@@ -273,27 +273,35 @@ impl Observer {
             .ok_or_else(|| Error::corrupted(&folder, 0, "the partition has no manifest").in_partition(tp))
     }
 
-    fn describe_partition(&self, topic: &TopicManifest, number: u32) -> Result<PartitionDescription> {
-        let tp = TopicPartition::new(topic.name.clone(), number);
-        let mut walk = self.walk(&tp)?;
-        walk.seek_segment(u64::MAX);
-        let log_end = loop {
-            if let Err(stop) = walk.next()? {
-                break stop.offset;
-            }
-        };
+    /// A partition's log that ends at `end`.
+    pub(super) fn description(
+        &self,
+        topic: &TopicManifest,
+        number: u32,
+        end: u64,
+    ) -> Result<PartitionDescription> {
+        let (folder, files) = self.folder(topic, number);
+        let walk = self.walk(&TopicPartition::new(topic.name.clone(), number))?;
+        let log_start = walk.manifest().log_start;
+        let end = end.max(log_start);
         Ok(PartitionDescription {
             number,
-            log_start: walk.manifest().log_start,
-            high_watermark: log_end,
-            log_end,
-            leader_epoch: latest_epoch(&**self.files(), &folders::folder(&self.dir, &tp))?,
+            log_start,
+            high_watermark: end,
+            log_end: end,
+            leader_epoch: latest_epoch(&*files, &folder)?,
             size: walk.size()?,
             segments: walk.bases().len(),
             poisoned: false,
             compacted_to: walk.manifest().cleaned_to,
             dirty: None,
         })
+    }
+
+    /// What there is behind all that has been written: for [`ObservedRecords::end`].
+    pub(super) fn end_of(&self, topic: &TopicManifest, number: u32) -> Result<ObservedRecords> {
+        let far = Offset::new(u64::MAX >> 1).unwrap_or(Offset::ZERO);
+        self.records(topic, number, far..)
     }
 }
 

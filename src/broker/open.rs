@@ -41,7 +41,7 @@ use crate::config::{Background, BrokerConfig, ReadMode};
 use crate::consumer::GroupService;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::partition::{Budget, Found, OpenLog, RecoveryPoint};
+use crate::partition::{Budget, Found, OpenLog, PartitionManifest, RecoveryPoint};
 use crate::segment::{FileKind, FoundCell, OpenSegments, SegmentFileName};
 use crate::telemetry;
 use crate::topic::{Registry, TopicLife, TopicManifest};
@@ -73,17 +73,7 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
         return Err(Error::invalid_argument("the path of the data directory is empty"));
     }
     let files = &**environment.files();
-    make_dir(files, &dir)?;
-    let lock = lock(files, &dir)?;
-    let last = load_broker(&environment, &dir)?;
-    let topics = load_topics(files, &dir)?;
-    let mark = load_clean_mark(files, &dir, &last)?;
-    let manifest = BrokerManifest { openings: last.openings + 1, ..last };
-    manifest.store(files, &dir)?;
-    remove_clean_mark(files, &dir)?;
-
-    let left = Left::find(files, &dir, mark, topics.is_empty())?;
-    cells::discard_unfinished(files, &dir)?;
+    let Taken { lock, manifest, topics, left } = take_directory(&environment, &dir)?;
     let map = config.read_mode_kind() == ReadMode::Mapped;
     let count = topics.iter().map(|topic| topic.config.partition_count() as usize).sum();
     let cells = match map && files.trusts_mapped_stores(&dir) {
@@ -140,6 +130,30 @@ fn open_directory(builder: BrokerBuilder) -> Result<Broker> {
     Ok(Broker { shared })
 }
 
+/// A data directory that nobody else opens, and that does not count as closed any more.
+struct Taken {
+    lock: Arc<dyn DirLock>,
+    manifest: BrokerManifest,
+    topics: Vec<TopicManifest>,
+    left: Left,
+}
+
+fn take_directory(environment: &Environment, dir: &Path) -> Result<Taken> {
+    let files = &**environment.files();
+    refuse_partition(files, dir)?;
+    make_dir(files, dir)?;
+    let lock = lock(files, dir)?;
+    let last = load_broker(environment, dir)?;
+    let topics = load_topics(files, dir)?;
+    let mark = load_clean_mark(files, dir, &last)?;
+    let manifest = BrokerManifest { openings: last.openings + 1, ..last };
+    manifest.store(files, dir)?;
+    remove_clean_mark(files, dir)?;
+    let left = Left::find(files, dir, mark, topics.is_empty())?;
+    cells::discard_unfinished(files, dir)?;
+    Ok(Taken { lock, manifest, topics, left })
+}
+
 /// Those that work for the broker get to know it.
 fn introduce(shared: &Arc<Shared>) {
     let broker = Arc::downgrade(shared);
@@ -159,7 +173,7 @@ fn open_coordinators(
     let groups = GroupService::new(environment.clock().clone(), nonce, retention, max_block);
     let groups = Arc::new(groups);
     let (internal, topics): (Vec<_>, Vec<_>) =
-        registry.all().into_iter().partition(|topic| topic.name().as_str().starts_with("__"));
+        registry.all().into_iter().partition(|topic| topic.name().is_internal());
     let log_of = |name: &str| {
         internal
             .iter()
@@ -195,6 +209,16 @@ impl Left {
             },
         })
     }
+}
+
+/// A path that is one folder too deep would make a data directory within another one.
+fn refuse_partition(files: &dyn FileSystem, dir: &Path) -> Result<()> {
+    let manifest = dir.join(PartitionManifest::FILE_NAME);
+    if !files.exists(&manifest).map_err(|e| Error::io("look at the data directory", dir, e))? {
+        return Ok(());
+    }
+    let why = "this is the folder of a partition: open the data directory above it";
+    Err(Error::invalid_argument(why).at_path(dir))
 }
 
 fn make_dir(files: &dyn FileSystem, dir: &Path) -> Result<()> {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use super::admin::refuse_internal;
 use super::broker::Shared;
 use super::reader_builder::ReaderBuilder;
 use super::topic::Topic;
@@ -61,6 +62,11 @@ impl<K, V> Partition<K, V> {
 
     pub(super) fn check(&self) -> Result<()> {
         self.topic.check()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        self.check()?;
+        refuse_internal(self.topic.name())
     }
 
     /// Topic and number.
@@ -169,9 +175,10 @@ impl<K, V> Partition<K, V> {
     /// ```
     ///
     /// # Errors
-    /// `OffsetOutOfRange` above the high watermark; `Io`, `StorageFull`, `Poisoned`; `Closed`.
+    /// `OffsetOutOfRange` above the high watermark; `InvalidArgument` for an internal topic; `Io`, `StorageFull`,
+    /// `Poisoned`; `Closed`.
     pub fn delete_records(&self, before: Offset) -> Result<Offset> {
-        self.check()?;
+        self.check_writable()?;
         self.log.delete_records(before.get()).map(Offset::of)
     }
 
@@ -179,9 +186,10 @@ impl<K, V> Partition<K, V> {
     /// log end. Records above are gone; readers keep those that they look at.
     ///
     /// # Errors
-    /// `OffsetOutOfRange` below the log start; `Io`, `StorageFull`, `Poisoned`; `Closed`.
+    /// `OffsetOutOfRange` below the log start; `InvalidArgument` for an internal topic; `Io`, `StorageFull`, `Poisoned`;
+    /// `Closed`.
     pub fn truncate(&self, to: Offset) -> Result<Offset> {
-        self.check()?;
+        self.check_writable()?;
         let cut = |log: &Log| log.truncate(to.get());
         self.topic.shared.below_the_point(&self.topic.state, &self.log, cut).map(Offset::of)
     }
@@ -190,10 +198,10 @@ impl<K, V> Partition<K, V> {
     /// have, and answers the new log end.
     ///
     /// # Errors
-    /// `InvalidArgument` for bytes that are no batches or do not go on where the log ends: nothing of them is
-    /// appended; `Io`, `StorageFull`, `Poisoned`; `Closed`.
+    /// `InvalidArgument` for an internal topic, and for bytes that are no batches or do not go on where the log ends:
+    /// nothing of them is appended; `Io`, `StorageFull`, `Poisoned`; `Closed`.
     pub fn append_batches(&self, batches: &[u8]) -> Result<Offset> {
-        self.check()?;
+        self.check_writable()?;
         self.log.append_follower(batches).map(Offset::of)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::admin::refuse_internal;
 use super::topic::Topic;
 use crate::codec::{Codec, Raw};
 use crate::config::ProducerConfig;
@@ -53,10 +54,11 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
     /// Makes the producer.
     ///
     /// # Errors
-    /// `InvalidConfig` names the setting; `Closed` if the topic has been deleted or the broker closed.
+    /// `InvalidConfig` names the setting; `InvalidArgument` for an internal topic; `Closed` if the topic has been deleted or the broker closed.
     pub fn build(self) -> Result<Producer<K, V>> {
         let ProducerBuilder { topic, config, partitioner } = self;
         topic.check()?;
+        refuse_internal(topic.name())?;
         config.validate()?;
         let manifest = topic.state.manifest();
         let partitioner = partitioner.unwrap_or_else(|| {

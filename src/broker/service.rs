@@ -17,7 +17,6 @@
 //! - Errors of a partition stay with the partition (it poisons itself, or tells its next caller); here
 //!   they end in `run_due`'s answer or nowhere.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -25,8 +24,10 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::attended::{Attended, NEVER};
+use super::attended::Attended;
 use super::flushers::Flushers;
+use super::queue::Queue;
+use super::timers::Timers;
 use crate::config::BrokerConfig;
 use crate::env::Clock;
 use crate::error::Result;
@@ -77,12 +78,10 @@ pub(crate) trait Upkeep: Send + Sync {
 /// Queues and timers of one broker.
 pub(crate) struct Service {
     clock: Arc<dyn Clock>,
-    checkpoint_interval: Duration,
-    clean_interval: Duration,
     paces_retention: bool,
     jobs: Flushers,
-    prepare: Mailbox<Arc<Attended>>,
-    clean: Mailbox<()>,
+    prepare: Queue<Arc<Attended>>,
+    clean: Queue<()>,
     /// Set once it has been stopped; who is held back waits here.
     stopped: Mutex<bool>,
     stop_set: Condvar,
@@ -97,44 +96,19 @@ pub(crate) struct Service {
     numbers: AtomicU64,
 }
 
-struct Timers {
-    /// By time in nanoseconds, then by the partition's number: one for each partition at most.
-    set: BTreeMap<(u64, u64), Arc<Attended>>,
-    next_checkpoint: Duration,
-    next_clean: Duration,
-    /// When something is due in the consumer groups.
-    next_groups: Option<Duration>,
-    /// When retention looks again at what may go.
-    next_retain: Option<Duration>,
-    stopped: bool,
-}
-
 impl Service {
     /// Nothing to do yet, at the intervals of these settings.
     pub(crate) fn new(clock: Arc<dyn Clock>, config: &BrokerConfig) -> Arc<Service> {
-        let checkpoint_interval = config.checkpoint_interval_duration();
-        let clean_interval = config.compaction_interval_duration();
-        let next_checkpoint = clock.monotonic() + checkpoint_interval;
-        let next_clean = clock.monotonic() + clean_interval;
         Arc::new(Service {
+            timers: Mutex::new(Timers::new(clock.monotonic(), config)),
             clock,
-            checkpoint_interval,
-            clean_interval,
             paces_retention: config.retention_rate_bytes().is_some(),
             jobs: Flushers::new(),
-            prepare: Mailbox::new(),
-            clean: Mailbox::new(),
+            prepare: Queue::new(),
+            clean: Queue::new(),
             stopped: Mutex::new(false),
             stop_set: Condvar::new(),
             flushed: Mutex::new(Some(Vec::new())),
-            timers: Mutex::new(Timers {
-                set: BTreeMap::new(),
-                next_checkpoint,
-                next_clean,
-                next_groups: None,
-                next_retain: None,
-                stopped: false,
-            }),
             timer_set: Condvar::new(),
             upkeep: OnceLock::new(),
             checkpoint_asked: AtomicBool::new(false),
@@ -195,15 +169,7 @@ impl Service {
 
     /// Sets the timer of a partition to this time, unless it fires earlier anyway.
     pub(super) fn set_timer(&self, nanos: u64, whose: Arc<Attended>) {
-        let mut timers = self.timers.lock();
-        if timers.stopped || whose.due() <= nanos {
-            return;
-        }
-        timers.set.remove(&(whose.due(), whose.number()));
-        whose.set_due(nanos);
-        timers.set.insert((nanos, whose.number()), whose);
-        let earliest = timers.set.first_key_value().is_some_and(|((first, _), _)| *first == nanos);
-        drop(timers);
+        let earliest = self.timers.lock().set(nanos, whose);
         if earliest {
             self.timer_set.notify_one();
         }
@@ -222,7 +188,7 @@ impl Service {
     /// A partition has something to delete: that is looked at now, unless a look is set already. The one that is set
     /// waits for what has been deleted before.
     pub(super) fn ask_to_retain(&self) {
-        let waits = self.timers.lock().next_retain.is_some() || self.retain_asked.load(Ordering::Acquire);
+        let waits = self.timers.lock().is_retain_set() || self.retain_asked.load(Ordering::Acquire);
         if !waits {
             self.retain_at(self.now());
         }
@@ -234,14 +200,7 @@ impl Service {
     }
 
     fn set_earlier(&self, when: Duration, which: impl Fn(&mut Timers) -> &mut Option<Duration>) {
-        let mut timers = self.timers.lock();
-        let next = which(&mut timers);
-        if next.is_some_and(|due| due <= when) {
-            return;
-        }
-        *next = Some(when);
-        let earliest = timers.next_due() == when;
-        drop(timers);
+        let earliest = self.timers.lock().set_earlier(when, which);
         if earliest {
             self.timer_set.notify_one();
         }
@@ -249,11 +208,7 @@ impl Service {
 
     /// Nothing more is done; does not wait for what is being done.
     pub(crate) fn stop(&self) {
-        let left = {
-            let mut timers = self.timers.lock();
-            timers.stopped = true;
-            std::mem::take(&mut timers.set)
-        };
+        let left = self.timers.lock().stop();
         drop(left);
         // They hold the service.
         let flushed = self.flushed.lock().take();
@@ -318,9 +273,9 @@ impl Service {
     /// The timer's life.
     pub(super) fn keep_time_until_stopped(&self) {
         let mut timers = self.timers.lock();
-        while !timers.stopped {
+        while !timers.is_stopped() {
             let now = self.now();
-            let fired = timers.fire(now, self.checkpoint_interval, self.clean_interval);
+            let fired = timers.fire(now);
             if fired.is_empty() {
                 // A clock that ticks coarsely may still show the time before when the wait is over.
                 let wait = timers.next_due().saturating_sub(now).max(Duration::from_millis(1));
@@ -347,7 +302,7 @@ impl Service {
         let now = self.now();
         // One pass per timer set meanwhile; a partition that asks again and again must not hold us.
         for _ in 0..64 {
-            let fired = self.timers.lock().fire(now, self.checkpoint_interval, self.clean_interval);
+            let fired = self.timers.lock().fire(now);
             fired.into_iter().for_each(|job| self.ask_fired(job));
             let (jobs, prepare, clean) = (self.jobs.take(), self.prepare.take(), self.clean.take());
             if jobs.is_empty() && prepare.is_empty() && clean.is_empty() {
@@ -413,106 +368,9 @@ impl Service {
     }
 }
 
-impl Timers {
-    /// Takes out what is due.
-    fn fire(&mut self, now: Duration, checkpoint_interval: Duration, clean_interval: Duration) -> Vec<Job> {
-        let mut fired = Vec::new();
-        while let Some(first) = self.set.first_entry() {
-            if Duration::from_nanos(first.key().0) > now {
-                break;
-            }
-            let whose = first.remove();
-            whose.set_due(NEVER);
-            fired.push(Job::Tick(whose));
-        }
-        if self.next_checkpoint <= now {
-            self.next_checkpoint = now + checkpoint_interval;
-            fired.push(Job::Checkpoint);
-        }
-        if self.next_clean <= now {
-            self.next_clean = now + clean_interval;
-            fired.push(Job::Clean);
-        }
-        if self.next_groups.is_some_and(|due| due <= now) {
-            self.next_groups = None;
-            fired.push(Job::Groups);
-        }
-        if self.next_retain.is_some_and(|due| due <= now) {
-            self.next_retain = None;
-            fired.push(Job::Retain);
-        }
-        fired
-    }
-
-    fn next_due(&self) -> Duration {
-        let timer = self.set.first_key_value().map(|((nanos, _), _)| Duration::from_nanos(*nanos));
-        let others =
-            [Some(self.next_checkpoint), Some(self.next_clean), self.next_groups, self.next_retain, timer];
-        others.into_iter().flatten().min().unwrap_or(self.next_checkpoint)
-    }
-}
-
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("stopped", &self.timers.lock().stopped).finish_non_exhaustive()
-    }
-}
-
-/// A queue that threads wait at.
-struct Mailbox<T> {
-    inside: Mutex<Inside<T>>,
-    arrived: Condvar,
-}
-
-struct Inside<T> {
-    items: VecDeque<T>,
-    closed: bool,
-}
-
-impl<T> Mailbox<T> {
-    fn new() -> Mailbox<T> {
-        Mailbox {
-            inside: Mutex::new(Inside { items: VecDeque::new(), closed: false }),
-            arrived: Condvar::new(),
-        }
-    }
-
-    fn put(&self, item: T) {
-        let mut inside = self.inside.lock();
-        if inside.closed {
-            return;
-        }
-        inside.items.push_back(item);
-        drop(inside);
-        self.arrived.notify_one();
-    }
-
-    /// The next item; `None` once the mailbox is closed.
-    fn wait_for_next(&self) -> Option<T> {
-        let mut inside = self.inside.lock();
-        loop {
-            if inside.closed {
-                return None;
-            }
-            if let Some(item) = inside.items.pop_front() {
-                return Some(item);
-            }
-            self.arrived.wait(&mut inside);
-        }
-    }
-
-    fn take(&self) -> VecDeque<T> {
-        std::mem::take(&mut self.inside.lock().items)
-    }
-
-    fn close(&self) {
-        let left = {
-            let mut inside = self.inside.lock();
-            inside.closed = true;
-            std::mem::take(&mut inside.items)
-        };
-        drop(left);
-        self.arrived.notify_all();
+        f.debug_struct("Service").field("stopped", &self.timers.lock().is_stopped()).finish_non_exhaustive()
     }
 }
 

@@ -1,9 +1,11 @@
 //! How a topic is named: by text, as raw bytes, or by a definition, with its codecs.
 
+use std::sync::Arc;
+
 use super::broker::Broker;
 use super::topic::Topic;
 use crate::codec::{Codec, Raw};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::topic::{CodecMark, TopicDef};
 use crate::types::TopicName;
 
@@ -29,6 +31,12 @@ pub trait TopicRef: sealed::Sealed {
 
     #[doc(hidden)]
     fn text(&self) -> &str;
+
+    /// Refuses a handle of another broker.
+    #[doc(hidden)]
+    fn check_of(&self, _broker: &Broker) -> Result<()> {
+        Ok(())
+    }
 
     #[doc(hidden)]
     fn open_in(&self, broker: &Broker) -> Result<Topic<Self::Key, Self::Value>>;
@@ -103,8 +111,21 @@ impl<K: Codec + Default, V: Codec + Default> TopicRef for &Topic<K, V> {
         self.name().as_str()
     }
 
-    fn open_in(&self, _broker: &Broker) -> Result<Topic<K, V>> {
+    #[inline]
+    fn check_of(&self, broker: &Broker) -> Result<()> {
+        if Arc::ptr_eq(&self.shared, &broker.shared) { Ok(()) } else { Err(of_another_broker(self.name())) }
+    }
+
+    fn open_in(&self, broker: &Broker) -> Result<Topic<K, V>> {
+        self.check_of(broker)?;
         self.check()?;
         Ok((*self).clone())
     }
+}
+
+#[cold]
+fn of_another_broker(name: &TopicName) -> Error {
+    Error::invalid_argument(format!(
+        "this handle of topic {name} is of another broker: take one of this broker"
+    ))
 }

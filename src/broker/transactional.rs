@@ -110,6 +110,8 @@ impl TransactionalProducer {
 
     /// What encodes the records for this topic; `known` from here on.
     fn know<R: TopicRef>(&mut self, topic: &R) -> Result<()> {
+        // Before a name is looked up: the other broker may have a topic of the same one.
+        topic.check_of(&self.broker)?;
         let codecs = TypeId::of::<(R::Key, R::Value)>();
         let is_last = |last: &Known| last.codecs == codecs && *last.topic == *topic.text();
         if self.last.as_ref().is_some_and(is_last) {
@@ -172,7 +174,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// `TransactionAborted` if it was open for longer than its timeout; `Fenced` if another producer has taken over
-    /// the id; `TopicNotFound` and those of opening the topic; else as [`Producer::send`]. After another error than
+    /// the id; `TopicNotFound` and those of opening the topic; `InvalidArgument` for a topic of another broker; else as [`Producer::send`]. After another error than
     /// these the transaction may have been aborted: the next call tells.
     pub fn send<R, RV, RK>(&mut self, topic: R, record: Record<'_, RV, RK>) -> Result<()>
     where

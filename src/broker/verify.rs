@@ -246,10 +246,7 @@ impl<'a> Verification<'a> {
     fn judge_end(&mut self, subject: &Subject, walk: &Walk, stop: WalkStop) -> Result<()> {
         let path = walk.path(FileKind::Log, stop.segment);
         let tp = Some(&subject.tp);
-        let below = |point: &RecoveryPoint| {
-            stop.segment < point.segment || (stop.segment == point.segment && stop.position < point.position)
-        };
-        if let Some(point) = subject.point.as_ref().filter(|point| below(point)) {
+        if let Some(point) = subject.point.as_ref().filter(|point| stop.is_below(point)) {
             let ended = format!("the log ends here, below its recovery point, offset {}", point.offset);
             self.found(Verdict::Corrupt, tp, &path, stop.position, stop.why.unwrap_or(ended));
             return Ok(());

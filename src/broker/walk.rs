@@ -18,8 +18,20 @@ use std::sync::Arc;
 
 use crate::env::{File, FileSystem, OpenMode, with_suffix};
 use crate::error::{Error, Result};
-use crate::partition::PartitionManifest;
+use crate::partition::{PartitionManifest, RecoveryPoint};
 use crate::segment::{BatchCheck, FileKind, Scan, ScannedBatch, SegmentFileName, Stop};
+
+impl WalkStop {
+    /// Segment and position.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.segment, self.position)
+    }
+
+    /// What is there has been on the device.
+    pub(super) fn is_below(&self, point: &RecoveryPoint) -> bool {
+        self.place() < (point.segment, point.position)
+    }
+}
 
 /// A place in a partition, between two batches.
 pub(super) struct Walk {

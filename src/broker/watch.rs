@@ -18,7 +18,7 @@ use super::groups::OFFSETS_TOPIC;
 use super::lag::PartitionLag;
 use super::observed::ObservedRecords;
 use super::observed_group::{ObservedGroup, ObservedMember};
-use super::observer::{Observer, latest_epoch};
+use super::observer::Observer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Committed, GroupId, InstanceId, MemberId, RecordedGroup, RecordedGroups};
 use crate::topic::TopicManifest;
@@ -100,7 +100,7 @@ impl Watch {
         let known = Topics { manifests: &manifests };
         self.forget_gone(&known);
         let mut topics = Vec::new();
-        for manifest in manifests.iter().filter(|manifest| !is_internal(&manifest.name)) {
+        for manifest in manifests.iter().filter(|manifest| !manifest.name.is_internal()) {
             let described = (0..manifest.ready).map(|number| self.describe(manifest, number));
             match described.collect::<Result<_>>() {
                 Ok(partitions) => topics.push(TopicDescription::new(manifest, partitions)),
@@ -129,21 +129,8 @@ impl Watch {
     }
 
     fn describe(&mut self, topic: &TopicManifest, number: u32) -> Result<PartitionDescription> {
-        let extent = self.extent(topic, number)?;
-        let (folder, files) = self.observer.folder(topic, number);
-        let walk = self.observer.walk(&topic_partition(topic, number))?;
-        Ok(PartitionDescription {
-            number,
-            log_start: extent.log_start,
-            high_watermark: extent.end,
-            log_end: extent.end,
-            leader_epoch: latest_epoch(&*files, &folder)?,
-            size: walk.size()?,
-            segments: walk.bases().len(),
-            poisoned: false,
-            compacted_to: walk.manifest().cleaned_to,
-            dirty: None,
-        })
+        let end = self.extent(topic, number)?.end;
+        self.observer.description(topic, number, end)
     }
 
     /// Where a partition's log begins and ends.
@@ -154,8 +141,7 @@ impl Watch {
             Some(Ok(end)) => end,
             // What it stood in may be gone.
             Some(Err(_)) | None => {
-                let from = Offset::new(u64::MAX >> 1).unwrap_or(Offset::ZERO);
-                let mut records = self.observer.records(topic, number, from..)?;
+                let mut records = self.observer.end_of(topic, number)?;
                 let end = records.end()?;
                 self.ends.insert(key, records);
                 end
@@ -331,8 +317,4 @@ fn observed_members(group: &RecordedGroup, known: &Topics<'_>) -> Vec<ObservedMe
 
 fn topic_partition(topic: &TopicManifest, number: u32) -> TopicPartition {
     TopicPartition::new(topic.name.clone(), number)
-}
-
-fn is_internal(name: &TopicName) -> bool {
-    name.as_str().starts_with("__")
 }

@@ -227,7 +227,7 @@ fn let_go(log: &Log, end_offset: u64, segments: usize) -> Result<RetentionReport
 
 /// Whether a log may lose segments for the sake of others.
 fn may_lose(log: &Log) -> bool {
-    let internal = log.topic_partition().topic().as_str().starts_with("__");
+    let internal = log.topic_partition().topic().is_internal();
     !internal && log.settings().cleanup.policy.deletes() && !log.is_poisoned() && !log.is_closed()
 }
 

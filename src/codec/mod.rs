@@ -82,6 +82,10 @@ use crate::error::Result;
 /// assert_eq!(Cents.decode(Some(b"12.50")).unwrap_err().kind(), ErrorKind::Codec);
 /// # Ok::<(), millpond::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    note = "`millpond::codec` has `Raw` for bytes, `Utf8` for text, `U32`, `U64`, `I32`, `I64` for numbers, and with features `Json<T>` and `Bincode<T>`"
+)]
 pub trait Codec: Send + Sync + 'static {
     /// What a reader gets; it may borrow from the record's bytes.
     type Output<'a>;

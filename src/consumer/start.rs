@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::{Isolation, Start};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::partition::Log;
 use crate::types::Offset;
 
@@ -31,19 +31,14 @@ pub(crate) fn resolve(log: &Arc<Log>, start: Start, isolation: Isolation) -> Res
         Start::Offset(offset) if offset.get() > latest && offset.get() <= log.appended_end() => {
             Ok(offset.get())
         }
-        Start::Offset(offset) => Err(out_of_range(log, offset, earliest, latest)),
+        Start::Offset(offset) => {
+            let (earliest, latest) = (Offset::of(earliest), Offset::of(latest));
+            Err(Error::out_of_range(log.topic_partition(), offset, earliest, latest))
+        }
         Start::Timestamp(timestamp) => {
             let found = log.offset_for_timestamp(timestamp.millis())?;
             Ok(found.map_or(latest, |(offset, _)| offset))
         }
         Start::Last(count) => Ok(latest.saturating_sub(count).max(earliest)),
     }
-}
-
-fn out_of_range(log: &Log, requested: Offset, earliest: u64, latest: u64) -> Error {
-    let kind =
-        ErrorKind::OffsetOutOfRange { requested, earliest: Offset::of(earliest), latest: Offset::of(latest) };
-    Error::new(kind, format!("the log holds offsets {earliest} to {latest}"))
-        .in_partition(log.topic_partition())
-        .at_offset(requested)
 }

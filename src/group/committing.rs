@@ -337,7 +337,7 @@ impl Coordinator {
     ) -> Result<Option<WriteId>> {
         let group = self.group(id)?;
         if group.has_live_members() {
-            return Err(in_use(group, "it has members"));
+            return Err(in_use(group, "would lose the group"));
         }
         let gone: Vec<TopicPartition> = group.offsets.partitions().map(|(tp, _)| tp.clone()).collect();
         let group = self.group_mut(id);
@@ -352,7 +352,7 @@ impl Coordinator {
     fn check_unread(&self, id: &GroupId, tp: &TopicPartition) -> Result<()> {
         match self.groups.get(id) {
             Some(group) if group.is_read(tp.topic()) => {
-                Err(in_use(group, &format!("members read topic {}", tp.topic())).in_partition(tp))
+                Err(in_use(group, &format!("read topic {}", tp.topic())).in_partition(tp))
             }
             Some(_) | None => Ok(()),
         }
@@ -396,6 +396,6 @@ fn fenced(group: &GroupId, member: &MemberId) -> Error {
 
 fn in_use(group: &Group, why: &str) -> Error {
     let live = group.members.values().filter(|member| member.is_live()).count();
-    let message = format!("group {} is in use by {live} members: {why}; end them first", group.id);
+    let message = format!("{live} live members of group {} {why}: end them first", group.id);
     Error::new(ErrorKind::GroupInUse, message)
 }

@@ -41,7 +41,7 @@ impl Group {
     /// Whether this member may join.
     pub(crate) fn check_join(&self, request: &JoinRequest, topics: &Topics) -> Result<()> {
         if request.subscription.is_empty() {
-            return Err(Error::invalid_argument("a member must want at least one topic"));
+            return Err(Error::invalid_argument("name at least one topic to read"));
         }
         if let Some(missing) = request.subscription.topics.iter().find(|name| topics.get(name).is_none()) {
             return Err(Error::new(ErrorKind::TopicNotFound, format!("there is no topic {missing}")));

@@ -180,7 +180,7 @@ impl Log {
         let (limit, needs_key) =
             self.with_settings(|settings| (settings.segment_size, settings.cleanup.policy.compacts()));
         if batch.len() > limit {
-            return Err(self.too_large(batch.len(), limit));
+            return Err(self.too_large("the batch", batch.len(), limit));
         }
         if needs_key && batch.lacks_a_key()? {
             return Err(self.without_key());
@@ -197,7 +197,7 @@ impl Log {
             return Ok(());
         }
         let size = (HEADER_LEN + record.len_alone()) as u64;
-        if size <= limit { Ok(()) } else { Err(self.too_large(size, limit)) }
+        if size <= limit { Ok(()) } else { Err(self.too_large("the record", size, limit)) }
     }
 
     /// A record of a compacted log must have a key.
@@ -208,9 +208,10 @@ impl Log {
     }
 
     #[cold]
-    fn too_large(&self, size: u64, limit: u64) -> Error {
+    fn too_large(&self, what: &str, size: u64, limit: u64) -> Error {
         let kind = ErrorKind::RecordTooLarge { size, limit };
-        Error::new(kind, format!("{size} bytes exceed the limit of {limit}")).in_partition(&self.tp)
+        Error::new(kind, format!("{what} takes {size} bytes, but the topic takes at most {limit}"))
+            .in_partition(&self.tp)
     }
 
     /// What an append leaves to be done without the lock.

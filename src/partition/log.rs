@@ -387,14 +387,7 @@ impl Log {
     /// The error of a reader that asks for what is not there.
     pub(super) fn out_of_range(&self, requested: u64) -> Error {
         let (earliest, latest) = (self.log_start(), self.high_watermark());
-        let kind = crate::error::ErrorKind::OffsetOutOfRange {
-            requested: Offset::of(requested),
-            earliest: Offset::of(earliest),
-            latest: Offset::of(latest),
-        };
-        Error::new(kind, format!("the log holds offsets {earliest} to {latest}"))
-            .in_partition(&self.tp)
-            .at_offset(Offset::of(requested))
+        Error::out_of_range(&self.tp, Offset::of(requested), Offset::of(earliest), Offset::of(latest))
     }
 
     /// The epoch of the batches appended now.

@@ -19,8 +19,6 @@ use crate::format::FormatError;
 use crate::format::sealed_file::{self, Reader, Writer};
 use crate::types::TopicId;
 
-/// The file's name.
-pub(crate) const FILE_NAME: &str = "millpond.partition";
 /// Kind number of the file.
 const KIND: u16 = 0x5041;
 const VERSION: u16 = 2;
@@ -49,6 +47,9 @@ pub(crate) struct PartitionManifest {
 }
 
 impl PartitionManifest {
+    /// The file's name.
+    pub(crate) const FILE_NAME: &str = "millpond.partition";
+
     /// Of a new partition.
     pub(crate) fn new(topic_id: TopicId, log_start: u64) -> PartitionManifest {
         PartitionManifest {
@@ -158,7 +159,7 @@ impl PartitionManifest {
 }
 
 fn path_in(dir: &Path) -> PathBuf {
-    dir.join(FILE_NAME)
+    dir.join(PartitionManifest::FILE_NAME)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ mod place;
 mod poison;
 mod produced;
 mod producers;
+mod recalled;
 mod recover;
 mod roll;
 mod settings;

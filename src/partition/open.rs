@@ -17,7 +17,7 @@ use super::attendant::Attendant;
 use super::budget::Budget;
 use super::checkpoint::{Checkpointed, RecoveryPoint};
 use super::log::{Log, LogParts};
-use super::manifest::{self, PartitionManifest};
+use super::manifest::PartitionManifest;
 use super::recover::{PartitionRecovery, Recovered, Recovery};
 use super::settings::LogSettings;
 use crate::config::CrcCheck;
@@ -91,6 +91,17 @@ pub(crate) struct OpenLog {
     pub(crate) recovery: PartitionRecovery,
 }
 
+/// What is in the partition's folder.
+struct Contents {
+    home: Arc<SegmentFiles>,
+    manifest: PartitionManifest,
+    /// Base offsets of the segments, ascending.
+    bases: Vec<u64>,
+    /// The offsets of the producers' snapshots.
+    snapshots: Vec<u64>,
+    epochs: LeaderEpochs,
+}
+
 impl Opening<'_> {
     /// Opens the partition.
     pub(crate) fn open(self) -> Result<OpenLog> {
@@ -109,6 +120,42 @@ impl Opening<'_> {
         if let Found::New = self.state {
             return self.create(home);
         }
+        let (mut contents, state) = self.settle(home)?;
+        // Epochs taken from batches say nothing of the batches above them.
+        let loaded_epochs = contents.epochs.clone();
+        if contents.epochs.latest().is_none() {
+            let Contents { home, bases, .. } = &contents;
+            contents.epochs = epochs_of_batches(home, bases, &state, self.settings.index())?;
+            if contents.epochs.latest().is_some() {
+                store_epochs(&contents.home, &contents.epochs)?;
+            }
+        }
+        let (clean, point) = match state {
+            Found::Clean(point) => (fits(&contents.home, &contents.bases, &point)?, Some(point)),
+            Found::Unclean(point) => (false, point),
+            Found::New => (false, None),
+        };
+        let (recovered, checkpointed) = match point.filter(|_| clean) {
+            // An empty one may have been closed before it had a file.
+            Some(point) if !contents.bases.is_empty() => {
+                (Recovered::clean(point), Checkpointed::closed(&point))
+            }
+            Some(point) => (Recovered::clean(point), Checkpointed::nowhere(&point)),
+            None => {
+                let recovered = self.recover(&mut contents, loaded_epochs, point)?;
+                let checkpointed = Checkpointed::nowhere(&recovered.point);
+                (recovered, checkpointed)
+            }
+        };
+        if contents.epochs.latest().is_none() {
+            contents.epochs.assign(0, recovered.point.offset as i64);
+            store_epochs(&contents.home, &contents.epochs)?;
+        }
+        self.assemble(contents, recovered, checkpointed)
+    }
+
+    /// What is in the folder once everything that was begun there is done, and how it was left as far as that holds.
+    fn settle(&self, home: Arc<SegmentFiles>) -> Result<(Contents, Found)> {
         let mut manifest = self.manifest(&home)?;
         let (mut bases, snapshots, swaps) = self.segment_bases(&home)?;
         if let Some(range) = manifest.swap {
@@ -131,35 +178,7 @@ impl Opening<'_> {
         }
         drop_below_start(&home, &mut bases, manifest.log_start)?;
         check_start(&home, &bases, &manifest)?;
-        // Epochs taken from batches say nothing of the batches above them.
-        let loaded_epochs = epochs.clone();
-        if epochs.latest().is_none() {
-            epochs = epochs_of_batches(&home, &bases, &state, self.settings.index())?;
-            if epochs.latest().is_some() {
-                store_epochs(&home, &epochs)?;
-            }
-        }
-        let (clean, point) = match state {
-            Found::Clean(point) => (fits(&home, &bases, &point)?, Some(point)),
-            Found::Unclean(point) => (false, point),
-            Found::New => (false, None),
-        };
-        let (recovered, checkpointed) = match point.filter(|_| clean) {
-            // An empty one may have been closed before it had a file.
-            Some(point) if !bases.is_empty() => (Recovered::clean(point), Checkpointed::closed(&point)),
-            Some(point) => (Recovered::clean(point), Checkpointed::nowhere(&point)),
-            None => {
-                let recovered =
-                    self.recover(&home, &manifest, &mut bases, loaded_epochs, &mut epochs, point)?;
-                let checkpointed = Checkpointed::nowhere(&recovered.point);
-                (recovered, checkpointed)
-            }
-        };
-        if epochs.latest().is_none() {
-            epochs.assign(0, recovered.point.offset as i64);
-            store_epochs(&home, &epochs)?;
-        }
-        self.assemble(home, manifest, bases, epochs, recovered, checkpointed, snapshots)
+        Ok((Contents { home, manifest, bases, snapshots, epochs }, state))
     }
 
     /// Makes the partition: everything in its folder is durable with one sync of the folder. Its small files are
@@ -173,7 +192,7 @@ impl Opening<'_> {
         let contents = [
             (METADATA_FILE, partition_metadata::print(self.topic_id).into_bytes()),
             (EPOCHS_FILE, epochs.print().into_bytes()),
-            (manifest::FILE_NAME, manifest.encode()),
+            (PartitionManifest::FILE_NAME, manifest.encode()),
         ];
         let contents = contents.map(|(name, bytes)| (home.dir.join(name), bytes));
         make_files(files, &contents).map_err(|(path, e)| Error::io("write", path, e))?;
@@ -182,18 +201,17 @@ impl Opening<'_> {
         let point = RecoveryPoint { offset: 0, segment: 0, position: 0, indexes: NO_INDEXES, generation: 0 };
         let recovered = Recovered::clean(point);
         let checkpointed = Checkpointed::nowhere(&point);
-        self.assemble(home, manifest, vec![0], epochs, recovered, checkpointed, Vec::new())
+        let contents = Contents { home, manifest, bases: vec![0], snapshots: Vec::new(), epochs };
+        self.assemble(contents, recovered, checkpointed)
     }
 
     fn recover(
         &self,
-        home: &Arc<SegmentFiles>,
-        manifest: &PartitionManifest,
-        bases: &mut Vec<u64>,
+        contents: &mut Contents,
         loaded_epochs: LeaderEpochs,
-        epochs: &mut LeaderEpochs,
         point: Option<RecoveryPoint>,
     ) -> Result<Recovered> {
+        let Contents { home, manifest, bases, epochs, .. } = contents;
         let recovery = Recovery {
             home,
             topic_id: self.topic_id,
@@ -269,17 +287,13 @@ impl Opening<'_> {
         Ok((bases, snapshots, swaps))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that opening has found out")]
     fn assemble(
         self,
-        home: Arc<SegmentFiles>,
-        manifest: PartitionManifest,
-        bases: Vec<u64>,
-        epochs: LeaderEpochs,
+        contents: Contents,
         recovered: Recovered,
         checkpointed: Checkpointed,
-        snapshots: Vec<u64>,
     ) -> Result<OpenLog> {
+        let Contents { home, manifest, bases, snapshots, epochs } = contents;
         let settings = &self.settings;
         let point_segment = point_segment(&self.state, &manifest);
         let point = &recovered.point;

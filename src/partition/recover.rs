@@ -136,19 +136,35 @@ struct SegmentOutcome {
     torn: bool,
 }
 
+/// How far the walk over the segments has come.
+struct Course {
+    check: BatchCheck,
+    /// Those of the batches so far.
+    epochs: LeaderEpochs,
+    report: PartitionRecovery,
+}
+
+/// A segment that is gone through.
+struct Subject {
+    base: u64,
+    file: Arc<dyn File>,
+    index: LiveIndex,
+}
+
 impl Recovery<'_> {
     /// Recovers the segments `bases` (ascending); those behind a cut leave the list.
     pub(super) fn run(&self, bases: &mut Vec<u64>, epochs: &mut LeaderEpochs) -> Result<Recovered> {
         let start = self.start(bases)?;
-        let mut report = PartitionRecovery { scanned: true, leader_epoch: -1, ..Default::default() };
+        let report = PartitionRecovery { scanned: true, leader_epoch: -1, ..Default::default() };
         // Entries above the point were written ahead of their batches; the headers win.
         let mut known = epochs.clone();
         known.truncate_from_end(start.offset as i64);
-        let mut check = BatchCheck {
+        let check = BatchCheck {
             next_offset: start.offset,
             gaps: self.compacted,
             leader_epoch: known.latest().map_or(-1, |(epoch, _)| epoch),
         };
+        let mut course = Course { check, epochs: known, report };
         let mut last = None;
         let first = bases.partition_point(|&base| base < start.segment);
         for &base in bases[first..].iter().filter(|&&base| self.point.is_none() || base > start.segment) {
@@ -156,27 +172,27 @@ impl Recovery<'_> {
         }
         let mut at = first;
         while let Some(&base) = bases.get(at) {
-            if at > first && !self.follows(base, check.next_offset) {
-                report.segments_deleted += self.delete_from(bases, at)?;
+            if at > first && !self.follows(base, course.check.next_offset) {
+                course.report.segments_deleted += self.delete_from(bases, at)?;
                 break;
             }
             // Behind what compaction has taken away the log goes on where the segment begins.
-            check.next_offset = check.next_offset.max(base);
+            course.check.next_offset = course.check.next_offset.max(base);
             let from = if base == start.segment { start.position } else { 0 };
             let index = self.index_below(base, &start)?;
             let tail = bases.get(at + 1).is_none();
-            let outcome = self.segment(base, from, index, &mut check, &mut known, &mut report, tail)?;
+            let outcome = self.segment(base, from, index, &mut course, tail)?;
             at += 1;
             let torn = outcome.torn;
             last = Some((base, outcome));
             if torn {
-                report.segments_deleted += self.delete_from(bases, at)?;
+                course.report.segments_deleted += self.delete_from(bases, at)?;
                 break;
             }
         }
         self.home.sync_dir()?;
-        *epochs = known;
-        Ok(self.conclude(last, &start, report))
+        *epochs = course.epochs;
+        Ok(self.conclude(last, &start, course.report))
     }
 
     /// Where the scan begins. A point that the files contradict means damage below it.
@@ -237,22 +253,21 @@ impl Recovery<'_> {
         Ok(LiveIndex::new(self.index.0, self.index.1))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one walk over all segments")]
+    /// Goes through a segment from a position on; `index` has what is below.
     fn segment(
         &self,
         base: u64,
         from: u64,
-        mut index: LiveIndex,
-        check: &mut BatchCheck,
-        epochs: &mut LeaderEpochs,
-        report: &mut PartitionRecovery,
+        index: LiveIndex,
+        course: &mut Course,
         is_last: bool,
     ) -> Result<SegmentOutcome> {
         let path = &self.home.path(FileKind::Log, base);
         let failed = |what: &'static str| move |e: std::io::Error| Error::io(what, path, e);
-        let file = self.open(base)?;
+        let mut subject = Subject { base, file: self.open(base)?, index };
+        let file = subject.file.clone();
         let size = file.size().map_err(failed("look at a segment"))?;
-        let mut scan = Scan::new(file.clone(), from, size, *check);
+        let mut scan = Scan::new(file.clone(), from, size, course.check);
         let (mut end, mut begun) = (from, from);
         let stop = loop {
             match scan.pass().map_err(failed("read a segment"))? {
@@ -260,10 +275,10 @@ impl Recovery<'_> {
                     break Stop::Bad("an unknown leader epoch".into());
                 }
                 Ok(batch) => {
-                    self.accept(&*file, base, &batch, scan.passed_bytes(&batch), &mut index, epochs, report)
+                    self.accept(&mut subject, &batch, scan.passed_bytes(&batch), course)
                         .map_err(failed("write a segment again"))?;
                     end = scan.position();
-                    *check = scan.check();
+                    course.check = scan.check();
                 }
                 Err(stop) => break stop,
             }
@@ -273,16 +288,16 @@ impl Recovery<'_> {
                 begun = end;
             }
         };
-        let sealed = self.seal_open_batch(&file, base, end, size, check).map_err(failed("seal a batch"))?;
+        let sealed =
+            self.seal_open_batch(&subject, end, size, &course.check).map_err(failed("seal a batch"))?;
         if let Some((batch, bytes)) = sealed {
-            report.records_sealed += batch.header.records_count as u64;
-            self.accept(&*file, base, &batch, &bytes, &mut index, epochs, report)
-                .map_err(failed("seal a batch"))?;
+            course.report.records_sealed += batch.header.records_count as u64;
+            self.accept(&mut subject, &batch, &bytes, course).map_err(failed("seal a batch"))?;
             end = batch.end();
-            check.next_offset = batch.header.last_offset() as u64 + 1;
-            check.leader_epoch = check.leader_epoch.max(batch.header.leader_epoch);
+            course.check.next_offset = batch.header.last_offset() as u64 + 1;
+            course.check.leader_epoch = course.check.leader_epoch.max(batch.header.leader_epoch);
         } else if matches!(stop, Stop::Bad(_)) {
-            report.bytes_cut += size - end;
+            course.report.bytes_cut += size - end;
         }
         if size == end {
             // A failed sync may have lost this length, and cutting to it would be no change.
@@ -291,11 +306,11 @@ impl Recovery<'_> {
         file.set_size(end).map_err(failed("cut a torn tail"))?;
         sync_data(&*file).map_err(failed("sync a recovered segment"))?;
         if !is_last {
-            index.close();
-            self.write_index(base, &index)?;
+            subject.index.close();
+            self.write_index(base, &subject.index)?;
         }
         let torn = matches!(stop, Stop::Bad(_));
-        Ok(SegmentOutcome { end, next_offset: check.next_offset, index, torn })
+        Ok(SegmentOutcome { end, next_offset: course.check.next_offset, index: subject.index, torn })
     }
 
     /// The leader epoch, which the CRC does not cover, agrees with the checkpoint: that is written before an
@@ -321,41 +336,36 @@ impl Recovery<'_> {
     }
 
     /// Takes a good batch up: written again, indexed, its epoch noted.
-    #[expect(clippy::too_many_arguments, reason = "the state of one walk over all segments")]
     fn accept(
         &self,
-        file: &dyn File,
-        base: u64,
+        subject: &mut Subject,
         batch: &BatchAt,
         bytes: &[u8],
-        index: &mut LiveIndex,
-        epochs: &mut LeaderEpochs,
-        report: &mut PartitionRecovery,
+        course: &mut Course,
     ) -> std::io::Result<()> {
         let header = &batch.header;
-        write_all_at(file, bytes, batch.position)?;
-        let delta = (header.last_offset() as u64).saturating_sub(base) as u32;
-        index.appended(batch.position as u32, bytes.len() as u64, delta, header.max_timestamp);
-        if epochs.latest().is_none_or(|(epoch, _)| header.leader_epoch > epoch) {
-            epochs.assign(header.leader_epoch, header.base_offset);
+        write_all_at(&*subject.file, bytes, batch.position)?;
+        let delta = (header.last_offset() as u64).saturating_sub(subject.base) as u32;
+        subject.index.appended(batch.position as u32, bytes.len() as u64, delta, header.max_timestamp);
+        if course.epochs.latest().is_none_or(|(epoch, _)| header.leader_epoch > epoch) {
+            course.epochs.assign(header.leader_epoch, header.base_offset);
         }
-        report.bytes_rewritten += bytes.len() as u64;
-        (self.progress)(report.bytes_rewritten);
+        course.report.bytes_rewritten += bytes.len() as u64;
+        (self.progress)(course.report.bytes_rewritten);
         Ok(())
     }
 
     /// The batch that was open at `end` when the process died, if its tail cell vouches for the bytes.
     fn seal_open_batch(
         &self,
-        file: &Arc<dyn File>,
-        base: u64,
+        subject: &Subject,
         end: u64,
         size: u64,
         check: &BatchCheck,
     ) -> std::io::Result<Option<(BatchAt, Vec<u8>)>> {
         let mine = |cell: &&FoundCell| {
             let id = &cell.identity;
-            id.topic == self.topic_id && id.partition == self.partition && id.segment == base
+            id.topic == self.topic_id && id.partition == self.partition && id.segment == subject.base
         };
         let Some(cell) = self.found_cells.iter().find(mine) else { return Ok(None) };
         let id = &cell.identity;
@@ -366,7 +376,7 @@ impl Recovery<'_> {
             return Ok(None);
         }
         let mut bytes = vec![0; HEADER_LEN + cell.length as usize];
-        read_exact_at(&**file, &mut bytes[HEADER_LEN..], records_at)?;
+        read_exact_at(&*subject.file, &mut bytes[HEADER_LEN..], records_at)?;
         if crc32c(&bytes[HEADER_LEN..]) != cell.crc {
             return Ok(None);
         }

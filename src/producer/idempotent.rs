@@ -277,7 +277,10 @@ impl<K, V> IdempotentProducer<K, V> {
         let offset = known.and_then(|known| known.offset_of(within_epoch(sequence))).map(Offset::of);
         // Who is told that the log has them need not send them again: not even after a crash.
         log.wait_acked(log.appended_end())?;
-        let message = format!("the log has records of {} up to sequence {last}", self.name());
+        let message = format!(
+            "the log has records of {} up to sequence {last}: go on with {next_sequence}",
+            self.name()
+        );
         Err(Error::new(ErrorKind::Duplicate { offset, next_sequence }, message).in_partition(tp))
     }
 

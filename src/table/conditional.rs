@@ -108,9 +108,13 @@ impl<K: Codec, V: Codec> Table<K, V> {
         if holds {
             return Ok(());
         }
+        let expected = match expected {
+            Expected::Absent => "no value".to_owned(),
+            Expected::Version(offset) => format!("version {offset}"),
+        };
         let message = match actual {
-            Some(offset) => format!("{expected:?} was expected, but the key is at version {offset}"),
-            None => format!("{expected:?} was expected, but the key has no value"),
+            Some(offset) => format!("{expected} was expected, but the key is at version {offset}"),
+            None => format!("{expected} was expected, but the key has no value"),
         };
         Err(Error::new(ErrorKind::VersionConflict { actual }, message))
     }

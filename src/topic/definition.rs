@@ -43,14 +43,16 @@ impl<K, V> TopicDef<K, V> {
         TopicDef { name, partitions: None, settings: None, codecs: PhantomData }
     }
 
-    /// The same with this many partitions, should it be created, whatever its settings say.
+    /// The same with this many partitions, should it be created, whatever its settings say. A topic that exists gets more
+    /// by `Broker::add_partitions`.
     #[must_use]
     pub const fn partitions(mut self, partitions: u32) -> TopicDef<K, V> {
         self.partitions = Some(partitions);
         self
     }
 
-    /// The same with these settings, should it be created.
+    /// The same with these settings, should it be created: a topic that exists keeps its own, until
+    /// `Broker::alter_topic` changes them.
     #[must_use]
     pub const fn settings(mut self, settings: fn() -> TopicConfig) -> TopicDef<K, V> {
         self.settings = Some(settings);

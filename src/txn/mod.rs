@@ -21,6 +21,8 @@ mod commit;
 mod coordinator;
 mod description;
 mod expiry;
+mod markers;
+mod outcome;
 mod recovery;
 mod service;
 mod session;

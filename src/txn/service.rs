@@ -9,24 +9,24 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::commit::{CommitTask, TransactionCommit};
 use super::coordinator::{Coordinator, Effect, Ended, Holder, Now};
 use super::description::TransactionDescription;
+use super::markers::Marked;
 use super::recovery::LeftOpen;
 use super::session::{Session, SessionPhase, SessionState};
 use crate::consumer::{Consumer, Directory, GroupService, Records};
 use crate::env::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::batch::{BatchBuilder, BatchSpec};
-use crate::format::control::{EndTxnMarker, TxnOutcome};
+use crate::format::control::TxnOutcome;
 use crate::format::transaction_state::StateKey;
 use crate::partition::{FinishedBatch, Log, Patience};
 use crate::producer::{BatchTerms, NotAdded};
 use crate::segment::NewRecord;
-use crate::sync::{Mutex, RwLock, WaitKey};
+use crate::sync::{Mutex, RwLock};
 use crate::types::TopicPartition;
 
 /// A marker that could not be appended, or is not known to be durable, is looked at again after this time.
@@ -41,9 +41,9 @@ pub(crate) struct TxnService {
     pub(super) settling: Mutex<HashMap<Holder, TxnOutcome>>,
     /// `None` before the first transactional producer, and when the broker is closed.
     pub(super) log: RwLock<Option<Arc<Log>>>,
-    groups: Arc<GroupService>,
+    pub(super) groups: Arc<GroupService>,
     directory: OnceLock<Weak<dyn Directory>>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     max_block: Duration,
     /// Why the topic could not be read when the broker was opened.
     pub(super) damaged: OnceLock<Error>,
@@ -56,19 +56,12 @@ pub(super) struct State {
     /// Markers that are appended and may not be durable.
     pub(super) markers: Vec<Marked>,
     /// Markers that could not be appended: there was no room, or no file, or the topic was being deleted.
-    unappended: Vec<(String, TopicPartition, Ended)>,
+    pub(super) unappended: Vec<(String, TopicPartition, Ended)>,
     /// Left open by an earlier opening, and nobody can tell how they ended.
     pub(super) undecided: Vec<LeftOpen>,
     /// Commits that nobody waits for.
-    orphans: Vec<Arc<CommitTask>>,
-    closed: bool,
-}
-
-pub(super) struct Marked {
-    pub(super) id: String,
-    pub(super) ended: Ended,
-    pub(super) log: Arc<Log>,
-    end: u64,
+    pub(super) orphans: Vec<Arc<CommitTask>>,
+    pub(super) closed: bool,
 }
 
 impl TxnService {
@@ -158,7 +151,7 @@ impl TxnService {
         Ok(())
     }
 
-    fn state_log(&self) -> Result<Arc<Log>> {
+    pub(super) fn state_log(&self) -> Result<Arc<Log>> {
         self.log.read().clone().ok_or_else(|| Error::closed("the transaction topic"))
     }
 
@@ -316,7 +309,7 @@ impl TxnService {
         self.abort_locked(session, &mut inner);
     }
 
-    fn abort_locked(&self, session: &Session, inner: &mut SessionState) {
+    pub(super) fn abort_locked(&self, session: &Session, inner: &mut SessionState) {
         if !matches!(inner.phase, SessionPhase::Open | SessionPhase::Committing(_)) {
             return;
         }
@@ -329,85 +322,6 @@ impl TxnService {
         let _ = self.carry_out(effects);
         self.groups.end_transaction(&offsets, TxnOutcome::Abort);
         inner.end(holder);
-    }
-
-    /// Appends the commit record of a transaction whose records are durable; answers the end of it.
-    pub(super) fn record(&self, task: &CommitTask) -> Result<u64> {
-        let mut effects = Vec::new();
-        let (id, holder) = (&task.session.id, task.holder);
-        let decides = self.state.lock().coordinator.commit(id, holder, self.now(), &mut effects)?;
-        if !decides {
-            return Ok(0);
-        }
-        match self.carry_out(effects) {
-            Ok(end) => Ok(end.unwrap_or(0)),
-            Err(error) => {
-                self.state.lock().coordinator.undecided(id, holder, self.now());
-                Err(error)
-            }
-        }
-    }
-
-    pub(super) fn wait_recorded(&self, end: u64) -> Result<()> {
-        if end == 0 { Ok(()) } else { self.state_log()?.wait_acked(end) }
-    }
-
-    pub(super) fn poll_recorded(
-        &self,
-        end: u64,
-        context: &mut Context<'_>,
-        key: &mut Option<WaitKey>,
-    ) -> Poll<Result<()>> {
-        match (end, self.state_log()) {
-            (0, _) => Poll::Ready(Ok(())),
-            (_, Ok(log)) => log.poll_acked(end, context, key),
-            (_, Err(error)) => Poll::Ready(Err(error)),
-        }
-    }
-
-    pub(super) fn cancel_recorded(&self, key: WaitKey) {
-        if let Ok(log) = self.state_log() {
-            log.cancel_acked(key);
-        }
-    }
-
-    /// The commit record is durable.
-    pub(super) fn decided(&self, task: &CommitTask) {
-        let session = &task.session;
-        let mut inner = session.state.lock();
-        let mut effects = Vec::new();
-        let decided = self.state.lock().coordinator.decided(&session.id, task.holder, &mut effects);
-        let _ = self.carry_out(effects);
-        let offsets = std::mem::take(&mut inner.offsets);
-        self.groups.end_transaction(&offsets, TxnOutcome::Commit);
-        let holder = decided.unwrap_or(inner.holder);
-        inner.end(holder);
-    }
-
-    /// Nothing was decided: it is aborted.
-    pub(super) fn give_up(&self, task: &CommitTask) {
-        let mut inner = task.session.state.lock();
-        self.abort_locked(&task.session, &mut inner);
-    }
-
-    /// Whether it was decided shows at the next opening.
-    pub(super) fn unknown(&self, task: &CommitTask) {
-        self.state.lock().coordinator.unknown(&task.session.id, task.holder);
-        let id = &task.session.id;
-        let why =
-            format!("whether the transaction of {id} is committed shows when the broker is opened again");
-        task.logs().for_each(|log| super::undecided::hold(log, task.holder, ErrorKind::Poisoned, &why));
-        let mut inner = task.session.state.lock();
-        let offsets = std::mem::take(&mut inner.offsets);
-        self.groups.hold_transaction(&offsets, &Error::new(ErrorKind::Poisoned, why));
-        let holder = inner.holder;
-        inner.end(holder);
-    }
-
-    /// Nobody waits for a commit: the broker's upkeep takes it to its end.
-    pub(super) fn look_after(&self, task: Arc<CommitTask>) {
-        self.state.lock().orphans.push(task);
-        self.wake_at(self.clock.monotonic());
     }
 
     /// Carries effects out, in their order; answers the end of the last record.
@@ -436,7 +350,7 @@ impl TxnService {
         Ok(appended.offset + 1)
     }
 
-    fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience {
         Patience::Until(self.clock.monotonic().saturating_add(self.max_block))
     }
 
@@ -444,65 +358,6 @@ impl TxnService {
         let directory = self.directory.get().and_then(Weak::upgrade);
         let directory = directory.ok_or_else(|| Error::closed("the broker"))?;
         directory.find(tp).map(|found| found.log)
-    }
-
-    pub(super) fn mark(&self, id: String, tp: TopicPartition, ended: Ended, log: Result<Arc<Log>>) {
-        let marked = log.and_then(|log| self.append_marker(&log, ended).map(|end| (log, end)));
-        let mut state = self.state.lock();
-        match marked {
-            Ok((log, Some(end))) => state.markers.push(Marked { id, ended, log, end }),
-            // Nothing of it is open there.
-            Ok((_, None)) => state.coordinator.marked(&id, &tp, ended),
-            Err(error) => match error.kind() {
-                // The partition is gone, or has seen another end of it.
-                ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound | ErrorKind::Fenced => {
-                    state.coordinator.marked(&id, &tp, ended);
-                }
-                // The next opening does it, as the records say.
-                ErrorKind::Poisoned => {}
-                ErrorKind::Closed if state.closed => {}
-                // No room; a file that could not be opened again, which is tried anew; or a topic that has been deleted
-                // since it was found, which shows when it is looked for again.
-                _ => {
-                    self.groups.marker_refused(&tp, &error);
-                    state.unappended.push((id, tp, ended));
-                }
-            },
-        }
-    }
-
-    /// Answers the marker's end; `None` where nothing of it is open.
-    pub(super) fn append_marker(&self, log: &Log, ended: Ended) -> Result<Option<u64>> {
-        let marker = EndTxnMarker {
-            outcome: ended.outcome,
-            producer_id: ended.holder.producer_id,
-            producer_epoch: ended.holder.epoch,
-            coordinator_epoch: self.log.read().as_ref().map_or(0, |log| log.leader_epoch().max(0)),
-            timestamp: self.clock.now().millis(),
-        };
-        log.end_transaction(&marker, self.patience())
-    }
-
-    /// Appends the markers that could not be appended.
-    fn append_markers(&self) {
-        let unappended = std::mem::take(&mut self.state.lock().unappended);
-        for (id, tp, ended) in unappended {
-            let log = self.find(&tp);
-            self.mark(id, tp, ended, log);
-        }
-    }
-
-    /// Takes note of markers that are durable by now.
-    pub(super) fn collect_markers(&self) {
-        let mut state = self.state.lock();
-        let State { coordinator, markers, .. } = &mut *state;
-        markers.retain(|marked| {
-            let durable = marked.log.flushed() >= marked.end;
-            if durable {
-                coordinator.marked(&marked.id, marked.log.topic_partition(), marked.ended);
-            }
-            !durable
-        });
     }
 
     /// Does what is due: aborts transactions that are open for too long, ends commits that nobody waits for, appends
@@ -557,7 +412,7 @@ impl TxnService {
         }
     }
 
-    fn wake_at(&self, when: Duration) {
+    pub(super) fn wake_at(&self, when: Duration) {
         if let Some(directory) = self.directory.get().and_then(Weak::upgrade) {
             directory.wake_at(when);
         }
@@ -590,55 +445,5 @@ impl fmt::Debug for TxnService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sessions = self.state.lock().sessions.len();
         f.debug_struct("TxnService").field("sessions", &sessions).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::consumer::FoundPartition;
-    use crate::env::sim::SimEnvironment;
-    use crate::types::TopicName;
-
-    /// Where every topic has been deleted.
-    struct Nothing;
-
-    impl Directory for Nothing {
-        fn find(&self, tp: &TopicPartition) -> Result<FoundPartition> {
-            Err(Error::new(ErrorKind::TopicNotFound, format!("there is no topic {}", tp.topic())))
-        }
-
-        fn wake_at(&self, _: Duration) {}
-    }
-
-    #[test]
-    fn a_topic_that_is_deleted_under_its_marker_is_waited_for_no_longer() {
-        let wait = Duration::from_secs(1);
-        let environment = SimEnvironment::new(1).environment();
-        let clock = environment.clock();
-        let groups = Arc::new(GroupService::new(clock.clone(), 1, wait, wait));
-        let service = TxnService::new(clock.clone(), groups, wait);
-        let directory: Arc<dyn Directory> = Arc::new(Nothing);
-        service.attach(Arc::downgrade(&directory));
-        let tp = TopicPartition::new(TopicName::new("t").unwrap(), 0);
-        let mut effects = Vec::new();
-        let now = service.now();
-        {
-            let coordinator = &mut service.state.lock().coordinator;
-            let holder = coordinator.init("one", wait, now, || Ok(7), &mut Vec::new()).unwrap();
-            let holder = coordinator.begin("one", holder, now, || Ok(8)).unwrap();
-            coordinator.touch("one", holder, &tp).unwrap();
-            assert!(coordinator.commit("one", holder, now, &mut Vec::new()).unwrap());
-            coordinator.decided("one", holder, &mut effects);
-        }
-        let unmarked = || service.state.lock().coordinator.unmarked().len();
-        for effect in effects {
-            // It was found, and closed before the marker came.
-            let Effect::Mark { id, tp, ended } = effect else { continue };
-            service.mark(id, tp, ended, Err(Error::closed("the partition")));
-        }
-        assert_eq!(unmarked(), 1);
-        service.tick();
-        assert_eq!(unmarked(), 0);
     }
 }

@@ -40,6 +40,19 @@ impl TopicName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether such a topic belongs to the broker, which alone writes it: its name begins with `__`.
+    ///
+    /// ```
+    /// use millpond::TopicName;
+    /// assert!(TopicName::new("__consumer_offsets")?.is_internal());
+    /// assert!(!TopicName::new("orders")?.is_internal());
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.0.starts_with("__")
+    }
 }
 
 fn broken_rule(name: &str) -> Option<&'static str> {

@@ -474,6 +474,10 @@ fn two_brokers_on_one_directory() {
         let error = Broker::open(&path).unwrap_err();
         assert_eq!(kind_of(&error), ErrorKind::Locked, "{}", path.display());
     }
+    // One folder too deep is no data directory of its own.
+    let error = Broker::open(dir.path().join("t-0")).unwrap_err();
+    assert_eq!(kind_of(&error), ErrorKind::InvalidArgument);
+    assert!(!dir.path().join("t-0/millpond.broker").exists());
     // Many at once: one gets it.
     let other = tempfile::tempdir().unwrap();
     let path = other.path().join("data");
@@ -483,6 +487,71 @@ fn two_brokers_on_one_directory() {
     assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1);
     for refused in opened.iter().filter_map(|opened| opened.as_ref().err()) {
         assert_eq!(kind_of(refused), ErrorKind::Locked);
+    }
+}
+
+/// Handles of one broker in the calls of another: a transaction there could never end what it wrote here.
+#[test]
+fn handles_of_another_broker() {
+    let ((_here, broker), (_there, other)) = (open(), open());
+    for broker in [&broker, &other] {
+        broker.create_topic("t", TopicConfig::new()).unwrap();
+    }
+    let foreign = other.topic("t").unwrap();
+    let mut producer = broker.transactional("id").unwrap();
+    // Before it knows the name, and after.
+    for _ in 0..2 {
+        let mut txn = producer.begin().unwrap();
+        let error = txn.send(&foreign, Record::new("x")).unwrap_err();
+        assert_eq!(kind_of(&error), ErrorKind::InvalidArgument);
+        txn.send("t", Record::new("x")).unwrap();
+        txn.commit().wait().unwrap();
+    }
+    assert_eq!(foreign.partition(0).unwrap().log_end_offset(), Offset::ZERO);
+    assert_eq!(kind_of(&broker.topic(&foreign).unwrap_err()), ErrorKind::InvalidArgument);
+    let joined = broker.group("g").unwrap().join(&foreign);
+    assert_eq!(kind_of(&joined.unwrap_err()), ErrorKind::InvalidArgument);
+
+    foreign.producer().unwrap().send(Record::new("x")).unwrap().wait().unwrap();
+    let mut stranger = other.group("g").unwrap().join(&foreign).unwrap();
+    let records = stranger.poll().wait().unwrap();
+    let mine = broker.group("g").unwrap().join("t").unwrap();
+    assert!(mine.commit(&records).wait().is_err());
+    let mut txn = producer.begin().unwrap();
+    let error = txn.commit_offsets(&stranger, &records).unwrap_err();
+    assert_eq!(kind_of(&error), ErrorKind::InvalidArgument);
+}
+
+/// One record of a stranger there, and no transaction would begin in this directory any more.
+#[test]
+fn internal_topics_are_the_brokers() {
+    let (_dir, broker) = open();
+    broker.create_topic("t", TopicConfig::new()).unwrap();
+    broker.transactional("id").unwrap().begin().unwrap().send("t", Record::new("x")).unwrap();
+    let consumer = broker.group("g").unwrap().join("t").unwrap();
+    consumer.commit_all().wait().unwrap();
+    for name in ["__transaction_state", "__consumer_offsets"] {
+        let topic = broker.topic(name).unwrap();
+        assert!(topic.name().is_internal());
+        let partition = topic.partition(0).unwrap();
+        let end = partition.log_end_offset();
+        let mut producer = broker.transactional("other").unwrap();
+        let refused = [
+            topic.producer().map(drop),
+            topic.idempotent_producer("p").map(drop),
+            producer.begin().unwrap().send(name, Record::new("x").key("y")),
+            partition.append_expecting(end, [Record::new("x").key("y")]).map(drop),
+            partition.append_batches(&[]).map(drop),
+            partition.truncate(Offset::ZERO).map(drop),
+            partition.delete_records(end).map(drop),
+            broker.delete_topic(name),
+            broker.alter_topic(name, TopicConfig::new()),
+        ];
+        for refused in refused {
+            assert_eq!(kind_of(&refused.unwrap_err()), ErrorKind::InvalidArgument);
+        }
+        // Looking is allowed.
+        topic.read(Start::Earliest).unwrap().next().unwrap();
     }
 }
 

@@ -40,14 +40,18 @@ fn values(topic: &Topic) -> millpond::Result<Vec<String>> {
 }
 
 fn observed(observer: &Observer, topic: &str) -> Vec<String> {
-    let mut records = observer.read(topic, 0, ..).unwrap();
+    all_of(observer, topic).unwrap()
+}
+
+fn all_of(observer: &Observer, topic: &str) -> millpond::Result<Vec<String>> {
+    let mut records = observer.read(topic, 0, ..)?;
     let mut seen = Vec::new();
-    while let Some(record) = records.next().unwrap() {
+    while let Some(record) = records.next()? {
         assert_eq!(record.offset().get(), seen.len() as u64);
         assert_eq!(record.key(), Some(&b"k"[..]));
         seen.push(String::from_utf8_lossy(record.value().unwrap()).into_owned());
     }
-    seen
+    Ok(seen)
 }
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
@@ -152,6 +156,7 @@ fn a_torn_tail_is_unsettled_and_damage_below_the_point_is_corrupt() {
     let report = observer(&torn).verify(|_| ()).unwrap();
     assert_eq!(report.verdict(), Verdict::Unsettled, "{:?}", report.findings());
     assert_eq!(report.findings()[0].path(), log);
+    assert_eq!(observed(&observer(&torn), "t"), numbers(0..19));
     drop(simulated(&torn).open().unwrap());
     assert_eq!(verdict(&torn), Verdict::Clean);
 
@@ -161,6 +166,12 @@ fn a_torn_tail_is_unsettled_and_damage_below_the_point_is_corrupt() {
     assert_eq!(report.verdict(), Verdict::Corrupt, "{:?}", report.findings());
     assert_eq!(report.findings()[0].path(), log);
     assert!(report.findings()[0].position() <= 70);
+    // Nor does anybody else take it for the end of the log.
+    let described = observer(&rotten).describe("t").map(|_| ());
+    let read = all_of(&observer(&rotten), "t").map(|_| ());
+    for error in [described.unwrap_err(), read.unwrap_err()] {
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Corrupted, Some(log)));
+    }
 }
 
 /// After each bit flip: what verify calls clean reads back whole; what it calls corrupt can be repaired, and
@@ -195,6 +206,8 @@ fn check_flipped(flipped: &SimEnvironment, all: &[String], at: &str) -> Verdict 
         .and_then(|observer| observer.verify(|_| ()))
         .unwrap_or_else(|error| panic!("{at}: {error}"));
     let fresh = |disk: SimDisk| SimEnvironment::on(disk, 1);
+    let seen = Observer::open_in(flipped.environment(), "/data").and_then(|observer| all_of(&observer, "t"));
+    assert!(seen.as_ref().map_or(true, |seen| seen == all), "{at}: {seen:?} from outside");
     let copy = fresh(flipped.disk().snapshot());
     let read = simulated(&copy).open().and_then(|broker| values(&broker.topic("t")?));
     match (found.verdict(), read) {

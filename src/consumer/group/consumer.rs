@@ -13,36 +13,31 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::commit::Commit;
 use super::interrupter::Interrupter;
 use super::listener::RebalanceListener;
 use super::mailbox::Mailbox;
-use super::place::{Begun, Place};
-use super::service::{AppendOffset, GroupService, Room};
+use super::place::Place;
+use super::service::{GroupService, Room};
+use super::transacted::AppendOffset;
 use crate::codec::Raw;
 use crate::config::{GroupConfig, Start};
 use crate::consumer::codecs::Codecs;
-use crate::consumer::poll::{PollRecords, PollSource};
-use crate::consumer::records::{Lease, Part, ReadBy, Records};
+use crate::consumer::poll::PollRecords;
+use crate::consumer::records::{ReadBy, Records};
 use crate::consumer::start::resolve;
 use crate::consumer::undecodable::BadRecords;
-use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
-    Backward, Change, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId,
-    OffsetAndMetadata, WriteId,
+    Backward, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId, OffsetAndMetadata,
+    WriteId,
 };
-use crate::partition::ReadLimits;
 use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
 use crate::telemetry;
 use crate::types::{Offset, TopicName, TopicPartition};
-
-/// Polls that do not wait only look so often at one moment.
-const LOOKS: u32 = 1024;
 
 /// Reads, together with the other members of its group, one topic, several, or all whose names match a pattern.
 /// Each partition is read by one member at a time; where the group has come to is committed.
@@ -79,14 +74,14 @@ pub struct Consumer<K = Raw, V = Raw> {
     pub(super) epoch: i32,
     pub(super) places: Vec<Place>,
     /// The partition that is asked first.
-    turn: usize,
-    codecs: Arc<Codecs<K, V>>,
-    waiting: Option<WaitKey>,
+    pub(super) turn: usize,
+    pub(super) codecs: Arc<Codecs<K, V>>,
+    pub(super) waiting: Option<WaitKey>,
     pub(super) last_commit: Duration,
     /// When a poll that does not wait went the long way last.
-    looked: Option<(Duration, u32)>,
+    pub(super) looked: Option<(Duration, u32)>,
     /// It was put out, and could not join again yet.
-    out: bool,
+    pub(super) out: bool,
     left: bool,
 }
 
@@ -385,231 +380,6 @@ impl<K, V> Consumer<K, V> {
         Error::new(ErrorKind::Rebalanced, message).in_partition(partition)
     }
 
-    /// Hears what has changed.
-    fn read_mail(&mut self) -> Result<()> {
-        self.join_again_if_out()?;
-        while let Some(change) = self.mailbox.take() {
-            self.hear(change)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn hear(&mut self, change: Change) -> Result<()> {
-        match change {
-            Change::Assigned { epoch, partitions } => self.assigned(epoch, &partitions)?,
-            Change::Revoke { revocation, partitions } => self.revoked(revocation, &partitions),
-            Change::Lost { partitions } => self.lost(&partitions),
-            Change::Fenced => self.fenced()?,
-        }
-        Ok(())
-    }
-
-    /// Nothing more of these partitions is handed out: they are about to be let go.
-    pub(super) fn set_leaving(&mut self, partitions: &[TopicPartition]) {
-        let leaving = |place: &&mut Place| partitions.contains(place.topic_partition());
-        self.places.iter_mut().filter(leaving).for_each(|place| place.leaving = true);
-    }
-
-    fn assigned(&mut self, epoch: i32, partitions: &[TopicPartition]) -> Result<()> {
-        self.epoch = epoch;
-        let directory = self.membership.groups.directory()?;
-        let mut taken = Vec::with_capacity(partitions.len());
-        for tp in partitions {
-            match directory.find(tp) {
-                Ok(found) => {
-                    let isolation = self.membership.config.isolation_level();
-                    let place = Place::new(found, isolation);
-                    if let Some(count) = place.cursor.count() {
-                        self.mailbox.reads(tp, count);
-                    }
-                    self.places.push(place);
-                    taken.push(tp.clone());
-                }
-                // The topic is gone already, which is told next.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.tell("assigned", &taken);
-        if let Some(listener) = self.membership.listener.as_mut().filter(|_| !taken.is_empty()) {
-            listener.assigned(&taken);
-        }
-        Ok(())
-    }
-
-    pub(super) fn revoked(&mut self, revocation: u64, partitions: &[TopicPartition]) {
-        self.tell("revoked", partitions);
-        drop(self.hand_over(partitions));
-        self.drop_places(partitions);
-        self.membership.groups.released(&self.membership.group, &self.member, revocation);
-    }
-
-    fn lost(&mut self, partitions: &[TopicPartition]) {
-        self.tell("lost", partitions);
-        self.drop_places(partitions);
-        if let Some(listener) = &mut self.membership.listener {
-            listener.lost(partitions);
-        }
-    }
-
-    fn fenced(&mut self) -> Result<()> {
-        let partitions = self.assignment();
-        self.tell("fenced", &partitions);
-        self.lost(&partitions);
-        self.stop();
-        let Membership { groups, group, .. } = &self.membership;
-        groups.leave(group, &self.member, Leave::ForGood, Room::Wait);
-        self.epoch = 0;
-        self.out = true;
-        self.join_again_if_out()
-    }
-
-    /// Who was put out joins again; where that is refused, at the next poll.
-    pub(super) fn join_again_if_out(&mut self) -> Result<()> {
-        if self.out {
-            let Membership { groups, group, request, config, .. } = &self.membership;
-            self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
-            self.reader = ReadBy::member(group, &self.member);
-            self.out = false;
-        }
-        Ok(())
-    }
-
-    fn tell(&self, what: &'static str, partitions: &[TopicPartition]) {
-        telemetry::rebalance(what, self.group(), &self.member, partitions);
-    }
-
-    fn drop_places(&mut self, partitions: &[TopicPartition]) {
-        let groups = self.membership.groups.clone();
-        self.mailbox.reads_no_more(partitions);
-        self.places.retain_mut(|place| {
-            let goes = partitions.contains(place.topic_partition());
-            if goes {
-                place.stop_waiting(&groups);
-            }
-            !goes
-        });
-        self.turn = 0;
-    }
-
-    /// The next records there are, or `None`.
-    pub(super) fn fetch(&mut self) -> Result<Option<Records<K, V>>> {
-        let count = self.places.len();
-        let mut gathered = Records::none(&self.codecs);
-        let mut bytes = self.membership.config.max_byte_count();
-        let mut records = self.membership.config.max_record_count();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            match self.fetch_from(at, bytes, records) {
-                Ok(Some(part)) => {
-                    bytes = bytes.saturating_sub(part.bytes());
-                    records = records.saturating_sub(part.count_hint());
-                    gathered.push(part);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.turn = at;
-                    return if gathered.has_parts() { Ok(Some(gathered)) } else { Err(error) };
-                }
-            }
-            if bytes == 0 || records == 0 {
-                self.turn = (at + 1) % count;
-                return Ok(Some(gathered));
-            }
-        }
-        self.turn = (self.turn + 1).checked_rem(count).unwrap_or(0);
-        Ok(gathered.has_parts().then_some(gathered))
-    }
-
-    fn fetch_from(&mut self, at: usize, max_bytes: u64, max_records: u32) -> Result<Option<Part>> {
-        let Membership { groups, group, config, listener, .. } = &mut self.membership;
-        let place = &mut self.places[at];
-        if place.paused || place.leaving {
-            return Ok(None);
-        }
-        match place.begin(groups, group, config.offset_reset_kind())? {
-            Begun::Reading => {}
-            Begun::NotYet => return Ok(None),
-            Begun::Truncated { committed, resumed } => {
-                place.sought = true;
-                if let Some(listener) = listener {
-                    listener.truncated(place.topic_partition(), committed, resumed);
-                }
-            }
-        }
-        let limits = ReadLimits { max_bytes, max_records, crc: place.log().crc_check() };
-        let mut from = place.cursor.next_offset();
-        let mut read = place.cursor.read(u64::MAX, &limits);
-        if let Err(error) = read {
-            // Retention has passed the position: where the group goes on is for the settings to say.
-            if !matches!(error.kind(), ErrorKind::OffsetOutOfRange { .. }) {
-                return Err(error);
-            }
-            place.out_of_range(error, config.offset_reset_kind())?;
-            from = place.cursor.next_offset();
-            read = place.cursor.read(u64::MAX, &limits);
-        }
-        let Some(chunk) = read? else { return Ok(None) };
-        place.leader_epoch = chunk.leader_epoch();
-        let lease = Lease { epoch: self.epoch, topic_id: place.topic_id, by: self.reader };
-        let part =
-            Part::new(place.topic_partition().clone(), chunk, from, place.cursor.next_offset()).leased(lease);
-        Ok(Some(part))
-    }
-
-    /// Asks to be woken by mail.
-    pub(super) fn register_for_mail(&mut self, context: &mut Context<'_>) {
-        self.mailbox.arrived().register(&mut self.waiting, context.waker());
-    }
-
-    /// Whether records can come, and that somebody waits for them.
-    pub(super) fn check_places(&self) -> Result<()> {
-        for place in self.places.iter().filter(|place| !place.paused) {
-            place.log().check_open()?;
-            place.log().want_records();
-        }
-        Ok(())
-    }
-
-    /// Asks to be woken by mail, by records, and by commits that are waited for.
-    pub(super) fn register(&mut self, context: &mut Context<'_>) {
-        self.register_for_mail(context);
-        for place in self.places.iter_mut().filter(|place| !place.paused) {
-            if let (Some(end), Some(log)) = (place.pending, self.membership.groups.offsets_log()) {
-                if log.poll_acked(end, context, &mut place.pending_key).is_ready() {
-                    // It holds by now, or never will: look again.
-                    context.waker().wake_by_ref();
-                }
-            }
-            place.cursor.log().await_records(&mut place.waiting, context.waker());
-        }
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.mailbox.set_waiting(false);
-        if let Some(key) = self.waiting.take() {
-            self.mailbox.arrived().cancel(key);
-        }
-        let groups = &self.membership.groups;
-        self.places.iter_mut().for_each(|place| place.stop_waiting(groups));
-    }
-
-    /// What there is to be handed out now: records, or nothing because somebody interrupts.
-    fn ready(&mut self) -> Result<Option<Records<K, V>>> {
-        loop {
-            if self.mailbox.take_interrupt() {
-                return Ok(Some(Records::none(&self.codecs)));
-            }
-            self.read_mail()?;
-            match self.fetch() {
-                // A partition that has just been lost answers with an error that nobody need see.
-                Err(_) if self.mailbox.has_mail() => {}
-                fetched => return fetched,
-            }
-        }
-    }
-
     /// The topics that it reads, as far as `poll` has heard.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicName> {
@@ -625,61 +395,6 @@ impl<K, V> Consumer<K, V> {
 enum Flow {
     Running,
     Paused,
-}
-
-impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Consumer<K, V> {
-    fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<Result<Records<K, V>>> {
-        self.mailbox.polled(self.membership.groups.clock().monotonic());
-        self.mailbox.set_waiting(false);
-        self.commit_automatically();
-        if let Some(records) = self.ready()? {
-            return Poll::Ready(Ok(records));
-        }
-        self.register(context);
-        if let Some(records) = self.ready()? {
-            return Poll::Ready(Ok(records));
-        }
-        // Partitions may have come with the last mail.
-        self.register(context);
-        self.membership.groups.check_open()?;
-        self.check_places()?;
-        self.mailbox.set_waiting(true);
-        Poll::Pending
-    }
-
-    fn look(&mut self) -> Option<Result<Records<K, V>>> {
-        // The long way takes the logs' locks, which those who send need: once in a tick of the clock is enough, and
-        // once in many polls where the clock is moved by hand.
-        let now = self.membership.groups.clock().monotonic();
-        match &mut self.looked {
-            Some((then, looks)) if *then == now && *looks < LOOKS => *looks += 1,
-            looked => {
-                *looked = Some((now, 0));
-                return None;
-            }
-        }
-        self.mailbox.polled(now);
-        self.commit_automatically();
-        let found = match self.ready() {
-            Ok(None) => self.membership.groups.check_open().map(|()| self.no_records()),
-            Ok(Some(records)) => Ok(records),
-            Err(error) => Err(error),
-        };
-        Some(found)
-    }
-
-    fn stop_waiting(&mut self) {
-        self.mailbox.polled(self.membership.groups.clock().monotonic());
-        self.stop();
-    }
-
-    fn no_records(&self) -> Records<K, V> {
-        Records::none(&self.codecs)
-    }
-
-    fn clock(&self) -> Option<Arc<dyn Clock>> {
-        Some(self.membership.groups.clock().clone())
-    }
 }
 
 impl<K, V> Drop for Consumer<K, V> {

@@ -12,11 +12,13 @@
 //!   log is touched.
 //! - A member hears of changes in their order, in the thread that polls.
 
+mod administration;
 mod commit;
 mod committing;
 mod concurrent;
 mod consumer;
 mod decoding;
+mod fetching;
 mod interrupter;
 mod lanes;
 mod listener;
@@ -25,15 +27,18 @@ mod opening;
 mod place;
 mod polls;
 mod pool;
+mod rebalancing;
 mod service;
 #[cfg(feature = "stream")]
 mod stream;
+mod transacted;
 mod writing;
 
+pub(crate) use administration::LagSource;
 pub use commit::Commit;
 pub use consumer::Consumer;
 pub(crate) use consumer::Membership;
 pub use interrupter::Interrupter;
 pub use listener::{Handover, RebalanceListener};
 pub use polls::Polls;
-pub(crate) use service::{Directory, FoundPartition, GroupService, LagSource};
+pub(crate) use service::{Directory, FoundPartition, GroupService};

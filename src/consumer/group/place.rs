@@ -171,14 +171,14 @@ impl Place {
             (OffsetReset::Earliest, _) => Ok(earliest),
             (OffsetReset::Latest, _) => Ok(latest),
             (OffsetReset::Fail, None) => {
-                let message = format!("group {group} has committed no offset");
+                let message = format!("group {group} has committed no offset: seek, or reset the group");
                 Err(Error::new(ErrorKind::NoOffset, message).in_partition(self.topic_partition()))
             }
             (OffsetReset::Fail, Some(requested)) => {
                 let (earliest, latest) = (Offset::of(earliest), Offset::of(latest));
                 let kind = ErrorKind::OffsetOutOfRange { requested, earliest, latest };
                 let message = format!(
-                    "the log holds offsets {earliest} to {latest}, but not what group {group} committed"
+                    "the log begins at offset {earliest} and ends before {latest}: not where group {group} has committed"
                 );
                 Err(Error::new(kind, message).in_partition(self.topic_partition()).at_offset(requested))
             }

@@ -17,15 +17,14 @@ use super::writing::{Outgoing, Ticket, append_all};
 use crate::config::OffsetReset;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::control::TxnOutcome;
 use crate::group::{
-    Backward, CommitEntry, Committed, Committer, Coordinator, Effect, GroupDescription, GroupId, JoinRequest,
-    KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, Subscription, WriteId,
+    Backward, CommitEntry, Coordinator, Effect, GroupId, JoinRequest, Leave, MemberId, Now,
+    OffsetAndMetadata, Subscription, WriteId,
 };
 use crate::partition::{Log, Patience};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, RwLock};
-use crate::types::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// A partition of the broker.
 #[derive(Clone, Debug)]
@@ -48,9 +47,6 @@ impl FoundPartition {
     }
 }
 
-/// Takes a record of the offsets topic into a transaction: its log, key and value.
-pub(super) type AppendOffset<'a> = dyn FnMut(&Arc<Log>, &[u8], Option<&[u8]>) -> Result<()> + 'a;
-
 /// Where partitions are found: the broker.
 pub(crate) trait Directory: Send + Sync {
     /// A partition.
@@ -63,21 +59,11 @@ pub(crate) trait Directory: Send + Sync {
     fn wake_at(&self, when: Duration);
 }
 
-/// Where lag is measured from.
-#[derive(Clone, Debug)]
-pub(crate) struct LagSource {
-    pub(crate) tp: TopicPartition,
-    pub(crate) committed: Option<OffsetAndMetadata>,
-    pub(crate) owner: Option<MemberId>,
-    /// What the owner reads next, if it is known.
-    pub(crate) position: Option<Offset>,
-}
-
 /// The groups of a broker.
 pub(crate) struct GroupService {
     pub(super) state: Mutex<State>,
     /// Held while records are appended, so that they keep their order.
-    appending: Mutex<()>,
+    pub(super) appending: Mutex<()>,
     /// Held while volatile partitions are told what of them may go, so that they hear the latest last.
     releasing: Mutex<()>,
     /// `None` before the first group, and when the broker is closed.
@@ -92,12 +78,12 @@ pub(crate) struct GroupService {
 
 pub(super) struct State {
     pub(super) coordinator: Coordinator,
-    mailboxes: HashMap<MemberId, (GroupId, Arc<Mailbox>)>,
-    outbox: VecDeque<Outgoing>,
+    pub(super) mailboxes: HashMap<MemberId, (GroupId, Arc<Mailbox>)>,
+    pub(super) outbox: VecDeque<Outgoing>,
     /// Appended, in order.
     in_flight: VecDeque<(WriteId, u64)>,
     /// Of all writes that do not hold yet.
-    tickets: HashMap<WriteId, Arc<Ticket>>,
+    pub(super) tickets: HashMap<WriteId, Arc<Ticket>>,
     due: Option<Duration>,
 }
 
@@ -365,89 +351,8 @@ impl GroupService {
         ticket
     }
 
-    /// Offsets that are committed with a transaction: `append` takes them into it, in the order of all commits.
-    /// Answers what [`end_transaction`](Self::end_transaction) is to be told; `own` is what it has answered before.
-    pub(super) fn commit_within(
-        &self,
-        group: &GroupId,
-        committer: &Committer,
-        entries: Vec<CommitEntry>,
-        own: &[WriteId],
-        append: &mut AppendOffset<'_>,
-    ) -> Result<Option<WriteId>> {
-        self.check_open()?;
-        let log = self.offsets_log().ok_or_else(|| Error::closed("the offsets topic"))?;
-        self.act(Room::Wait, |_, _, _| ());
-        let appending = self.appending.lock();
-        let now = self.now();
-        let begun = {
-            let mut state = self.state.lock();
-            if !state.outbox.is_empty() {
-                // Somebody else has come in between, and takes its turn behind this lock: numbers must rise in the log.
-                drop(state);
-                drop(appending);
-                return self.commit_within(group, committer, entries, own, append);
-            }
-            let begun = state.coordinator.commit_in_transaction(group, committer, entries, own, now)?;
-            if let Some((id, _)) = &begun {
-                state.tickets.insert(*id, Arc::new(Ticket::of_transaction()));
-            }
-            begun
-        };
-        let Some((id, records)) = begun else { return Ok(None) };
-        let mut each = records.iter();
-        let appended =
-            each.try_for_each(|record| append(&log, &record.key.encode(), record.value.as_deref()));
-        drop(appending);
-        match appended {
-            Ok(()) => Ok(Some(id)),
-            Err(error) => {
-                self.end_transaction(&[id], TxnOutcome::Abort);
-                Err(error)
-            }
-        }
-    }
-
-    /// Nobody will say before the next opening how the transaction has ended that these commits were part of: who is
-    /// given their partitions, or commits less there, is told why, instead of waiting.
-    pub(crate) fn hold_transaction(&self, writes: &[WriteId], why: &Error) {
-        if writes.is_empty() {
-            return;
-        }
-        let members = {
-            let mut state = self.state.lock();
-            writes.iter().for_each(|id| state.coordinator.hold(*id, why.again()));
-            let tickets = writes.iter().filter_map(|id| state.tickets.get(id));
-            tickets.for_each(|ticket| ticket.set(Err(why.again())));
-            state.members()
-        };
-        members.iter().for_each(|mailbox| mailbox.wake());
-    }
-
-    /// The transaction has ended that these commits were part of.
-    pub(crate) fn end_transaction(&self, writes: &[WriteId], outcome: TxnOutcome) {
-        if writes.is_empty() {
-            return;
-        }
-        let members = self.state.lock().members();
-        self.act(Room::Later, |coordinator, _, out| {
-            for id in writes {
-                match outcome {
-                    TxnOutcome::Commit => coordinator.written(*id, out),
-                    TxnOutcome::Abort => coordinator.failed(*id, out),
-                }
-            }
-        });
-        {
-            let mut state = self.state.lock();
-            writes.iter().for_each(|id| drop(state.tickets.remove(id)));
-        }
-        // Who has been given a partition may have waited for this.
-        members.iter().for_each(|mailbox| mailbox.wake());
-    }
-
     /// Waits in this thread until a write holds.
-    fn wait_for(&self, ticket: Option<Arc<Ticket>>) -> Result<()> {
+    pub(super) fn wait_for(&self, ticket: Option<Arc<Ticket>>) -> Result<()> {
         let (Some(ticket), Some(log)) = (ticket, self.offsets_log()) else { return Ok(()) };
         ticket.end().map_or(Ok(()), |end| log.wait_acked(end?))
     }
@@ -532,7 +437,7 @@ impl GroupService {
     }
 
     /// Sees to it that the broker comes back when something is due.
-    fn schedule(&self) {
+    pub(super) fn schedule(&self) {
         let now = self.now();
         let wake = {
             let mut state = self.state.lock();
@@ -546,154 +451,6 @@ impl GroupService {
         }
     }
 
-    /// A topic has been made, or has more partitions.
-    pub(crate) fn topic_changed(&self, name: &TopicName, topic: KnownTopic) {
-        self.act(Room::Wait, |coordinator, now, out| coordinator.topic_changed(name, topic, now, out));
-        self.schedule();
-    }
-
-    /// A topic is about to be deleted: its offsets go first, durably.
-    ///
-    /// # Errors
-    /// Those of writing; the topic is known again then.
-    pub(crate) fn topic_deleted(&self, name: &TopicName, topic: KnownTopic) -> Result<()> {
-        let last = self.act_and_write(|coordinator, now, out| {
-            coordinator.topic_deleted(name, now, out);
-            Ok(out.iter().rev().find_map(|effect| match effect {
-                Effect::Write { id, .. } => Some(*id),
-                Effect::Tell { .. } => None,
-            }))
-        });
-        let written = last.and_then(|ticket| self.wait_for(ticket));
-        if written.is_err() {
-            self.topic_changed(name, topic);
-        }
-        self.look(|_| ());
-        written
-    }
-
-    /// Where a group stands in a partition: what is committed, and who has it.
-    pub(crate) fn lag_sources(&self, group: &GroupId) -> Result<Vec<LagSource>> {
-        self.check_open()?;
-        let mut sources: Vec<LagSource> = self.look(|coordinator| -> Result<_> {
-            let description = coordinator.describe(group)?;
-            let mut found: std::collections::BTreeMap<TopicPartition, LagSource> = coordinator
-                .offsets(group)?
-                .into_iter()
-                .map(|(tp, committed)| {
-                    let owner = coordinator.owner(group, &tp);
-                    (tp.clone(), LagSource { tp, committed, owner, position: None })
-                })
-                .collect();
-            for member in description.members() {
-                for tp in member.assigned() {
-                    let owner = Some(member.id().clone());
-                    let fresh = LagSource { tp: tp.clone(), committed: None, owner, position: None };
-                    found.entry(tp.clone()).or_insert(fresh);
-                }
-            }
-            Ok(found.into_values().collect())
-        })?;
-        let state = self.state.lock();
-        for source in &mut sources {
-            let mailbox = source.owner.as_ref().and_then(|owner| state.mailboxes.get(owner));
-            source.position = mailbox.and_then(|(_, mailbox)| mailbox.position(&source.tp));
-        }
-        Ok(sources)
-    }
-
-    /// The names of the groups.
-    ///
-    /// # Errors
-    /// What kept the offsets topic from being read; `Closed`.
-    pub(crate) fn list(&self) -> Result<Vec<GroupId>> {
-        self.check_open()?;
-        Ok(self.look(Coordinator::list))
-    }
-
-    /// Where what some group has not read of a partition begins; none if no group follows the topic.
-    ///
-    /// # Errors
-    /// What kept the offsets topic from being read; `Closed`.
-    pub(crate) fn unread_from(&self, tp: &TopicPartition) -> Result<Option<Offset>> {
-        self.check_open()?;
-        Ok(self.look(|coordinator| coordinator.unread_from(tp)))
-    }
-
-    /// A group and its members.
-    ///
-    /// # Errors
-    /// `GroupNotFound`.
-    pub(crate) fn describe(&self, group: &GroupId) -> Result<GroupDescription> {
-        self.check_open()?;
-        self.look(|coordinator| coordinator.describe(group))
-    }
-
-    /// What a group has committed in a partition.
-    ///
-    /// # Errors
-    /// `Corrupted` if its record cannot be read.
-    pub(crate) fn committed(
-        &self,
-        group: &GroupId,
-        tp: &TopicPartition,
-    ) -> Result<Option<OffsetAndMetadata>> {
-        self.check_open()?;
-        match self.look(|coordinator| coordinator.committed(group, tp)).0 {
-            Committed::At(offset) => Ok(Some(offset)),
-            Committed::Absent => Ok(None),
-            Committed::Corrupt(why) => {
-                let message = format!("the committed offset of group {group} cannot be read: {why}");
-                Err(Error::new(ErrorKind::Corrupted, message).in_partition(tp))
-            }
-        }
-    }
-
-    /// Sets offsets of a group that nobody reads with, durably.
-    ///
-    /// # Errors
-    /// `GroupInUse`; those of a commit.
-    pub(crate) fn reset(
-        &self,
-        group: &GroupId,
-        offsets: Vec<(FoundPartition, OffsetAndMetadata)>,
-    ) -> Result<()> {
-        let entry = |(found, offset): (FoundPartition, OffsetAndMetadata)| CommitEntry {
-            tp: found.log.topic_partition().clone(),
-            topic_id: found.topic_id,
-            offset,
-            log_end: GroupService::log_end(&found.log),
-            backward: Backward::Allow,
-        };
-        let entries = offsets.into_iter().map(entry).collect();
-        let write =
-            self.act_and_write(|coordinator, now, out| coordinator.reset(group, entries, now, out))?;
-        self.wait_for(write)
-    }
-
-    /// Deletes offsets of a group, durably.
-    ///
-    /// # Errors
-    /// `GroupNotFound`, `GroupInUse`; those of writing.
-    pub(crate) fn delete_offsets(&self, group: &GroupId, partitions: &[TopicPartition]) -> Result<()> {
-        self.check_open()?;
-        let write =
-            self.act_and_write(|coordinator, _, out| coordinator.delete_offsets(group, partitions, out))?;
-        self.wait_for(write)
-    }
-
-    /// Deletes a group with its offsets, durably.
-    ///
-    /// # Errors
-    /// `GroupNotFound`, `GroupInUse`; those of writing.
-    pub(crate) fn delete_group(&self, group: &GroupId) -> Result<()> {
-        self.check_open()?;
-        let write = self.act_and_write(|coordinator, now, out| coordinator.delete_group(group, now, out))?;
-        self.wait_for(write)?;
-        self.look(|_| ());
-        Ok(())
-    }
-
     /// The end of what can be committed of a partition.
     pub(super) fn log_end(log: &Log) -> Offset {
         Offset::of(log.log_end())
@@ -702,7 +459,7 @@ impl GroupService {
 
 impl State {
     /// The mailboxes of all members.
-    fn members(&self) -> Vec<Arc<Mailbox>> {
+    pub(super) fn members(&self) -> Vec<Arc<Mailbox>> {
         self.mailboxes.values().map(|(_, mailbox)| mailbox.clone()).collect()
     }
 

@@ -40,7 +40,13 @@ fn chunks_outlive_what_they_lend_from() {
     let kind = cursor.read(u64::MAX, &limits()).unwrap_err().kind();
     assert!(matches!(kind, ErrorKind::OffsetOutOfRange { earliest, .. } if earliest.get() == 400));
     p.assert_holds(400, 600);
-    assert!(p.log.delete_records(601).unwrap_err().to_string().contains("400 to 600"));
+    assert!(
+        p.log
+            .delete_records(601)
+            .unwrap_err()
+            .to_string()
+            .contains("begins at offset 400 and ends before 600")
+    );
 }
 
 #[test]

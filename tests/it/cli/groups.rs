@@ -107,7 +107,7 @@ fn offsets_are_reset_as_planned() {
     assert_eq!(reset("--to earliest"), "t-0\t5\t0\n");
     assert_eq!(shared(tool.run("consume --topic t --group g")).text().lines().count(), 5);
 
-    tool.run("reset-offsets --group g --topic t --to 6").failed(1, "0 to 5");
+    tool.run("reset-offsets --group g --topic t --to 6").failed(1, "ends before 5");
     tool.run("reset-offsets --group g --topic u --to 0").failed(1, "u");
     tool.run("reset-offsets --group g --topic t --partition 1 --to 0").failed(1, "1");
 

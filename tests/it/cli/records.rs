@@ -162,7 +162,7 @@ fn consume_begins_and_ends_where_it_is_told() {
     assert_eq!(offsets("--max 3"), range(0, 3));
     assert_eq!(offsets("--max 0"), range(0, 0));
     assert_eq!(offsets("--from 10 --max 2 --partition 0"), range(10, 12));
-    tool.run("consume --topic t --from 101").failed(1, "0 to 100");
+    tool.run("consume --topic t --from 101").failed(1, "ends before 100");
 }
 
 #[test]
@@ -225,4 +225,19 @@ fn consume_follows_a_program_that_writes() {
     assert!(reader.wait().unwrap().success(), "--max ends it");
     writer.kill().unwrap();
     writer.wait().unwrap();
+}
+
+#[test]
+fn who_follows_a_topic_hears_that_it_is_deleted() {
+    let tool = Tool::new();
+    tool.produce("--topic t", b"one\n");
+    let mut following = tool.spawn("consume --topic t --follow");
+    let mut first = String::new();
+    let mut out = BufReader::new(following.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
+    assert!(first.ends_with("\tone\n"), "{first}");
+    tool.run("delete --topic t").ok();
+    let ended = following.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), told.as_str()), (Some(1), "millpond: topic t has been deleted\n"));
 }

@@ -51,6 +51,7 @@ fn a_command_line_without_sense_is_64() {
         ("create --topic t --set colour=red", "colour"),
         ("create --topic t --set batch_size=1GiB", "batch_size"),
         ("bench --seconds -1", "-1"),
+        ("bench --seconds 0", "0.01 to 60"),
     ];
     for (arguments, words) in wrong {
         tool.run(arguments).failed(64, words);
@@ -76,5 +77,6 @@ fn what_is_not_there_is_1_and_is_not_made() {
     tool.run("consume --topic t --partition 1").failed(1, "1");
     tool.run("describe --topic u").failed(1, "u");
     tool.run("delete --topic u").failed(1, "u");
+    tool.run("producers --topic u").failed(1, "there is no topic u");
     tool.run("create --topic t").failed(1, "t");
 }
