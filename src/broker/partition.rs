@@ -119,7 +119,11 @@ impl<K, V> Partition<K, V> {
     }
 
     /// The offset and timestamp of the first record whose timestamp is `timestamp` or later; `None` if
-    /// there is none below the high watermark.
+    /// there is none below the high watermark. Timestamps need not be in order.
+    ///
+    /// Segment and record are found by halves, so that it hardly matters how large the partition is. The first time that a
+    /// search comes by a segment, it asks that for its newest timestamp (a search for recent times, right after the
+    /// opening, comes by all).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -13,6 +13,7 @@ use super::checkpoint::Checkpointed;
 use super::counts::Counts;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
+use super::newest_times::NewestTimes;
 use super::poison::Poison;
 use super::produced::Producers;
 use super::roll::Writer;
@@ -43,6 +44,8 @@ pub(crate) struct Log {
     pub(super) poison: Poison,
     /// Oldest first; the last one is active.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    /// Of what a search by time has come by.
+    pub(super) newest_times: Mutex<NewestTimes>,
     pub(super) append: AppendLock,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
@@ -140,6 +143,7 @@ impl Log {
             marks,
             poison: Poison::default(),
             segments: RwLock::new(parts.segments),
+            newest_times: Mutex::new(NewestTimes::default()),
             append: AppendLock::new(appender),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),

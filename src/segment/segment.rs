@@ -69,6 +69,8 @@ pub(crate) struct Segment {
     sync_failed: Mutex<bool>,
     /// The newest timestamp of the time index and the end of the log have been found true.
     pub(super) vouched: AtomicBool,
+    /// The newest timestamp, once somebody has asked the closed segment for it.
+    pub(super) newest_time: Mutex<Option<i64>>,
     pub(super) index_settings: (u64, u64),
     /// When it was last used, in openings of segments (see [`OpenSegments`](super::OpenSegments)).
     used: AtomicU64,
@@ -239,6 +241,7 @@ impl Segment {
             index_unsynced: AtomicBool::new(false),
             sync_failed: Mutex::new(false),
             vouched: AtomicBool::new(false),
+            newest_time: Mutex::new(None),
             index_settings,
             used: AtomicU64::new(0),
             retired: AtomicBool::new(false),
