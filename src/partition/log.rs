@@ -382,6 +382,12 @@ impl Log {
         self.wake_everybody();
     }
 
+    /// Who waits to append looks again whether it still may.
+    pub(crate) fn wake_senders(&self) {
+        self.acks.wake_all();
+        self.budget.waiters().wake_all();
+    }
+
     pub(super) fn wake_everybody(&self) {
         self.readers.wake_all();
         self.acks.wake_all();

@@ -244,7 +244,8 @@ impl<K, V> Producer<K, V> {
         Flush::start(&self.shared.target.partitions)
     }
 
-    /// Takes no more records, through any clone, and flushes those that were sent. Dropping a producer
+    /// Takes no more records, through any clone, and flushes those that were sent; who waits for room is told
+    /// `Closed` at once. Dropping a producer
     /// without closing it loses nothing either; it only does not tell.
     ///
     /// ```
@@ -267,7 +268,7 @@ impl<K, V> Producer<K, V> {
         self.shared.closed.store(true, Ordering::Release);
         for log in self.shared.target.partitions.iter() {
             // Whoever waits for room here looks up and finds the producer closed.
-            log.budget().waiters().wake_all();
+            log.wake_senders();
         }
         self.flush()
     }
@@ -293,7 +294,11 @@ impl<K, V> Producer<K, V> {
     }
 
     /// Appends, waiting for room until `max_block` has passed.
-    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+    pub(super) fn patiently<T>(
+        &self,
+        log: &Log,
+        append: impl FnOnce(Patience<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.shared.patiently(log, append)
     }
 
@@ -414,11 +419,15 @@ impl<K, V> Shared<K, V> {
         Err(error)
     }
 
-    /// Appends, waiting for room until `max_block` has passed.
+    /// Appends, waiting for room until `max_block` has passed or the producer is closed.
     #[cold]
-    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+    pub(super) fn patiently<T>(
+        &self,
+        log: &Log,
+        append: impl FnOnce(Patience<'_>) -> Result<T>,
+    ) -> Result<T> {
         let deadline = log.clock().monotonic().saturating_add(self.terms.max_block);
-        append(Patience::Until(deadline)).map_err(|error| {
+        append(Patience::UntilClosed(deadline, &self.closed)).map_err(|error| {
             if error.kind() != ErrorKind::Backpressure {
                 return error;
             }
@@ -496,8 +505,10 @@ impl<K, V> RoomWait<K, V> {
                 return Poll::Pending;
             }
         }
+        let on_time = self.log.poll_on_time(context, &mut self.flush);
+        // Looked at after the registration: closing the producer wakes that list, too.
         self.shared.check_open()?;
-        self.log.poll_on_time(context, &mut self.flush).map(Ok)
+        on_time.map(Ok)
     }
 
     fn has_room(&self) -> bool {

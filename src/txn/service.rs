@@ -436,7 +436,7 @@ impl TxnService {
         Ok(appended.offset + 1)
     }
 
-    fn patience(&self) -> Patience {
+    fn patience(&self) -> Patience<'static> {
         Patience::Until(self.clock.monotonic().saturating_add(self.max_block))
     }
 
