@@ -239,7 +239,8 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
     }
 
     /// Appends records in one batch, if the first of them gets the offset `expected`: if nobody else has appended
-    /// since the log ended there.
+    /// since the log ended there. Without records nothing is appended, but what is expected is looked at all the same;
+    /// the delivery is empty then.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -254,7 +255,7 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
     /// ```
     ///
     /// # Errors
-    /// `UnexpectedOffset` with the offset that they would get: nothing is appended. `RecordTooLarge` if they do not
+    /// `UnexpectedOffset` with the offset that they would get, also if there are none: nothing is appended. `RecordTooLarge` if they do not
     /// fit one batch; else as [`Producer::send_batch`](crate::producer::Producer::send_batch).
     pub fn append_expecting<'a, RV, RK>(
         &self,

@@ -138,6 +138,13 @@ impl Log {
         appended.ok_or_else(|| self.unexpected(expected, self.appended_end()))
     }
 
+    /// Whether a batch would get the offset `expected` now; as [`append_expecting`](Self::append_expecting) without one.
+    pub(crate) fn check_expected(&self, expected: u64) -> Result<()> {
+        self.check_open()?;
+        let next = self.appended_end();
+        if next == expected { Ok(()) } else { Err(self.unexpected(expected, next)) }
+    }
+
     #[cold]
     fn unexpected(&self, expected: u64, actual: u64) -> Error {
         let kind = ErrorKind::UnexpectedOffset { actual: Offset::of(actual) };

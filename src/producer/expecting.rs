@@ -48,7 +48,7 @@ impl<K, V> Producer<K, V> {
         }
         let mut delivery = BatchDelivery::default();
         if builder.is_empty() {
-            return Ok(delivery);
+            return log.check_expected(expected.get()).map(|()| delivery);
         }
         if settings.timestamp_type == TimestampType::LogAppend {
             builder.set_append_time(log.clock().now().millis());

@@ -187,7 +187,8 @@ impl<K, V> Producer<K, V> {
     /// Sends records in batches of their own: one for each partition touched, encoded before the log is
     /// locked. A batch is handed over when it has grown to the topic's batch size or 1 MiB, whichever is
     /// more (but never more than a segment), and another begun, so that `records` may be a stream of any length.
-    /// A record without a timestamp gets the time at which its batch was begun.
+    /// A record without a timestamp gets the time at which its batch was begun. Without records the delivery is empty,
+    /// and there is nothing to wait for.
     ///
     /// ```
     /// use millpond::prelude::*;
@@ -210,6 +211,7 @@ impl<K, V> Producer<K, V> {
         RK: EncodeKey<K>,
         I: IntoIterator<Item = Record<'a, RV, RK>>,
     {
+        self.shared.check_open()?;
         let mut sender = BatchSender::new(&self.shared);
         let mut records = records.into_iter();
         let sent = records.try_for_each(|record| sender.add(&record));
