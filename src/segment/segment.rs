@@ -32,7 +32,7 @@ use super::stored_index::StoredIndex;
 use super::verified::Verified;
 use crate::env::map::{MapWriter, Mark};
 use crate::env::{File, sync_data};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::BatchHeader;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -66,7 +66,7 @@ pub(crate) struct Segment {
     /// The index files have been written to since their last sync.
     pub(super) index_unsynced: AtomicBool,
     /// A sync has failed; held while one runs.
-    sync_failed: Mutex<bool>,
+    sync_failed: Mutex<Option<Error>>,
     /// The newest timestamp of the time index and the end of the log have been found true.
     pub(super) vouched: AtomicBool,
     /// The newest timestamp, once somebody has asked the closed segment for it.
@@ -239,7 +239,7 @@ impl Segment {
             cut: AtomicBool::new(false),
             unfinished: AtomicBool::new(false),
             index_unsynced: AtomicBool::new(false),
-            sync_failed: Mutex::new(false),
+            sync_failed: Mutex::new(None),
             vouched: AtomicBool::new(false),
             newest_time: Mutex::new(None),
             index_settings,
@@ -371,17 +371,20 @@ impl Segment {
     /// never again after a failure, which the system may have told to one caller only.
     pub(crate) fn sync(&self, position: u64) -> Result<()> {
         let mut failed = self.sync_failed.lock();
-        if *failed {
-            let earlier = std::io::Error::other("an earlier sync of it has failed");
-            return Err(Error::io("sync a segment", &self.log_path(), earlier));
+        if let Some(earlier) = &*failed {
+            let what = "could not sync a segment: an earlier sync of it has failed";
+            return Err(Error::new(ErrorKind::Io, what).at_path(&self.log_path()).caused_by(earlier.again()));
         }
         let cut = self.cut.swap(false, Ordering::AcqRel);
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
         let synced = sync_data(&*self.file()?);
-        *failed = synced.is_err();
-        synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        if let Err(e) = synced {
+            let error = Error::io("sync a segment", &self.log_path(), e);
+            *failed = Some(error.again());
+            return Err(error);
+        }
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
@@ -394,7 +397,7 @@ impl Segment {
     /// Whether a completed sync covers everything up to `end`, and nothing has been cut since. A sync that
     /// runs has not completed.
     pub(super) fn is_durable(&self, end: u64) -> bool {
-        let failed = self.sync_failed.try_lock().is_none_or(|failed| *failed);
+        let failed = self.sync_failed.try_lock().is_none_or(|failed| failed.is_some());
         let undone = self.cut.load(Ordering::Acquire) || self.unfinished.load(Ordering::Acquire);
         !failed && !undone && self.synced.load(Ordering::Acquire) >= end
     }
