@@ -27,6 +27,8 @@ mod for_kafka;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod half_changed;
+#[cfg(test)]
 mod idempotence;
 #[cfg(test)]
 mod members;
