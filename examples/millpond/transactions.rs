@@ -164,8 +164,11 @@ impl AbortTxn {
         aborted?;
         closed?;
         let left = self.open()?;
-        let ended: Vec<&str> =
-            before.iter().filter(|partition| !left.contains(partition.as_str())).map(String::as_str).collect();
+        let ended: Vec<&str> = before
+            .iter()
+            .filter(|partition| !left.contains(partition.as_str()))
+            .map(String::as_str)
+            .collect();
         let line = match ended[..] {
             [] => format!("{} has no transaction open", self.id),
             _ => format!("ended the transaction of {} in {}", self.id, ended.join(" ")),

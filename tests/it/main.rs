@@ -29,6 +29,8 @@ mod groups;
 #[cfg(test)]
 mod half_changed;
 #[cfg(test)]
+mod hosted;
+#[cfg(test)]
 mod idempotence;
 #[cfg(test)]
 mod members;
