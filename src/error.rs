@@ -1,10 +1,12 @@
 //! Everything that can go wrong, grouped by what the caller does next.
 //!
 //! Invariants: one [`Error`] type, one word wide; the kind says what to do, the message names topic,
-//! partition, offset and file; the operating system's error stays reachable through `source()`.
+//! partition, offset and file; the operating system's error stays reachable through `source()`, also where an
+//! error is told a second time.
 //! Every error is made by a constructor in this file, so the list below is complete.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::types::{InvalidName, InvalidText, Offset, TopicPartition};
@@ -28,7 +30,7 @@ struct Inner {
     topic_partition: Option<TopicPartition>,
     offset: Option<Offset>,
     path: Option<PathBuf>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The kinds of errors, grouped by what the caller does next.
@@ -117,7 +119,8 @@ pub enum ErrorKind {
     Corrupted,
     /// Written by a newer version, or with a feature that this build lacks.
     UnsupportedFormat,
-    /// A write or sync failed before: nothing more is acknowledged until the broker is opened again.
+    /// A write or sync failed before: nothing more is acknowledged until the broker is opened again. The error's source
+    /// is the error that said so first.
     Poisoned,
     // -- yours --
     /// A codec could not encode or decode a key or a value.
@@ -193,7 +196,7 @@ impl Error {
         }))
     }
 
-    /// The same error for one more who asks; its source becomes text.
+    /// The same error for one more who asks, with the same source.
     pub(crate) fn again(&self) -> Error {
         let inner = &*self.0;
         Error(Box::new(Inner {
@@ -202,7 +205,7 @@ impl Error {
             topic_partition: inner.topic_partition.clone(),
             offset: inner.offset,
             path: inner.path.clone(),
-            source: inner.source.as_ref().map(|source| source.to_string().into()),
+            source: inner.source.clone(),
         }))
     }
 
@@ -222,7 +225,7 @@ impl Error {
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -27,12 +27,27 @@ pub mod assignor {
     pub use crate::group::conformance::{assignor, sticky_assignor};
 }
 
+/// What a [`Clock`](crate::env::Clock) of your own must keep.
+pub mod clock {
+    pub use crate::env::conformance::clock::{clock, passing};
+}
+
 /// What a [`Codec`](crate::codec::Codec) of your own must keep.
 pub mod codec {
     pub use crate::codec::conformance::{codec, encoding};
 }
 
+/// What a [`FileSystem`](crate::env::FileSystem) of your own must keep.
+pub mod file_system {
+    pub use crate::env::conformance::file_system;
+}
+
 /// What a [`Partitioner`](crate::topic::Partitioner) of your own must keep.
 pub mod partitioner {
     pub use crate::topic::conformance::partitioner;
+}
+
+/// What a [`Random`](crate::env::Random) of your own must keep.
+pub mod random {
+    pub use crate::env::conformance::random::{made_anew, random};
 }

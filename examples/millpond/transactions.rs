@@ -4,17 +4,19 @@
 //! open; `abort-txn` and `settle-txns` open the directory, which ends every transaction that nobody can go on with and
 //! of which it can be read how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use millpond::env::Environment;
+use millpond::txn::TransactionState;
 use millpond::{Broker, LogFile, LoggedBatch};
 
 use crate::data::{must_exist, observe};
 use crate::failure::{DONE, FAILED, Failure, Outcome};
 
-/// List the open transactions: partition, producer, where and for how long.
+/// List the open transactions: partition, producer, where and for how long; those without records in the log yet when they
+/// have been open for a second.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Txns {
     /// The data directory.
@@ -81,26 +83,55 @@ struct Seen {
 /// What the logs tell, by partition and producer id.
 type Known = BTreeMap<(String, i64), Seen>;
 
-const STATE: &str = "__transaction_state-0";
-
 impl Txns {
     /// Prints them, one a line.
     pub(crate) fn run(self) -> Outcome {
-        let _ = observe(&self.data)?;
-        let ids = transactional_ids(&self.data)?;
+        let described = observe(&self.data)?.transactions()?;
+        let known = known(&self.data, None)?;
         let now = Environment::system().clock().now().millis();
-        let mut lines = Vec::new();
-        for ((partition, producer), seen) in known(&self.data, None)? {
+        let mut lines = BTreeMap::new();
+        for ((partition, producer), seen) in &known {
             let Some((offset, since)) = seen.open else { continue };
-            let id = ids.get(&producer).map_or("?", String::as_str);
+            let id = described.iter().find(|txn| txn.producer_id().get() == *producer);
             let age = now.saturating_sub(since).max(0) / 1000;
-            let epoch = seen.epoch;
-            lines.push(format!(
-                "{partition} transactionalId: {id} producerId: {producer} producerEpoch: {epoch} \
-                 startOffset: {offset} age: {age} s"
-            ));
+            let open =
+                Open { id: id.map_or("?", |txn| txn.id()), epoch: seen.epoch, start: Some(offset), age };
+            lines.insert((partition.clone(), *producer), open.line(partition, *producer));
         }
-        print(&lines)
+        // What is so small that none of it has been appended yet.
+        for txn in described.iter().filter(|txn| txn.state() == TransactionState::Open) {
+            let (producer, epoch) = (txn.producer_id().get(), txn.epoch().get());
+            let age = txn.age().unwrap_or_default().as_secs().try_into().unwrap_or(i64::MAX);
+            for partition in txn.partitions().iter().map(ToString::to_string) {
+                let key = (partition, producer);
+                let begun = known.get(&key).is_some_and(|seen| seen.epoch >= epoch);
+                if !begun {
+                    let line = Open { id: txn.id(), epoch, start: None, age }.line(&key.0, producer);
+                    lines.insert(key, line);
+                }
+            }
+        }
+        print(&lines.into_values().collect::<Vec<_>>())
+    }
+}
+
+/// An open transaction in a partition.
+struct Open<'a> {
+    id: &'a str,
+    epoch: i16,
+    /// Where its records begin, if some are in the log already.
+    start: Option<u64>,
+    age: i64,
+}
+
+impl Open<'_> {
+    fn line(&self, partition: &str, producer: i64) -> String {
+        let Open { id, epoch, start, age } = self;
+        let start = start.map_or("none".to_owned(), |offset| offset.to_string());
+        format!(
+            "{partition} transactionalId: {id} producerId: {producer} producerEpoch: {epoch} \
+             startOffset: {start} age: {age} s"
+        )
     }
 }
 
@@ -132,27 +163,41 @@ impl AbortTxn {
     /// Ends it. Exit code 1 if none was open.
     pub(crate) fn run(self) -> Outcome {
         must_exist(&self.data)?;
-        let ids = transactional_ids(&self.data)?;
-        let mine = |producer: &i64| ids.get(producer).is_some_and(|id| *id == self.id);
-        let open = |known: Known| {
-            let open = known.into_iter().filter(|((_, id), seen)| seen.open.is_some() && mine(id));
-            open.map(|((partition, _), _)| partition).collect::<Vec<_>>()
-        };
-        let before = open(known(&self.data, None)?);
+        let before = self.open()?;
         let broker = Broker::open(&self.data)?;
         let aborted = broker.abort_transaction(&self.id);
         let closed = broker.close().wait();
         aborted?;
         closed?;
-        let left = open(known(&self.data, None)?);
-        let ended: Vec<&str> =
-            before.iter().filter(|partition| !left.contains(partition)).map(String::as_str).collect();
+        let left = self.open()?;
+        let ended: Vec<&str> = before
+            .iter()
+            .filter(|partition| !left.contains(partition.as_str()))
+            .map(String::as_str)
+            .collect();
         let line = match ended[..] {
             [] => format!("{} has no transaction open", self.id),
             _ => format!("ended the transaction of {} in {}", self.id, ended.join(" ")),
         };
         print(&[line])?;
         Ok(if ended.is_empty() { FAILED } else { DONE })
+    }
+
+    /// The partitions in which it has something open, in the log or in what is written down of it.
+    fn open(&self) -> Outcome<BTreeSet<String>> {
+        let described = observe(&self.data)?.transactions()?;
+        let mut open = BTreeSet::new();
+        for txn in described.iter().filter(|txn| txn.id() == self.id) {
+            if txn.state() == TransactionState::Open {
+                open.extend(txn.partitions().iter().map(ToString::to_string));
+            }
+            for ((partition, producer), seen) in known(&self.data, None)? {
+                if seen.open.is_some() && producer == txn.producer_id().get() {
+                    open.insert(partition);
+                }
+            }
+        }
+        Ok(open)
     }
 }
 
@@ -224,25 +269,6 @@ fn note(known: &mut Known, partition: &str, batch: &LoggedBatch) {
     if batch.is_transactional() {
         seen.open.get_or_insert((batch.base_offset().get(), batch.max_timestamp().millis()));
     }
-}
-
-/// The transactional id that each producer id was last used for.
-fn transactional_ids(data: &Path) -> Outcome<BTreeMap<i64, String>> {
-    let mut ids = BTreeMap::new();
-    let folder = data.join(STATE);
-    if folder.is_dir() {
-        for_each_batch(&folder, |batch| {
-            for record in batch.records().filter_map(Result::ok) {
-                // Kafka's: a version and a string; a version and the producer id.
-                let id = record.key().and_then(|key| key.get(4..)).map(String::from_utf8_lossy);
-                let producer = record.value().and_then(|value| value.get(2..10)?.try_into().ok());
-                if let (Some(id), Some(producer)) = (id, producer) {
-                    ids.insert(i64::from_be_bytes(producer), id.into_owned());
-                }
-            }
-        })?;
-    }
-    Ok(ids)
 }
 
 /// Every batch of a partition, as far as the files can be read.

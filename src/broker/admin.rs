@@ -9,7 +9,7 @@
 //! Invariants
 //! - One such call at a time (`Shared::admin`), and none on a broker that closes.
 //! - What a call has answered for is durable; what was interrupted is finished, or undone, at the next
-//!   opening.
+//!   opening. What has failed may be called again.
 //! - Arguments are checked before anything is written.
 
 use std::sync::Arc;
@@ -150,6 +150,9 @@ impl Broker {
     /// Gives a topic more partitions, `total` in all. Records already there stay where they are; a key may be
     /// sent to another partition from now on.
     ///
+    /// If it fails, the topic has the partitions that it had. That is undone on the disk, too, unless this fails as well:
+    /// then the next opening makes the partitions. Either way it may be called again.
+    ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
     /// # let broker = millpond::Broker::open(dir.path())?;
@@ -181,17 +184,35 @@ impl Broker {
         let mut manifest = TopicManifest { config, ..(*old).clone() };
         let (shared, memory) = (&self.shared, topic.memory());
         let home = shared.home(memory);
-        manifest.store(home.files(), home.dir)?;
-        let logs = shared.with_opener(memory, |opener| opener.create_missing(&mut manifest))?;
+        let made = manifest
+            .store(home.files(), home.dir)
+            .and_then(|()| shared.with_opener(memory, |opener| opener.create_missing(&mut manifest)));
+        let logs = made.inspect_err(|_| self.take_back(&topic, &manifest))?;
         topic.set_manifest(manifest);
         topic.partitions().add(logs);
         self.shared.groups.topic_changed(topic.name(), topic.known());
         Ok(())
     }
 
+    /// Undoes what is done of a change to more partitions: first nobody looks for their folders any more.
+    fn take_back(&self, topic: &TopicState, failed: &TopicManifest) {
+        let home = self.shared.home(topic.memory());
+        if topic.manifest().store(home.files(), home.dir).is_err() {
+            return;
+        }
+        for number in topic.partitions().count()..failed.config.partition_count() {
+            let tp = TopicPartition::new(topic.name().clone(), number);
+            let _ = folders::remove(home.files(), &folders::folder(home.dir, &tp));
+        }
+    }
+
     /// Changes the settings of a topic; the number of partitions is changed by
     /// [`add_partitions`](Broker::add_partitions). Records that are there stay as they are; raising the durability
     /// brings them to the device first.
+    ///
+    /// If it fails, some partitions may have the new settings already, and the next opening gives all of them the new ones.
+    /// [`Topic::config`] answers the old settings then, or, where the durability was to be lowered, the new ones: no
+    /// partition promises less than it says. Call again to have the rest changed, or changed back.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -228,15 +249,23 @@ impl Broker {
 
     /// Gives a topic settings that have been checked; the caller holds `admin`.
     pub(super) fn change_settings(&self, topic: &TopicState, config: TopicConfig) -> Result<()> {
-        let manifest = TopicManifest { config, ..(*topic.manifest()).clone() };
+        let old = topic.manifest();
+        let manifest = TopicManifest { config, ..(*old).clone() };
         let home = self.shared.home(topic.memory());
         manifest.store(home.files(), home.dir)?;
+        if manifest.config.durability_level().at_risk() > old.config.durability_level().at_risk() {
+            // While some partitions have the old level and others the new one, the topic promises the weaker.
+            topic.set_manifest(manifest.clone());
+        }
         let lazy_flush = self.shared.config.memory_flush_interval_duration();
         let expiration = self.shared.config.producer_expiration_duration();
+        let mut changed = Ok(());
         for log in topic.partitions().iter() {
             let settings = LogSettings::of(&manifest.config, log.settings().in_place, lazy_flush, expiration);
-            log.change_settings(settings)?;
+            // One that cannot be changed is no reason to leave the others as they are.
+            changed = changed.and(log.change_settings(settings));
         }
+        changed?;
         topic.set_manifest(manifest);
         Ok(())
     }

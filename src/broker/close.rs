@@ -18,7 +18,7 @@ use super::broker::Shared;
 use super::points::store_clean_mark;
 use crate::config::Background;
 use crate::env::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sync::{Operation, WaitKey, WaitList};
 
 /// Whether a broker is open.
@@ -32,7 +32,7 @@ pub(crate) struct Closing {
 enum State {
     Open,
     Closing,
-    Closed(std::result::Result<(), (ErrorKind, String)>),
+    Closed(Result<()>),
 }
 
 impl Closing {
@@ -60,15 +60,14 @@ impl Closing {
     }
 
     fn end(&self, result: &Result<()>) {
-        let told = result.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
+        let told = result.as_ref().copied().map_err(Error::again);
         *self.state.lock() = State::Closed(told);
         self.ended.notify_after_publish();
     }
 
     fn result(&self) -> Option<Result<()>> {
         match &*self.state.lock() {
-            State::Closed(Ok(())) => Some(Ok(())),
-            State::Closed(Err((kind, message))) => Some(Err(Error::new(*kind, message.clone()))),
+            State::Closed(result) => Some(result.as_ref().copied().map_err(Error::again)),
             State::Open | State::Closing => None,
         }
     }

@@ -39,6 +39,7 @@ mod memory;
 mod metrics;
 mod observed;
 mod observed_group;
+mod observed_transactions;
 mod observer;
 mod open;
 mod open_partition;

@@ -125,7 +125,11 @@ impl<K, V> Partition<K, V> {
     }
 
     /// The offset and timestamp of the first record whose timestamp is `timestamp` or later; `None` if
-    /// there is none below the high watermark.
+    /// there is none below the high watermark. Timestamps need not be in order.
+    ///
+    /// Segment and record are found by halves, so that it hardly matters how large the partition is. The first time that a
+    /// search comes by a segment, it asks that for its newest timestamp (a search for recent times, right after the
+    /// opening, comes by all).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -243,7 +247,8 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
     }
 
     /// Appends records in one batch, if the first of them gets the offset `expected`: if nobody else has appended
-    /// since the log ended there.
+    /// since the log ended there. Without records nothing is appended, but what is expected is looked at all the same;
+    /// the delivery is empty then.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -258,7 +263,7 @@ impl<K: Codec + Default, V: Codec + Default> Partition<K, V> {
     /// ```
     ///
     /// # Errors
-    /// `UnexpectedOffset` with the offset that they would get: nothing is appended. `RecordTooLarge` if they do not
+    /// `UnexpectedOffset` with the offset that they would get, also if there are none: nothing is appended. `RecordTooLarge` if they do not
     /// fit one batch; else as [`Producer::send_batch`](crate::producer::Producer::send_batch).
     pub fn append_expecting<'a, RV, RK>(
         &self,

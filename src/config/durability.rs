@@ -40,6 +40,15 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// The age of what a power cut may take, at most.
+    pub(crate) fn at_risk(self) -> Duration {
+        match self {
+            Durability::Memory => Duration::MAX,
+            Durability::Interval(interval) => interval,
+            Durability::Sync => Duration::ZERO,
+        }
+    }
+
     /// Checks the interval.
     pub(crate) fn check(self, field: &str) -> Result<()> {
         match self {

@@ -3,6 +3,9 @@
 //! Invariant: a function here panics where a file system breaks a rule, and returns the error where a
 //! call fails that must succeed.
 
+pub(crate) mod clock;
+pub(crate) mod random;
+
 use std::io::{self, ErrorKind};
 use std::path::Path;
 

@@ -38,6 +38,26 @@ pub(crate) struct CommitEntry {
     pub(crate) backward: Backward,
 }
 
+impl CommitEntry {
+    /// Whether it may be committed at all, whoever does.
+    ///
+    /// # Errors
+    /// `InvalidArgument` beyond the log end and for too long a metadata.
+    pub(crate) fn check(&self) -> Result<()> {
+        let offset = self.offset.offset();
+        if offset > self.log_end {
+            let message = format!("offset {offset} cannot be committed: the log ends at {}", self.log_end);
+            return Err(Error::invalid_argument(message).in_partition(&self.tp).at_offset(offset));
+        }
+        let len = self.offset.metadata_text().len();
+        if len > MAX_METADATA_LEN {
+            let message = format!("metadata of {len} bytes is longer than {MAX_METADATA_LEN}");
+            return Err(Error::invalid_argument(message).in_partition(&self.tp));
+        }
+        Ok(())
+    }
+}
+
 /// What happens to an offset below the one that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backward {
@@ -214,17 +234,7 @@ impl Coordinator {
             let message = format!("topic {} has {} partitions", entry.tp.topic(), known.partitions);
             return Err(Error::new(ErrorKind::PartitionNotFound, message).in_partition(&entry.tp));
         }
-        let offset = entry.offset.offset();
-        if offset > entry.log_end {
-            let message = format!("offset {offset} cannot be committed: the log ends at {}", entry.log_end);
-            return Err(Error::invalid_argument(message).in_partition(&entry.tp).at_offset(offset));
-        }
-        let len = entry.offset.metadata_text().len();
-        if len > MAX_METADATA_LEN {
-            let message = format!("metadata of {len} bytes is longer than {MAX_METADATA_LEN}");
-            return Err(Error::invalid_argument(message).in_partition(&entry.tp));
-        }
-        Ok(())
+        entry.check()
     }
 
     fn write_offsets(

@@ -21,14 +21,31 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::segment::NewRecord;
 use crate::sync::WaitKey;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// How long an append may wait for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience<'a> {
     /// Not at all: `Backpressure` at once.
     No,
     /// Until this point of the monotonic clock.
     Until(Duration),
+    /// The same, unless its producer is closed before, which wakes those who wait for room.
+    UntilClosed(Duration, &'a AtomicBool),
+}
+
+impl Patience<'_> {
+    fn deadline(self) -> Option<Duration> {
+        match self {
+            Patience::No => None,
+            Patience::Until(deadline) | Patience::UntilClosed(deadline, _) => Some(deadline),
+        }
+    }
+
+    /// Whether its producer has been closed.
+    fn has_ended(self) -> bool {
+        matches!(self, Patience::UntilClosed(_, closed) if closed.load(Ordering::Acquire))
+    }
 }
 
 /// Nobody waits for a marker to be flushed: it goes with the next flush, or after so many milliseconds.
@@ -49,14 +66,19 @@ impl Log {
 
     /// Appends one record.
     #[inline]
-    pub(crate) fn append(&self, record: &NewRecord<'_>, patience: Patience) -> Result<Appended> {
+    pub(crate) fn append(&self, record: &NewRecord<'_>, patience: Patience<'_>) -> Result<Appended> {
         let now = self.environment.clock().now().millis();
         self.append_at(record, now, patience)
     }
 
     /// Appends one record, at a time (in milliseconds since the epoch) that the caller has just looked up.
     #[inline(always)]
-    pub(crate) fn append_at(&self, record: &NewRecord<'_>, now: i64, patience: Patience) -> Result<Appended> {
+    pub(crate) fn append_at(
+        &self,
+        record: &NewRecord<'_>,
+        now: i64,
+        patience: Patience<'_>,
+    ) -> Result<Appended> {
         match self.append_once(record, now, true)? {
             Ok((appended, after)) => {
                 self.follow_up(&appended, after);
@@ -74,7 +96,7 @@ impl Log {
         mut obstacle: Obstacle,
         record: &NewRecord<'_>,
         mut now: i64,
-        patience: Patience,
+        patience: Patience<'_>,
     ) -> Result<Appended> {
         let mut may_go_alone = true;
         loop {
@@ -120,7 +142,7 @@ impl Log {
 
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
     /// Its memory is left to the caller; if the batch is staged, that of an earlier one.
-    pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience) -> Result<Appended> {
+    pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience<'_>) -> Result<Appended> {
         self.check_batch(batch)?;
         loop {
             let now = self.environment.clock().now().millis();
@@ -146,7 +168,7 @@ impl Log {
     pub(super) fn append_gated(
         &self,
         batch: &mut FinishedBatch,
-        patience: Patience,
+        patience: Patience<'_>,
         gate: impl Fn(&BatchHeader, u64) -> Result<bool>,
         after: impl Fn(Option<&BatchHeader>, i64),
     ) -> Result<Option<Appended>> {
@@ -263,7 +285,13 @@ impl Log {
 
     /// Removes what stood in the way of an append.
     #[cold]
-    fn clear(&self, obstacle: Obstacle, patience: Patience) -> Result<()> {
+    fn clear(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
+        self.remove(obstacle, patience)?;
+        // What stood in the way may have taken a while: the flush of who closed the producer may be over.
+        if patience.has_ended() { Err(Error::closed("the producer")) } else { Ok(()) }
+    }
+
+    fn remove(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
         match obstacle {
             Obstacle::Prepare(end) => self.prepare_to(end),
             Obstacle::Roll => self.roll().map_err(|e| self.fail(e)),
@@ -273,12 +301,12 @@ impl Log {
             }
             Obstacle::Resting => self.wake(),
             Obstacle::Budget(bytes) => self.wait_for_room(bytes, patience),
-            Obstacle::Overdue => match patience {
-                Patience::No => {
+            Obstacle::Overdue => match patience.deadline() {
+                None => {
                     self.attendant.flush_soon();
                     Err(self.backpressure("the flush of the last interval is not done"))
                 }
-                Patience::Until(deadline) => self.flush_before(deadline),
+                Some(deadline) => self.flush_before(deadline),
             },
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
@@ -295,18 +323,17 @@ impl Log {
 
     /// Staging memory is used up: write out our own batches, then wait for those of others. Where written batches
     /// stay in it, let go of what may go, then wait for more to be released.
-    fn wait_for_room(&self, bytes: u64, patience: Patience) -> Result<()> {
+    fn wait_for_room(&self, bytes: u64, patience: Patience<'_>) -> Result<()> {
         if self.is_bounded() && self.let_go_for(bytes)? {
             return Ok(());
         }
-        if patience == Patience::No {
+        let Some(deadline) = patience.deadline() else {
             self.attendant.flush_soon();
             let what = if self.is_bounded() { "the topic's memory" } else { "staging memory" };
             return Err(self.backpressure(&format!("{what} is used up")));
-        }
+        };
         self.seal_and_write()?;
-        let Patience::Until(deadline) = patience else { return Ok(()) };
-        let mut room = RoomWait { log: self, bytes, key: None };
+        let mut room = RoomWait { log: self, bytes, patience, key: None };
         let now = || self.monotonic();
         let left = deadline.saturating_sub(now());
         match crate::sync::block_on_for(&mut room, left, &now) {
@@ -320,12 +347,13 @@ impl Log {
 struct RoomWait<'a> {
     log: &'a Log,
     bytes: u64,
+    patience: Patience<'a>,
     key: Option<WaitKey>,
 }
 
 impl RoomWait<'_> {
     fn done(&self) -> bool {
-        self.log.may_have_room(self.bytes) || self.log.check_open().is_err()
+        self.log.may_have_room(self.bytes) || self.log.check_open().is_err() || self.patience.has_ended()
     }
 }
 

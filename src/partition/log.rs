@@ -13,6 +13,7 @@ use super::checkpoint::Checkpointed;
 use super::counts::Counts;
 use super::flush::{FlushPoint, GroupCommit};
 use super::manifest::PartitionManifest;
+use super::newest_times::NewestTimes;
 use super::poison::Poison;
 use super::produced::Producers;
 use super::roll::Writer;
@@ -43,6 +44,8 @@ pub(crate) struct Log {
     pub(super) poison: Poison,
     /// Oldest first; the last one is active.
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    /// Of what a search by time has come by.
+    pub(super) newest_times: Mutex<NewestTimes>,
     pub(super) append: AppendLock,
     pub(super) writer: Mutex<Writer>,
     pub(super) commit: GroupCommit,
@@ -140,6 +143,7 @@ impl Log {
             marks,
             poison: Poison::default(),
             segments: RwLock::new(parts.segments),
+            newest_times: Mutex::new(NewestTimes::default()),
             append: AppendLock::new(appender),
             writer: Mutex::new(writer),
             commit: GroupCommit::new(flushed),
@@ -376,6 +380,12 @@ impl Log {
         self.marks.cap_at_flushed();
         self.append.lock().stop();
         self.wake_everybody();
+    }
+
+    /// Who waits to append looks again whether it still may.
+    pub(crate) fn wake_senders(&self) {
+        self.acks.wake_all();
+        self.budget.waiters().wake_all();
     }
 
     pub(super) fn wake_everybody(&self) {

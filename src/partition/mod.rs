@@ -30,6 +30,7 @@ mod leadership;
 mod log;
 mod lookup;
 mod manifest;
+mod newest_times;
 mod open;
 mod place;
 mod poison;

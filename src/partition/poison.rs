@@ -14,13 +14,13 @@ use crate::types::TopicPartition;
 #[derive(Debug, Default)]
 pub(crate) struct Poison {
     set: AtomicBool,
-    why: OnceLock<String>,
+    why: OnceLock<Error>,
 }
 
 impl Poison {
     /// The first failure wins.
     pub(crate) fn set(&self, cause: &Error) {
-        let _ = self.why.set(cause.to_string());
+        let _ = self.why.set(cause.again());
         self.set.store(true, Ordering::Release);
     }
 
@@ -38,8 +38,11 @@ impl Poison {
 
     #[cold]
     fn error(&self, tp: &TopicPartition) -> Error {
-        let why = self.why.get().map_or("an earlier failure", String::as_str);
-        let message = format!("poisoned until the broker is opened again, by: {why}");
-        Error::new(ErrorKind::Poisoned, message).in_partition(tp)
+        let error =
+            Error::new(ErrorKind::Poisoned, "poisoned until the broker is opened again").in_partition(tp);
+        match self.why.get() {
+            Some(why) => error.caused_by(why.again()),
+            None => error,
+        }
     }
 }

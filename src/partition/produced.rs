@@ -86,7 +86,11 @@ impl Log {
     /// Appends a batch that names its producer, unless it is in the log already.
     ///
     /// Errors: `Fenced`, `OutOfOrderSequence`, `Duplicate`; those of appending.
-    pub(crate) fn append_produced(&self, batch: &mut FinishedBatch, patience: Patience) -> Result<Produced> {
+    pub(crate) fn append_produced(
+        &self,
+        batch: &mut FinishedBatch,
+        patience: Patience<'_>,
+    ) -> Result<Produced> {
         self.begin_producers()?;
         let known = std::cell::Cell::new(None);
         let appended = self.append_gated(
@@ -123,13 +127,20 @@ impl Log {
         &self,
         batch: &mut FinishedBatch,
         expected: u64,
-        patience: Patience,
+        patience: Patience<'_>,
     ) -> Result<Appended> {
         let gate = |_: &BatchHeader, next: u64| {
             if next == expected { Ok(true) } else { Err(self.unexpected(expected, next)) }
         };
         let appended = self.append_gated(batch, patience, gate, |_, _| ())?;
         appended.ok_or_else(|| self.unexpected(expected, self.appended_end()))
+    }
+
+    /// Whether a batch would get the offset `expected` now; as [`append_expecting`](Self::append_expecting) without one.
+    pub(crate) fn check_expected(&self, expected: u64) -> Result<()> {
+        self.check_open()?;
+        let next = self.appended_end();
+        if next == expected { Ok(()) } else { Err(self.unexpected(expected, next)) }
     }
 
     #[cold]
@@ -144,7 +155,7 @@ impl Log {
     ///
     /// Whoever waits for committed records goes on at once: that the transaction has been decided, durably, is
     /// the caller's to know. The marker itself is flushed when something else is, or soon.
-    pub(crate) fn end_transaction(&self, end: &EndTxnMarker, patience: Patience) -> Result<Option<u64>> {
+    pub(crate) fn end_transaction(&self, end: &EndTxnMarker, patience: Patience<'_>) -> Result<Option<u64>> {
         let (id, epoch) = (end.producer_id, end.producer_epoch);
         if self.open_epoch(id) != Some(epoch) {
             return Ok(None);

@@ -310,6 +310,7 @@ impl Log {
             let at = segments.partition_point(|segment| segment.base() < base);
             let end = (at + sources.len()).min(segments.len());
             segments.splice(at..end, [whole.segment.clone()]);
+            self.newest_times.lock().forget_from(base);
         }
         self.swaps.count.fetch_add(1, Ordering::AcqRel);
     }

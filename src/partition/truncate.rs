@@ -190,6 +190,7 @@ impl Log {
         let mut segments = self.segments.write();
         let first = segments.partition_point(|segment| segment.base() < to);
         let gone = segments.drain(first..).collect();
+        self.newest_times.lock().forget_from(to);
         Ok((end, gone))
     }
 

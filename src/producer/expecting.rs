@@ -48,7 +48,7 @@ impl<K, V> Producer<K, V> {
         }
         let mut delivery = BatchDelivery::default();
         if builder.is_empty() {
-            return Ok(delivery);
+            return log.check_expected(expected.get()).map(|()| delivery);
         }
         if settings.timestamp_type == TimestampType::LogAppend {
             builder.set_append_time(log.clock().now().millis());
@@ -56,8 +56,8 @@ impl<K, V> Producer<K, V> {
         let count = builder.count() as u32;
         let mut batch = FinishedBatch::of(&mut builder, compression.level())
             .map_err(|error| error.in_partition(log.topic_partition()))?;
-        let mut append = |patience| log.append_expecting(&mut batch, expected.get(), patience);
-        let appended = self.patiently(log, &mut append)?;
+        let appended =
+            self.patiently(log, |patience| log.append_expecting(&mut batch, expected.get(), patience))?;
         let metadata = BatchMetadata::new(partition, Offset::of(appended.offset), count);
         let outstanding = if appended.settled { None } else { self.outstanding(log, metadata.end()) };
         delivery.push(metadata, outstanding);

@@ -153,7 +153,8 @@ impl<K, V> IdempotentProducer<K, V> {
         known.last_sequence().map(|sequence| number(known.epoch(), sequence))
     }
 
-    /// Sends records, numbered on from what each partition holds of this producer, in batches of their own.
+    /// Sends records, numbered on from what each partition holds of this producer, in batches of their own. Without
+    /// records the delivery is empty.
     ///
     /// # Errors
     /// `Fenced` if another producer has taken over the name; else as
@@ -206,7 +207,8 @@ impl<K, V> IdempotentProducer<K, V> {
     }
 
     /// Sends records to one partition, the first with this sequence number, those after it with the next ones. They
-    /// are in the log once: what it has already is refused.
+    /// are in the log once: what it has already is refused. Without records nothing is sent, but that none are missing
+    /// before this number is looked at all the same.
     ///
     /// # Errors
     /// `Duplicate` if the partition has records of these numbers, or some of them, as durable as the topic promises (it

@@ -187,7 +187,8 @@ impl<K, V> Producer<K, V> {
     /// Sends records in batches of their own: one for each partition touched, encoded before the log is
     /// locked. A batch is handed over when it has grown to the topic's batch size or 1 MiB, whichever is
     /// more (but never more than a segment), and another begun, so that `records` may be a stream of any length.
-    /// A record without a timestamp gets the time at which its batch was begun.
+    /// A record without a timestamp gets the time at which its batch was begun. Without records the delivery is empty,
+    /// and there is nothing to wait for.
     ///
     /// ```
     /// use millpond::prelude::*;
@@ -210,6 +211,7 @@ impl<K, V> Producer<K, V> {
         RK: EncodeKey<K>,
         I: IntoIterator<Item = Record<'a, RV, RK>>,
     {
+        self.shared.check_open()?;
         let mut sender = BatchSender::new(&self.shared);
         let mut records = records.into_iter();
         let sent = records.try_for_each(|record| sender.add(&record));
@@ -244,7 +246,8 @@ impl<K, V> Producer<K, V> {
         Flush::start(&self.shared.target.partitions)
     }
 
-    /// Takes no more records, through any clone, and flushes those that were sent. Dropping a producer
+    /// Takes no more records, through any clone, and flushes those that were sent; who waits for room is told
+    /// `Closed` at once. Dropping a producer
     /// without closing it loses nothing either; it only does not tell.
     ///
     /// ```
@@ -267,7 +270,7 @@ impl<K, V> Producer<K, V> {
         self.shared.closed.store(true, Ordering::Release);
         for log in self.shared.target.partitions.iter() {
             // Whoever waits for room here looks up and finds the producer closed.
-            log.budget().waiters().wake_all();
+            log.wake_senders();
         }
         self.flush()
     }
@@ -293,7 +296,11 @@ impl<K, V> Producer<K, V> {
     }
 
     /// Appends, waiting for room until `max_block` has passed.
-    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+    pub(super) fn patiently<T>(
+        &self,
+        log: &Log,
+        append: impl FnOnce(Patience<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.shared.patiently(log, append)
     }
 
@@ -414,11 +421,15 @@ impl<K, V> Shared<K, V> {
         Err(error)
     }
 
-    /// Appends, waiting for room until `max_block` has passed.
+    /// Appends, waiting for room until `max_block` has passed or the producer is closed.
     #[cold]
-    pub(super) fn patiently<T>(&self, log: &Log, append: impl FnOnce(Patience) -> Result<T>) -> Result<T> {
+    pub(super) fn patiently<T>(
+        &self,
+        log: &Log,
+        append: impl FnOnce(Patience<'_>) -> Result<T>,
+    ) -> Result<T> {
         let deadline = log.clock().monotonic().saturating_add(self.terms.max_block);
-        append(Patience::Until(deadline)).map_err(|error| {
+        append(Patience::UntilClosed(deadline, &self.closed)).map_err(|error| {
             if error.kind() != ErrorKind::Backpressure {
                 return error;
             }
@@ -496,8 +507,10 @@ impl<K, V> RoomWait<K, V> {
                 return Poll::Pending;
             }
         }
+        let on_time = self.log.poll_on_time(context, &mut self.flush);
+        // Looked at after the registration: closing the producer wakes that list, too.
         self.shared.check_open()?;
-        self.log.poll_on_time(context, &mut self.flush).map(Ok)
+        on_time.map(Ok)
     }
 
     fn has_room(&self) -> bool {

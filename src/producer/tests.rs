@@ -290,6 +290,22 @@ fn closing_stops_all_clones_and_who_waits_for_room() {
 }
 
 #[test]
+fn closing_ends_the_wait_for_an_overdue_flush() {
+    let fixture = Fixture::new(Durability::Interval(Duration::from_millis(100)), 1);
+    let producer = fixture.producer();
+    drop(producer.try_send(Record::new("a")).unwrap());
+    fixture.sim.clock().advance(Duration::from_millis(200));
+    assert_eq!(producer.try_send(Record::new("a")).unwrap_err().kind(), ErrorKind::Backpressure);
+    let task = Task::new();
+    let mut ready = producer.ready();
+    assert!(task.poll(&mut ready).is_pending());
+    drop(producer.clone().close()); // whose flush nobody waits for
+    assert!(task.woken() >= 1);
+    let Poll::Ready(Err(error)) = task.poll(&mut ready) else { panic!("still waits") };
+    assert_eq!(error.kind(), ErrorKind::Closed);
+}
+
+#[test]
 fn a_flush_covers_every_partition_and_what_is_staged() {
     let fixture = Fixture::new(Durability::Sync, 3);
     let producer = fixture.producer();

@@ -85,10 +85,31 @@ impl Segment {
         if end.is_none() {
             return Ok(Some(self.base()));
         }
+        self.rebuild_vouched(end, gaps)?;
+        Ok(self.start_of(self.time_hint(timestamp)?))
+    }
+
+    /// The newest timestamp in a closed segment, which ends at the offset `end`; the least there is if it holds no
+    /// batch.
+    pub(crate) fn newest_time(&self, end: u64, gaps: bool) -> Result<i64> {
+        if let Some(known) = *self.newest_time.lock() {
+            return Ok(known);
+        }
+        let mut newest = self.newest_indexed()?;
+        if !self.is_believed(TimeHint::AllOlder(newest), Some(end), gaps)? {
+            self.rebuild_vouched(Some(end), gaps)?;
+            newest = self.newest_indexed()?;
+        }
+        let newest = newest.map_or(i64::MIN, |entry| entry.timestamp);
+        *self.newest_time.lock() = Some(newest);
+        Ok(newest)
+    }
+
+    fn rebuild_vouched(&self, end: Option<u64>, gaps: bool) -> Result<()> {
         self.replace_index()?;
         self.check_complete(end, gaps)?;
         self.vouched.store(true, Ordering::Release);
-        Ok(self.start_of(self.time_hint(timestamp)?))
+        Ok(())
     }
 
     /// Whether the last entries of `index`, read back from its files, are true.
@@ -153,6 +174,14 @@ impl Segment {
             };
             let older = newest.is_none_or(|newest| newest.timestamp < timestamp);
             Ok(if older { TimeHint::AllOlder(newest) } else { TimeHint::Behind(before) })
+        })
+    }
+
+    fn newest_indexed(&self) -> Result<Option<TimeEntry>> {
+        self.with_index(|index| match index {
+            Index::Live(live) => Ok(live.newest()),
+            Index::Stored(stored) => stored.newest(),
+            Index::Unopened | Index::Resting(_) => Ok(None),
         })
     }
 

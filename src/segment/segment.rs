@@ -32,7 +32,7 @@ use super::stored_index::StoredIndex;
 use super::verified::Verified;
 use crate::env::File;
 use crate::env::map::{MapWriter, Mark};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::BatchHeader;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -66,9 +66,11 @@ pub(crate) struct Segment {
     /// The index files have been written to since their last sync.
     pub(super) index_unsynced: AtomicBool,
     /// A sync has failed; held while one runs.
-    sync_failed: Mutex<bool>,
+    sync_failed: Mutex<Option<Error>>,
     /// The newest timestamp of the time index and the end of the log have been found true.
     pub(super) vouched: AtomicBool,
+    /// The newest timestamp, once somebody has asked the closed segment for it.
+    pub(super) newest_time: Mutex<Option<i64>>,
     pub(super) index_settings: (u64, u64),
     /// When it was last used, in openings of segments (see [`OpenSegments`](super::OpenSegments)).
     used: AtomicU64,
@@ -237,8 +239,9 @@ impl Segment {
             cut: AtomicBool::new(false),
             unfinished: AtomicBool::new(false),
             index_unsynced: AtomicBool::new(false),
-            sync_failed: Mutex::new(false),
+            sync_failed: Mutex::new(None),
             vouched: AtomicBool::new(false),
+            newest_time: Mutex::new(None),
             index_settings,
             used: AtomicU64::new(0),
             retired: AtomicBool::new(false),
@@ -369,17 +372,19 @@ impl Segment {
     /// since the last sync have come here.
     pub(crate) fn sync(&self, position: u64, way: Way) -> Result<()> {
         let mut failed = self.sync_failed.lock();
-        if *failed {
-            let earlier = std::io::Error::other("an earlier sync of it has failed");
-            return Err(Error::io("sync a segment", &self.log_path(), earlier));
+        if let Some(earlier) = &*failed {
+            let what = "could not sync a segment: an earlier sync of it has failed";
+            return Err(Error::new(ErrorKind::Io, what).at_path(&self.log_path()).caused_by(earlier.again()));
         }
         let cut = self.cut.swap(false, Ordering::AcqRel);
         if !cut && self.synced.load(Ordering::Acquire) >= position {
             return Ok(());
         }
-        let synced = self.open()?.sync(self.synced()..position, way);
-        *failed = synced.is_err();
-        synced.map_err(|e| Error::io("sync a segment", &self.log_path(), e))?;
+        if let Err(e) = self.open()?.sync(self.synced()..position, way) {
+            let error = Error::io("sync a segment", &self.log_path(), e);
+            *failed = Some(error.again());
+            return Err(error);
+        }
         self.synced.fetch_max(position, Ordering::AcqRel);
         Ok(())
     }
@@ -392,7 +397,7 @@ impl Segment {
     /// Whether a completed sync covers everything up to `end`, and nothing has been cut since. A sync that
     /// runs has not completed.
     pub(super) fn is_durable(&self, end: u64) -> bool {
-        let failed = self.sync_failed.try_lock().is_none_or(|failed| *failed);
+        let failed = self.sync_failed.try_lock().is_none_or(|failed| failed.is_some());
         let undone = self.cut.load(Ordering::Acquire) || self.unfinished.load(Ordering::Acquire);
         !failed && !undone && self.synced.load(Ordering::Acquire) >= end
     }

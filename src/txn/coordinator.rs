@@ -11,6 +11,8 @@
 //! Invariants
 //! - A call that answers an error has changed nothing; effects are carried out in their order.
 //! - Only a durable record decides a commit, and what is decided is never decided otherwise.
+//! - A transaction that is open for a while is noted in a record, for those who look from outside; whatever has been
+//!   noted gets another record when it ends. Nothing is decided by that.
 //! - `unmarked` holds every partition whose marker may not be durable yet; the commits among them are in every
 //!   record of their id.
 
@@ -77,6 +79,10 @@ pub(crate) struct Transactional {
     /// When the transaction began, by the wall clock, milliseconds.
     pub(crate) started: i64,
     pub(crate) partitions: BTreeSet<TopicPartition>,
+    /// How many of them its last record names; 0 where none says that it is open.
+    pub(super) noted: usize,
+    /// When it was last looked at for that, by the monotonic clock.
+    pub(super) looked_at: Duration,
     /// Partitions whose markers of these holders may not be durable.
     pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
     /// When it was last used, by the wall clock, milliseconds.
@@ -93,6 +99,9 @@ pub(crate) struct Coordinator {
 
 /// Above it an id goes on with another producer id, so that a marker can still be one above.
 const GREATEST_EPOCH: i16 = i16::MAX - 1;
+
+/// A transaction that is open for so long is noted: most are over by then, and cost no record.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
 
 impl Coordinator {
     /// What is known of an id.
@@ -139,6 +148,8 @@ impl Coordinator {
             phase: Phase::Idle(None),
             started: -1,
             partitions: BTreeSet::new(),
+            noted: 0,
+            looked_at: now.monotonic,
             unmarked: BTreeMap::new(),
             used_at: now.wall,
             read_at: 0,
@@ -181,6 +192,7 @@ impl Coordinator {
         }
         known.phase = Phase::Open { since: now.monotonic };
         (known.started, known.used_at) = (now.wall, now.wall);
+        (known.noted, known.looked_at) = (0, now.monotonic);
         known.partitions.clear();
         Ok(known.holder)
     }
@@ -219,6 +231,35 @@ impl Coordinator {
         known.phase = Phase::Deciding { since };
         out.push(known.write(id, TxnStatus::PrepareCommit, now));
         Ok(true)
+    }
+
+    /// Transactions that are open for a while, and of which no record tells all: for each `note` is due.
+    pub(crate) fn unnoted(&mut self, now: Now) -> Vec<(String, Holder)> {
+        let mut unnoted = Vec::new();
+        for (id, known) in &mut self.ids {
+            if known.look_due().is_some_and(|due| due <= now.monotonic) {
+                known.looked_at = now.monotonic;
+                if known.partitions.len() > known.noted {
+                    unnoted.push((id.clone(), known.holder));
+                }
+            }
+        }
+        unnoted
+    }
+
+    /// The record that tells of the open transaction of a holder, if it is still open; it is to be appended before any
+    /// other one of the id, and `not_noted` follows if that fails.
+    pub(crate) fn note(&mut self, id: &str, holder: Holder, now: Now) -> Option<Effect> {
+        let known = self.open(id, holder).ok()?;
+        known.noted = known.partitions.len();
+        Some(known.write(id, TxnStatus::Ongoing, now))
+    }
+
+    /// The record of the open transaction was not appended.
+    pub(crate) fn not_noted(&mut self, id: &str, holder: Holder) {
+        if let Ok(known) = self.open(id, holder) {
+            known.noted = 0;
+        }
     }
 
     /// The commit record is durable: the transaction is committed. Answers the holder from now on.
@@ -297,9 +338,9 @@ impl Coordinator {
         overdue.map(|(id, known)| (id.clone(), known.holder)).collect()
     }
 
-    /// When the next transaction's time is over, by the monotonic clock.
+    /// When the next transaction's time is over, or it is to be looked at, by the monotonic clock.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.ids.values().filter_map(Transactional::due).min()
+        self.ids.values().flat_map(|known| [known.due(), known.look_due()]).flatten().min()
     }
 
     /// A marker is durable, or its partition is gone.
@@ -357,6 +398,12 @@ impl Transactional {
         self.since().map(|since| since.saturating_add(self.timeout))
     }
 
+    /// When it is looked at next for partitions to note.
+    fn look_due(&self) -> Option<Duration> {
+        let open = matches!(self.phase, Phase::Open { .. });
+        open.then(|| self.looked_at.saturating_add(NOTED_AFTER))
+    }
+
     fn since(&self) -> Option<Duration> {
         match self.phase {
             Phase::Open { since } | Phase::Deciding { since } => Some(since),
@@ -377,16 +424,19 @@ impl Transactional {
             self.unmarked.insert((tp.clone(), self.holder), outcome);
             out.push(Effect::Mark { id: id.to_owned(), tp, ended });
         }
+        self.noted = 0;
         self.phase = Phase::Idle(Some(outcome));
         self.holder.epoch = self.holder.epoch.saturating_add(1);
     }
 
     /// The record that tells where the id stands.
-    fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
+    pub(super) fn write(&self, id: &str, status: TxnStatus, now: Now) -> Effect {
         // Where this transaction has records (`touch` comes with the first that fits), they lie behind the older
-        // markers of the same producer, and its commit is recorded when they are flushed: so are those markers.
+        // markers of the same producer, and its commit is recorded when they are flushed: so are those markers. While
+        // it is open nothing is flushed yet.
+        let flushed = status != TxnStatus::Ongoing;
         let covered = |tp: &TopicPartition, of: &Holder| {
-            of.producer_id == self.holder.producer_id && self.partitions.contains(tp)
+            flushed && of.producer_id == self.holder.producer_id && self.partitions.contains(tp)
         };
         let committed = self
             .unmarked

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::coordinator::{Now, Phase, Transactional};
+use super::coordinator::{Now, Phase, Transactional, partitions_of};
 use crate::format::control::TxnOutcome;
+use crate::format::transaction_state::{TxnState, TxnStatus};
 use crate::types::{ProducerEpoch, ProducerId, TopicPartition};
 
 /// Where a transactional id stands.
@@ -54,6 +55,27 @@ impl TransactionDescription {
             age,
             timeout: known.timeout,
             partitions: known.partitions.iter().cloned().collect(),
+        }
+    }
+
+    /// What the last record of an id says, at this time (by the wall clock, milliseconds).
+    pub(crate) fn recorded(id: String, record: &TxnState, now: i64) -> TransactionDescription {
+        let state = match record.status {
+            TxnStatus::Ongoing => TransactionState::Open,
+            TxnStatus::PrepareCommit | TxnStatus::CompleteCommit => TransactionState::Committed,
+            TxnStatus::PrepareAbort | TxnStatus::CompleteAbort => TransactionState::Aborted,
+            TxnStatus::Empty | TxnStatus::Dead | TxnStatus::PrepareEpochFence => TransactionState::Empty,
+        };
+        let open = state == TransactionState::Open;
+        let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        TransactionDescription {
+            id,
+            producer_id: ProducerId::new(record.producer_id),
+            epoch: ProducerEpoch::new(record.epoch),
+            state,
+            age: open.then(|| millis(now.saturating_sub(record.started))),
+            timeout: millis(record.timeout_ms.into()),
+            partitions: if open { partitions_of(&record.partitions).collect() } else { Vec::new() },
         }
     }
 

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::coordinator::{Coordinator, Effect, Ended, Holder, Phase, Transactional, partitions_of};
+use super::coordinator::{Coordinator, Effect, Ended, Holder, Now, Phase, Transactional, partitions_of};
 use crate::format::control::TxnOutcome;
 use crate::format::transaction_state::{StateKey, TxnState, TxnStatus};
 use crate::types::TopicPartition;
@@ -93,6 +93,19 @@ impl Coordinator {
         }
         undecided
     }
+
+    /// Transactions that the topic says to be open are not any more, after [`opened`](Coordinator::opened): that is
+    /// written down, but where what follows in the topic is damaged.
+    pub(crate) fn end_noted(&mut self, unread: u64, now: Now, out: &mut Vec<Effect>) {
+        for (id, known) in &mut self.ids {
+            if known.noted > 0 && known.read_at >= unread {
+                known.noted = 0;
+                known.phase = Phase::Idle(Some(TxnOutcome::Abort));
+                known.holder.epoch = known.holder.epoch.saturating_add(1);
+                out.push(known.write(id, TxnStatus::CompleteAbort, now));
+            }
+        }
+    }
 }
 
 /// What a record tells.
@@ -117,6 +130,8 @@ fn restored(state: &TxnState, read_at: u64) -> Transactional {
         phase: Phase::Idle(outcome),
         started: state.started,
         partitions: BTreeSet::new(),
+        noted: usize::from(state.status == TxnStatus::Ongoing),
+        looked_at: Duration::ZERO,
         unmarked,
         used_at: state.updated,
         read_at,

@@ -329,8 +329,10 @@ impl TxnService {
         let mut end = None;
         for effect in effects {
             match effect {
-                Effect::Write { id, state } => end = Some(self.append_record(&id, Some(&state.encode()))?),
-                Effect::Forget { id } => end = Some(self.append_record(&id, None)?),
+                Effect::Write { id, state } => {
+                    end = Some(self.append_record(&id, Some(&state.encode()), self.patience())?);
+                }
+                Effect::Forget { id } => end = Some(self.append_record(&id, None, self.patience())?),
                 Effect::Mark { id, tp, ended } => {
                     let log = self.find(&tp);
                     self.mark(id, tp, ended, log);
@@ -340,17 +342,17 @@ impl TxnService {
         Ok(end)
     }
 
-    fn append_record(&self, id: &str, value: Option<&[u8]>) -> Result<u64> {
+    fn append_record(&self, id: &str, value: Option<&[u8]>, patience: Patience<'_>) -> Result<u64> {
         let log = self.state_log()?;
         let mut builder = BatchBuilder::new(BatchSpec::default());
         let now = self.clock.now().millis();
         builder.append(now, Some(&StateKey::encode(id)), value, &[]);
         let mut batch = FinishedBatch::of(&mut builder, None)?;
-        let appended = log.append_batch(&mut batch, self.patience())?;
+        let appended = log.append_batch(&mut batch, patience)?;
         Ok(appended.offset + 1)
     }
 
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience<'static> {
         Patience::Until(self.clock.monotonic().saturating_add(self.max_block))
     }
 
@@ -393,9 +395,28 @@ impl TxnService {
                 SessionPhase::Idle | SessionPhase::Over => {}
             }
         }
+        self.note_open();
         self.append_markers();
         self.collect_markers();
         self.schedule();
+    }
+
+    /// Writes down which transactions have been open for a while, for those who look from outside.
+    fn note_open(&self) {
+        let unnoted = self.state.lock().coordinator.unnoted(self.now());
+        for (id, holder) in unnoted {
+            let Some(session) = self.state.lock().sessions.get(&id).cloned() else { continue };
+            // Who holds the lock is appending, or ends it: next time.
+            let Some(inner) = session.state.try_lock() else { continue };
+            if inner.holder != holder || !matches!(inner.phase, SessionPhase::Open) {
+                continue;
+            }
+            let note = self.state.lock().coordinator.note(&id, holder, self.now());
+            let Some(Effect::Write { state, .. }) = note else { continue };
+            if self.append_record(&id, Some(&state.encode()), Patience::No).is_err() {
+                self.state.lock().coordinator.not_noted(&id, holder);
+            }
+        }
     }
 
     fn schedule(&self) {

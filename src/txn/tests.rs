@@ -179,6 +179,8 @@ struct World {
     undecided: usize,
     /// Ids that nobody has used for long.
     forgotten: u64,
+    /// Open transactions that were written down.
+    noted: u64,
 }
 
 fn tp(partition: u32) -> TopicPartition {
@@ -391,14 +393,22 @@ impl World {
         self.committed += u64::from(committed);
     }
 
+    fn is_busy(&self, id: &str, holder: Holder) -> bool {
+        let mine = |client: &Client| IDS[client.id] == id && client.holder == holder;
+        self.clients.iter().any(|client| mine(client) && client.committing.is_some())
+    }
+
     fn tick(&mut self) {
         let now = self.clock();
+        for (id, holder) in self.coordinator.unnoted(now) {
+            if !self.is_busy(&id, holder) {
+                let note = self.coordinator.note(&id, holder, now).expect("it is open");
+                self.carry_out(vec![note]);
+                self.noted += 1;
+            }
+        }
         for (id, holder) in self.coordinator.overdue(now) {
-            let busy = self
-                .clients
-                .iter()
-                .any(|client| IDS[client.id] == id && client.holder == holder && client.committing.is_some());
-            if busy {
+            if self.is_busy(&id, holder) {
                 continue;
             }
             let mut effects = Vec::new();
@@ -454,11 +464,13 @@ impl World {
         self.open_damaged(&open, &epochs, draw);
         let undecided = self.coordinator.opened(&open, &epochs, 0, &mut effects);
         assert!(undecided.is_empty());
+        self.coordinator.end_noted(0, self.clock(), &mut effects);
         self.carry_out(effects);
         self.append_marks(usize::MAX);
         for pond in &self.ponds {
             assert_eq!(pond.table.first_unstable(), None, "something hangs after an opening");
         }
+        assert_eq!(self.said_to_be_open(), 0, "nothing is open after an opening");
     }
 
     /// With some records unread, everything is ended as it would be with all of them, or undecided.
@@ -488,6 +500,13 @@ impl World {
             assert!(whole.contains(&outcome(effect)), "{effect:?} without the records {from}..{unread}");
         }
         self.undecided += undecided.len();
+    }
+
+    /// How many ids have a transaction open, as who looks from outside is told.
+    fn said_to_be_open(&self) -> usize {
+        let last: HashMap<_, _> = self.records.iter().map(|(key, value)| (key, value.as_deref())).collect();
+        let states = last.values().filter_map(|value| TxnState::decode((*value)?).ok());
+        states.filter(|state| state.status == TxnStatus::Ongoing).count()
     }
 
     /// All or nothing, once the markers are there; nothing acknowledged is missing, nothing refused is seen.
@@ -538,7 +557,7 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> (u64, u64, usize, u64) {
+fn run(seed: u64) -> [u64; 5] {
     let mut world = if seed % 3 == 0 { World::new().grown_old() } else { World::new() };
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..300 {
@@ -561,9 +580,10 @@ fn run(seed: u64) -> (u64, u64, usize, u64) {
     world.collect();
     assert!(world.coordinator.unmarked().is_empty(), "{:?}", world.coordinator.unmarked());
     world.check(true);
+    assert_eq!(world.said_to_be_open(), 0, "what was noted is said to have ended");
     world.crash(&mut draw);
     world.check(true);
-    (world.committed, world.crashes, world.undecided, world.forgotten)
+    [world.committed, world.crashes, world.undecided as u64, world.forgotten, world.noted]
 }
 
 #[test]
@@ -572,15 +592,13 @@ fn transactions_are_atomic_under_any_schedule() {
         run(seed);
         return;
     }
-    let (mut committed, mut crashes, mut undecided, mut forgotten) = (0, 0, 0, 0);
+    let mut all = [0; 5];
     for seed in 0..3_000 {
-        let ran = std::panic::catch_unwind(|| run(seed));
-        let (more, crashed, untold, expired) = ran.unwrap_or_else(|_| panic!("SEED={seed}"));
-        committed += more;
-        crashes += crashed;
-        undecided += untold;
-        forgotten += expired;
+        let ran = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("SEED={seed}"));
+        all.iter_mut().zip(ran).for_each(|(sum, more)| *sum += more);
     }
+    let [committed, crashes, undecided, forgotten, noted] = all;
+    assert!(noted > 2_000, "{noted} noted");
     assert!(forgotten > 500, "{forgotten} forgotten");
     assert!(undecided > 1_000, "{undecided} undecided");
     assert!(committed > 4_000 && crashes > 8_000, "{committed} committed, {crashes} crashes");

@@ -96,6 +96,10 @@ impl TxnService {
                 self.mark(id, tp, ended, log.ok_or_else(|| Error::closed("the partition")));
             }
         }
+        let mut ended = Vec::new();
+        self.state.lock().coordinator.end_noted(unread.end, self.now(), &mut ended);
+        // Nobody waits for it: without it the next opening says the same.
+        let _ = self.carry_out(ended);
         for left in &undecided {
             let why = format!(
                 "how transaction {} of producer {} ended cannot be read: see Broker::undecided_transactions",

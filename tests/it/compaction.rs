@@ -296,3 +296,33 @@ fn a_compaction_keeps_few_files_open() {
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 50, "{most} files were open at once");
 }
+
+#[test]
+fn times_are_found_after_each_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    let topic = broker.create_topic("t", compacted()).unwrap();
+    let producer = topic.producer().unwrap();
+    let partition = topic.partition(0).unwrap();
+    for round in 0..3u32 {
+        for i in 0..1500u32 {
+            let at = i64::from(round * 1500 + i) + if i % 400 == 0 { 5_000 } else { 0 };
+            let (key, value) = (format!("key {}", i % (700 - round * 200)), "v".repeat(60));
+            let record = Record::new(value.as_str()).key(key.as_str()).timestamp(Timestamp::from_millis(at));
+            drop(producer.send(record).unwrap());
+        }
+        producer.flush().wait().unwrap();
+        for _ in 0..2 {
+            let mut times = Vec::new();
+            let mut reader = partition.read(..).unwrap();
+            while let Some(records) = reader.next().unwrap() {
+                times.extend(records.iter().map(|record| (record.offset(), record.timestamp())));
+            }
+            for t in (0..10_000).step_by(61).map(Timestamp::from_millis) {
+                let expected = times.iter().copied().find(|&(_, time)| time >= t);
+                assert_eq!(partition.offset_for_timestamp(t).unwrap(), expected, "{t:?} in round {round}");
+            }
+            topic.compact().unwrap().wait().unwrap();
+        }
+    }
+}

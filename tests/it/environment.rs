@@ -2,126 +2,39 @@
 //! randomness that is none.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond::config::{Background, BrokerConfig};
-use millpond::env::{
-    Clock, DirEntry, DirLock, Environment, File, FileSystem, OpenMode, Random, Region, conformance,
-};
+use millpond::env::{Clock, Environment, OpenMode, Random, conformance};
 use millpond::prelude::*;
 
-/// The real files, by way of a host that reads and writes a few bytes at a time, is interrupted now and then,
-/// and may have no maps.
+use crate::hosted::{Host, Hosted};
+
+/// A host that reads and writes a few bytes at a time, is interrupted now and then, and may have no maps.
 #[derive(Debug)]
 struct Stingy {
-    inner: Arc<dyn FileSystem>,
     maps: bool,
-    calls: Arc<AtomicU64>,
+    calls: AtomicU64,
 }
 
-#[derive(Debug)]
-struct StingyFile {
-    inner: Arc<dyn File>,
-    maps: bool,
-    calls: Arc<AtomicU64>,
-}
-
-impl Stingy {
-    fn new(maps: bool) -> Stingy {
-        Stingy { inner: Environment::system().files().clone(), maps, calls: Arc::default() }
-    }
-}
-
-impl StingyFile {
-    /// How many of `len` bytes this call takes; every seventh call is interrupted.
-    fn some_of(&self, len: usize) -> io::Result<usize> {
+impl Host for Stingy {
+    /// Every seventh call is interrupted.
+    fn takes(&self, len: usize) -> io::Result<usize> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         if call % 7 == 3 {
             return Err(io::ErrorKind::Interrupted.into());
         }
         Ok(len.min(1 + (call as usize * 31) % 97))
     }
-}
 
-impl FileSystem for Stingy {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_dir(path)
+    fn maps(&self) -> bool {
+        self.maps
     }
 
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(StingyFile { inner, maps: self.maps, calls: self.calls.clone() }))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.inner.list(dir)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.inner.exists(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_dir(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        self.inner.lock(path)
-    }
-
-    fn trusts_mapped_stores(&self, dir: &Path) -> bool {
-        self.maps && self.inner.trusts_mapped_stores(dir)
-    }
-}
-
-impl File for StingyFile {
-    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        let some = self.some_of(buf.len())?;
-        self.inner.read_at(&mut buf[..some], position)
-    }
-
-    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        let some = self.some_of(buf.len())?;
-        self.inner.write_at(&buf[..some], position)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.inner.size()
-    }
-
-    fn set_size(&self, size: u64) -> io::Result<()> {
-        self.inner.set_size(size)
-    }
-
-    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
-        self.inner.allocate(position, len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
-    }
-
-    fn map(&self, len: usize) -> io::Result<Region> {
-        if self.maps { self.inner.map(len) } else { Err(io::ErrorKind::Unsupported.into()) }
-    }
-
-    fn modified(&self) -> io::Result<Timestamp> {
-        self.inner.modified()
+    fn has_all_calls(&self) -> bool {
+        false
     }
 }
 
@@ -181,8 +94,8 @@ const LEVELS: [Durability; 3] =
 fn a_host_that_does_little_at_a_time_is_enough() {
     for maps in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let files = Arc::new(Stingy::new(maps));
         let system = Environment::system();
+        let files = Arc::new(Hosted::over(system.files(), Stingy { maps, calls: AtomicU64::new(0) }));
         let environment = Environment::new(files, system.clock().clone(), system.random().clone());
         let data = dir.path().join("data");
         let open = || Broker::builder(&data).environment(environment.clone()).open();
@@ -220,42 +133,14 @@ fn the_suite_for_hosts_accepts_the_real_files() {
 #[should_panic(expected = "opened for reading")]
 fn the_suite_for_hosts_notices_one_that_writes_where_it_must_not() {
     #[derive(Debug)]
-    struct Lax(Stingy);
-    impl FileSystem for Lax {
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
-            self.0.create_dir(path)
-        }
-        fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-            let mode = if mode == OpenMode::Read { OpenMode::ReadWrite } else { mode };
-            self.0.inner.open(path, mode)
-        }
-        fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-            self.0.list(dir)
-        }
-        fn exists(&self, path: &Path) -> io::Result<bool> {
-            self.0.exists(path)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            self.0.remove_file(path)
-        }
-        fn remove_dir(&self, path: &Path) -> io::Result<()> {
-            self.0.remove_dir(path)
-        }
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            self.0.sync_dir(dir)
-        }
-        fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-            self.0.lock(path)
-        }
-        fn trusts_mapped_stores(&self, dir: &Path) -> bool {
-            self.0.trusts_mapped_stores(dir)
+    struct Lax;
+    impl Host for Lax {
+        fn mode(&self, asked: OpenMode) -> OpenMode {
+            if asked == OpenMode::Read { OpenMode::ReadWrite } else { asked }
         }
     }
     let dir = tempfile::tempdir().unwrap();
-    let _ = conformance::file_system(&Lax(Stingy::new(true)), dir.path());
+    let _ = conformance::file_system(&Hosted::over(Environment::system().files(), Lax), dir.path());
 }
 
 #[test]

@@ -71,3 +71,41 @@ fn what_is_served_after_a_failed_sync_survives_a_power_cut() {
         }
     }
 }
+
+/// What the operating system has said, at the end of the chain of sources.
+fn said(error: &millpond::Error) -> Option<i32> {
+    let mut last: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+}
+
+#[test]
+fn whoever_is_told_of_it_is_told_what_the_system_said() {
+    const EIO: Option<i32> = if cfg!(unix) { Some(5) } else { None };
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = broker.create_topic("t", TopicConfig::new()).unwrap();
+    let producer = topic.producer().unwrap();
+    producer.send(Record::new("kept")).unwrap().wait().unwrap();
+    sim.disk().inject(Failure::nth(1, Fault::Io).only(Op::Sync));
+    drop(producer.send(Record::new("lost")).unwrap());
+    let first = producer.flush().wait().unwrap_err();
+    sim.disk().stop_failing();
+    assert_eq!((first.kind(), said(&first)), (ErrorKind::Io, EIO), "{first}");
+
+    let again = [producer.flush().wait().unwrap_err(), producer.send(Record::new("late")).unwrap_err()];
+    for error in again {
+        assert_eq!((error.kind(), said(&error)), (ErrorKind::Poisoned, EIO), "{error}");
+        let source = std::error::Error::source(&error).unwrap().downcast_ref::<millpond::Error>();
+        assert_eq!(source.map(millpond::Error::kind), Some(ErrorKind::Io));
+        assert_eq!(error.to_string().matches("could not sync").count(), 1, "told once: {error}");
+        assert_eq!(source.and_then(|source| source.path()), first.path());
+    }
+    for _ in 0..2 {
+        let error = broker.close().wait().unwrap_err();
+        assert_eq!((error.kind(), said(&error)), (ErrorKind::Poisoned, EIO), "{error}");
+        assert_eq!(error.topic_partition().unwrap().to_string(), "t-0");
+    }
+}

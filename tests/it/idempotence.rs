@@ -232,6 +232,37 @@ fn an_append_that_expects_an_offset_is_refused_with_the_actual_one() {
     }
 }
 
+#[test]
+fn what_is_expected_is_looked_at_also_without_records() {
+    const NONE: [Record<'static, &'static str>; 0] = [];
+    for durability in [Durability::Memory, Durability::Sync] {
+        let sim = SimEnvironment::new(1);
+        let broker = open(&sim);
+        let topic = topic(&broker, durability);
+        let (partition, producer) = (topic.partition(0).unwrap(), topic.producer().unwrap());
+        assert_eq!(partition.append_expecting(Offset::ZERO, NONE).unwrap().wait().unwrap(), []);
+        drop(producer.send(Record::new("staged, or in the map")).unwrap());
+        let refused = partition.append_expecting(Offset::ZERO, NONE).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UnexpectedOffset { actual: offset(1) });
+        assert_eq!(partition.append_expecting(offset(1), NONE).unwrap().wait().unwrap(), []);
+
+        assert_eq!(producer.send_batch(NONE).unwrap().wait().unwrap(), []);
+        let named = topic.idempotent_producer("one").unwrap();
+        assert_eq!(named.send(NONE).unwrap().wait().unwrap(), []);
+        assert_eq!(named.send_at(0, 0, NONE).unwrap().wait().unwrap(), []);
+        named.send_at(0, 0, ["a", "b"].map(Record::new)).unwrap().wait().unwrap();
+        assert_eq!(named.send_at(0, 2, NONE).unwrap().wait().unwrap(), []);
+        let missing = named.send_at(0, 3, NONE).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::OutOfOrderSequence { expected: 2 });
+        assert_eq!(partition.log_end_offset(), offset(3), "nothing of all this was appended");
+
+        producer.close().wait().unwrap();
+        assert_eq!(producer.send_batch(NONE).unwrap_err().kind(), ErrorKind::Closed);
+        broker.close().wait().unwrap();
+        assert_eq!(partition.append_expecting(offset(3), NONE).unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
 /// Of any number of writers that expect the same offset one succeeds.
 #[test]
 fn of_writers_in_conflict_one_succeeds() {

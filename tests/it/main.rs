@@ -27,6 +27,10 @@ mod for_kafka;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod half_changed;
+#[cfg(test)]
+mod hosted;
+#[cfg(test)]
 mod idempotence;
 #[cfg(test)]
 mod members;

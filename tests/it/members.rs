@@ -262,7 +262,7 @@ struct OnlyVolatile;
 
 impl RebalanceListener for OnlyVolatile {
     fn revoked(&mut self, handover: &mut Handover) {
-        handover.commit(&tp("v", 0), OffsetAndMetadata::new(offset(3)));
+        handover.commit(&tp("v", 0), OffsetAndMetadata::new(offset(3))).unwrap();
     }
 }
 
@@ -286,6 +286,41 @@ fn listeners_commit_when_the_consumer_is_closed() {
     assert_eq!(drain(&mut consumer), [6, 7]);
     drop(consumer);
     assert_eq!(heard.revoked.lock().unwrap().len(), 2, "who drops it may be in no state to commit");
+}
+
+/// Commits by hand what is right, and what is not.
+struct ByHand;
+
+impl RebalanceListener for ByHand {
+    fn revoked(&mut self, handover: &mut Handover) {
+        let at = |at: u64| OffsetAndMetadata::new(offset(at));
+        handover.commit(&tp("t", 0), at(4)).unwrap();
+        let refused = |told: millpond::Result<()>, because: &str| {
+            let error = told.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(because), "{error}");
+        };
+        refused(handover.commit(&tp("t", 0), at(9)), "the log ends at 8");
+        refused(handover.commit(&tp("t", 0), at(1).metadata(&"x".repeat(5000))), "metadata of 5000 bytes");
+        refused(handover.commit(&tp("u", 0), at(0)), "is not among those that go");
+        handover.commit(&tp("t", 0), at(3)).unwrap();
+    }
+}
+
+#[test]
+fn a_bad_offset_by_hand_is_refused_at_once_and_takes_no_other_with_it() {
+    let (_dir, broker, topic) = open(1);
+    broker.create_topic("u", memory(1)).unwrap();
+    send(&topic, 0..8);
+    let config = GroupConfig::new().auto_commit_interval(Duration::from_secs(3600));
+    let mut consumer = broker.group("g").unwrap().config(config).listener(ByHand).join("t").unwrap();
+    assert_eq!(drain(&mut consumer).len(), 8);
+    consumer.close().wait().unwrap();
+    assert_eq!(
+        committed(&broker),
+        Some(offset(3)),
+        "by hand also below the position, which was committed before"
+    );
 }
 
 #[test]

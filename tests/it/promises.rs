@@ -1,17 +1,17 @@
 //! Promises of the documents that no other test holds, each looked at from outside.
 
-use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::config::{Background, BrokerConfig, ProducerConfig, TimestampType};
-use millpond::env::{DirEntry, DirLock, Environment, File, FileSystem, OpenMode, Region};
+use millpond::env::Environment;
 use millpond::prelude::*;
 use millpond::producer::IdempotentProducer;
 use millpond::testing::SimEnvironment;
 use millpond::{BrokerBuilder, ErrorKind};
+
+use crate::hosted::{Host, Hosted};
 
 fn manual() -> BrokerConfig {
     BrokerConfig::new().background(Background::Manual)
@@ -34,22 +34,33 @@ fn values(topic: &Topic) -> Vec<String> {
 type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// Simulated files: something happens while the next sync of a log runs.
-#[derive(Clone)]
-struct Busy {
-    inner: Arc<dyn FileSystem>,
-    meanwhile: Meanwhile,
+type Busy = Hosted<DuringSync>;
+
+#[derive(Default)]
+struct DuringSync(Meanwhile);
+
+impl Host for DuringSync {
+    fn syncing(&self, path: &Path) {
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let call = self.0.lock().unwrap().take();
+            if let Some(call) = call {
+                call();
+            }
+        }
+    }
 }
 
-struct BusyFile {
-    inner: Arc<dyn File>,
-    meanwhile: Meanwhile,
+impl std::fmt::Debug for DuringSync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DuringSync").finish_non_exhaustive()
+    }
+}
+
+fn busy_files(sim: &SimEnvironment) -> Busy {
+    Hosted::over(sim.environment().files(), DuringSync::default())
 }
 
 impl Busy {
-    fn new(sim: &SimEnvironment) -> Busy {
-        Busy { inner: sim.environment().files().clone(), meanwhile: Meanwhile::default() }
-    }
-
     fn broker(&self, sim: &SimEnvironment) -> Broker {
         let own = sim.environment();
         let environment = Environment::new(Arc::new(self.clone()), own.clock().clone(), own.random().clone());
@@ -57,111 +68,11 @@ impl Busy {
     }
 
     fn during_the_next_sync(&self, call: impl FnOnce() + Send + 'static) {
-        *self.meanwhile.lock().unwrap() = Some(Box::new(call));
+        *self.host.0.lock().unwrap() = Some(Box::new(call));
     }
 
     fn is_idle(&self) -> bool {
-        self.meanwhile.lock().unwrap().is_none()
-    }
-}
-
-impl std::fmt::Debug for Busy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Busy").finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for BusyFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BusyFile").finish_non_exhaustive()
-    }
-}
-
-impl FileSystem for Busy {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_dir(path)
-    }
-
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let inner = self.inner.open(path, mode)?;
-        if path.extension().is_none_or(|extension| extension != "log") {
-            return Ok(inner);
-        }
-        Ok(Arc::new(BusyFile { inner, meanwhile: self.meanwhile.clone() }))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.inner.list(dir)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.inner.exists(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_dir(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        self.inner.lock(path)
-    }
-
-    fn trusts_mapped_stores(&self, dir: &Path) -> bool {
-        self.inner.trusts_mapped_stores(dir)
-    }
-}
-
-impl File for BusyFile {
-    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, position)
-    }
-
-    fn write_at(&self, buf: &[u8], position: u64) -> io::Result<usize> {
-        self.inner.write_at(buf, position)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.inner.size()
-    }
-
-    fn set_size(&self, size: u64) -> io::Result<()> {
-        self.inner.set_size(size)
-    }
-
-    fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
-        self.inner.allocate(position, len)
-    }
-
-    fn data_in(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
-        self.inner.data_in(range)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let call = self.meanwhile.lock().unwrap().take();
-        if let Some(call) = call {
-            call();
-        }
-        self.inner.sync_data()
-    }
-
-    fn map(&self, len: usize) -> io::Result<Region> {
-        self.inner.map(len)
-    }
-
-    fn modified(&self) -> io::Result<Timestamp> {
-        self.inner.modified()
+        self.host.0.lock().unwrap().is_none()
     }
 }
 
@@ -170,7 +81,7 @@ impl File for BusyFile {
 #[test]
 fn a_flush_that_takes_longer_than_the_interval_holds_appends_back() {
     let sim = SimEnvironment::new(1);
-    let busy = Busy::new(&sim);
+    let busy = busy_files(&sim);
     let broker = busy.broker(&sim);
     let level = Durability::Interval(Duration::from_millis(100));
     let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
@@ -199,7 +110,7 @@ fn a_flush_that_takes_longer_than_the_interval_holds_appends_back() {
 #[test]
 fn a_send_waits_for_a_flush_no_longer_than_max_block() {
     let sim = SimEnvironment::new(1);
-    let busy = Busy::new(&sim);
+    let busy = busy_files(&sim);
     let broker = busy.broker(&sim);
     let level = Durability::Interval(Duration::from_millis(100));
     let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
@@ -259,7 +170,7 @@ fn the_open_batch_is_closed_before_its_codec_changes() {
     use millpond::config::Compression;
     for level in [Durability::Sync, Durability::Memory] {
         let sim = SimEnvironment::new(1);
-        let busy = Busy::new(&sim);
+        let busy = busy_files(&sim);
         let broker = busy.broker(&sim);
         let config = TopicConfig::new().durability(level).compression(Compression::Gzip { level: Some(1) });
         let topic = broker.create_topic("t", config.clone()).unwrap();
@@ -281,7 +192,7 @@ fn the_open_batch_is_closed_before_its_clock_changes() {
     for (from, to) in [(kinds[0], kinds[1]), (kinds[1], kinds[0])] {
         for level in [Durability::Sync, Durability::Memory] {
             let sim = SimEnvironment::new(1);
-            let busy = Busy::new(&sim);
+            let busy = busy_files(&sim);
             let broker = busy.broker(&sim);
             let config = TopicConfig::new().durability(level).timestamp_type(from);
             let topic = broker.create_topic("t", config.clone()).unwrap();

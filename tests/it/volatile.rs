@@ -430,3 +430,33 @@ fn the_setting_has_a_text() {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     }
 }
+
+#[test]
+fn closing_a_producer_ends_the_wait_of_its_clones() {
+    let (_dir, broker) = open();
+    let bus = broker.create_topic("bus", waiting()).unwrap();
+    let before = fill(&bus);
+    let patient = ProducerConfig::new().max_block(Duration::from_secs(3600));
+    let producer = bus.producer_builder().config(patient.clone()).build().unwrap();
+    let other = bus.producer_builder().config(patient).build().unwrap();
+    let (done, outcome) = mpsc::channel();
+    let (others, outcome_of_other) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let (one, all) = (producer.clone(), done.clone());
+        scope.spawn(move || all.send(one.send(Record::new(&[8u8; 100])).map(drop)).unwrap());
+        let batches = producer.clone();
+        scope.spawn(move || done.send(batches.send_batch([Record::new(&[8u8; 100])]).map(drop)).unwrap());
+        scope.spawn(move || others.send(other.send(Record::new(&[8u8; 100])).map(drop)).unwrap());
+        assert!(outcome.recv_timeout(Duration::from_millis(50)).is_err(), "they wait");
+        producer.close().wait().unwrap();
+        for _ in 0..2 {
+            let told = outcome.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::Closed, "{told}");
+        }
+        assert!(outcome_of_other.recv_timeout(Duration::from_millis(50)).is_err(), "it is not closed");
+        assert_eq!(bus.partition(0).unwrap().log_end_offset().get(), before, "nothing was appended");
+        broker.close().wait().unwrap();
+        let told = outcome_of_other.recv_timeout(Duration::from_secs(30)).unwrap().unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Closed);
+    });
+}

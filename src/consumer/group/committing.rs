@@ -11,12 +11,12 @@
 
 use super::commit::Commit;
 use super::consumer::Consumer;
-use super::listener::Handover;
+use super::listener::{Handover, Wanted};
 use super::place::Place;
 use crate::consumer::records::{ReadBy, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{Backward, CommitEntry, Committer, OffsetAndMetadata};
-use crate::types::{LeaderEpoch, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, TopicPartition};
 
 impl<K, V> Consumer<K, V> {
     /// What is committed with these records, and the member epoch in which they were polled.
@@ -107,12 +107,16 @@ impl<K, V> Consumer<K, V> {
             .iter()
             .filter(mine)
             .filter_map(|place| Some((place.topic_partition().clone(), place.position()?)));
-        let mut handover = Handover { partitions: positions.collect(), commits: Vec::new() };
+        let going =
+            self.places.iter().filter(mine).map(|place| place.entry(OffsetAndMetadata::new(Offset::ZERO)));
+        let mut handover = Handover::new(positions.collect(), going.collect());
         listener.revoked(&mut handover);
         self.membership.listener = Some(listener);
-        let entries = handover.commits.into_iter().filter_map(|(tp, offset)| {
-            let place = self.place(&tp)?;
-            offset.map(|offset| place.entry(offset)).or_else(|| place.position_entry())
+        let entries = handover.into_wanted().into_iter().filter_map(|wanted| match wanted {
+            Wanted::Offset(tp, offset) => {
+                Some(CommitEntry { backward: Backward::Allow, ..self.place(&tp)?.entry(offset) })
+            }
+            Wanted::Position(tp) => self.place(&tp)?.position_entry(),
         });
         let entries: Vec<CommitEntry> = entries.collect();
         if entries.is_empty() { automatic } else { automatic.then(self.commit_each(entries)) }

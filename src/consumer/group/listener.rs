@@ -1,6 +1,7 @@
 //! Who hears of partitions that come and go.
 
-use crate::group::OffsetAndMetadata;
+use crate::error::{Error, Result};
+use crate::group::{Backward, CommitEntry, OffsetAndMetadata};
 use crate::types::{Offset, TopicPartition};
 
 /// Hears of partitions that a consumer gets and loses, in the thread that polls.
@@ -30,6 +31,10 @@ pub trait RebalanceListener: Send {
 
     /// These partitions go to others as soon as this returns: the last time to commit what was processed. Also when
     /// the consumer is closed or unsubscribed, but not when it is dropped.
+    ///
+    /// What is committed here is written on the way. Whether the disk took it, [`Consumer::close`](super::Consumer::close)
+    /// tells; where the partitions go to others in a `poll`, these begin at the offset that was committed before if it
+    /// did not: records are processed again, but none is passed over.
     fn revoked(&mut self, handover: &mut Handover) {
         let _ = handover;
     }
@@ -63,23 +68,72 @@ pub trait RebalanceListener: Send {
 /// ```
 #[derive(Debug)]
 pub struct Handover {
-    pub(super) partitions: Vec<(TopicPartition, Offset)>,
-    pub(super) commits: Vec<(TopicPartition, Option<OffsetAndMetadata>)>,
+    partitions: Vec<(TopicPartition, Offset)>,
+    /// Of each partition that goes, with an offset to be replaced.
+    going: Vec<CommitEntry>,
+    wanted: Vec<Wanted>,
+}
+
+/// What a listener wants to be committed.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// An offset by hand, which may lie below what is committed.
+    Offset(TopicPartition, OffsetAndMetadata),
+    /// The position.
+    Position(TopicPartition),
 }
 
 impl Handover {
-    /// The partitions, each with the position up to which records were handed out.
+    /// Of partitions with their positions, and of what may be committed in each that goes.
+    pub(super) fn new(partitions: Vec<(TopicPartition, Offset)>, going: Vec<CommitEntry>) -> Handover {
+        Handover { partitions, going, wanted: Vec::new() }
+    }
+
+    pub(super) fn into_wanted(self) -> Vec<Wanted> {
+        self.wanted
+    }
+
+    /// The partitions, each with the position up to which records were handed out; without those of which nothing
+    /// was polled yet.
     pub fn partitions(&self) -> impl ExactSizeIterator<Item = (&TopicPartition, Offset)> {
         self.partitions.iter().map(|(tp, position)| (tp, *position))
     }
 
-    /// Commits this offset before the partition goes.
-    pub fn commit(&mut self, partition: &TopicPartition, offset: OffsetAndMetadata) {
-        self.commits.push((partition.clone(), Some(offset)));
+    /// Commits this offset (the next one to read) before the partition goes, also if a later one is committed.
+    ///
+    /// ```
+    /// use millpond::consumer::{Handover, RebalanceListener};
+    /// use millpond::group::OffsetAndMetadata;
+    /// use millpond::{Offset, TopicPartition};
+    ///
+    /// struct Done(Vec<(TopicPartition, Offset)>); // what has been processed, by the program's own account
+    ///
+    /// impl RebalanceListener for Done {
+    ///     fn revoked(&mut self, handover: &mut Handover) {
+    ///         for (partition, next) in self.0.drain(..) {
+    ///             if let Err(error) = handover.commit(&partition, OffsetAndMetadata::new(next)) {
+    ///                 eprintln!("not committed: {error}");
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a partition that does not go, beyond the log end, or for too long a metadata: this one is
+    /// not committed, what was asked for before is.
+    pub fn commit(&mut self, partition: &TopicPartition, offset: OffsetAndMetadata) -> Result<()> {
+        let Some(entry) = self.going.iter().find(|entry| entry.tp == *partition) else {
+            let message = format!("partition {partition} is not among those that go");
+            return Err(Error::invalid_argument(message).in_partition(partition));
+        };
+        CommitEntry { offset: offset.clone(), backward: Backward::Allow, ..entry.clone() }.check()?;
+        self.wanted.push(Wanted::Offset(partition.clone(), offset));
+        Ok(())
     }
 
     /// Commits the positions: everything that was handed out has been processed.
     pub fn commit_all(&mut self) {
-        self.commits.extend(self.partitions.iter().map(|(tp, _)| (tp.clone(), None)));
+        self.wanted.extend(self.partitions.iter().map(|(tp, _)| Wanted::Position(tp.clone())));
     }
 }

@@ -49,7 +49,7 @@ impl Opening {
             ErrorKind::Backpressure => ErrorKind::StorageFull,
             kind => kind,
         };
-        Error::new(kind, format!("{what}: {why}")).caused_by(why.again())
+        Error::new(kind, what).caused_by(why.again())
     }
 }
 

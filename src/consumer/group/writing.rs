@@ -58,7 +58,7 @@ pub(super) struct Outgoing {
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Appends these writes; answers for how many, and the error that ended it.
-pub(super) fn append_all(log: &Log, writes: &[Outgoing], patience: Patience) -> (usize, Option<Error>) {
+pub(super) fn append_all(log: &Log, writes: &[Outgoing], patience: Patience<'_>) -> (usize, Option<Error>) {
     let mut builder = BatchBuilder::new(BatchSpec::default());
     let now = log.clock().now().millis();
     let mut done = 0;
@@ -80,7 +80,7 @@ pub(super) fn append_all(log: &Log, writes: &[Outgoing], patience: Patience) -> 
     (done, None)
 }
 
-fn append(log: &Log, builder: &mut BatchBuilder, patience: Patience) -> Result<u64> {
+fn append(log: &Log, builder: &mut BatchBuilder, patience: Patience<'_>) -> Result<u64> {
     if builder.is_empty() {
         return Ok(log.acked_end());
     }

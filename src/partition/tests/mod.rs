@@ -15,3 +15,4 @@ mod meanwhile;
 mod parts;
 mod reading;
 mod recovery;
+mod times;

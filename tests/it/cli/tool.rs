@@ -1,7 +1,7 @@
 //! Running the examples as processes of their own.
 //!
-//! Invariant: the examples are those that were built beside this test; where only the test was built,
-//! they are built once.
+//! Invariant: the examples have the features of this test and are no older: the first test of a build asks cargo, which
+//! builds what is not there or was built with others.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -119,25 +119,59 @@ pub(super) fn example(name: &str) -> PathBuf {
     let folder = BUILT.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         let folder = test.parent().and_then(Path::parent).unwrap().join("examples");
-        let needed = ["millpond", "quickstart", "flight_delays", "orders_threads", "orders_async"];
-        if !needed.iter().all(|name| folder.join(file_name(name)).exists()) {
-            build();
+        let (mark, wanted) = (folder.join(".built-for-tests"), wanted(&test));
+        if std::fs::read_to_string(&mark).ok().as_ref() != Some(&wanted) {
+            build(&folder);
+            std::fs::write(&mark, wanted).unwrap();
         }
         folder
     });
-    folder.join(file_name(name))
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-fn file_name(name: &str) -> String {
-    format!("{name}{}", std::env::consts::EXE_SUFFIX)
+/// This build of the tests, and its features.
+fn wanted(test: &Path) -> String {
+    let built = std::fs::metadata(test).and_then(|test| test.modified()).unwrap();
+    format!("{} {built:?} {}", test.display(), features().join(","))
 }
 
-fn build() {
+/// The features that these tests are built with: of the examples they expect the same.
+fn features() -> Vec<&'static str> {
+    ALL.into_iter().filter_map(|(name, on)| on.then_some(name)).collect()
+}
+
+const ALL: [(&str, bool); 11] = [
+    ("serde", cfg!(feature = "serde")),
+    ("json", cfg!(feature = "json")),
+    ("bincode", cfg!(feature = "bincode")),
+    ("gzip", cfg!(feature = "gzip")),
+    ("snappy", cfg!(feature = "snappy")),
+    ("lz4", cfg!(feature = "lz4")),
+    ("zstd", cfg!(feature = "zstd")),
+    ("stream", cfg!(feature = "stream")),
+    ("metrics", cfg!(feature = "metrics")),
+    ("tracing", cfg!(feature = "tracing")),
+    ("testing", cfg!(feature = "testing")),
+];
+
+/// Builds the examples into `folder`, which lies in the folder of a profile; what is there and fresh stays.
+fn build(folder: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--examples"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let target = folder.parent().and_then(Path::parent).unwrap();
+    command.args(["build", "--quiet", "--examples", "--no-default-features"]).arg("--target-dir").arg(target);
+    command.arg(format!("--features={}", features().join(","))).current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     assert!(command.status().unwrap().success(), "the examples could not be built");
+}
+
+#[test]
+fn every_feature_is_handed_on_to_the_examples() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let section = manifest.split("\n[features]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+    let named = section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let named: Vec<_> = named.filter(|name| *name != "default" && !name.starts_with('#')).collect();
+    assert_eq!(ALL.map(|(name, _)| name).to_vec(), named);
 }

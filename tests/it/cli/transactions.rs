@@ -1,8 +1,12 @@
 //! Transactions on the command line, and the examples about them.
 
 use std::process::Command;
+use std::time::Duration;
 
+use millpond::config::{Background, BrokerConfig};
+use millpond::env::Environment;
 use millpond::prelude::*;
+use millpond::testing::SimEnvironment;
 
 use super::tool::{Tool, example, feed};
 
@@ -49,6 +53,62 @@ fn what_a_crash_left_open_is_listed_and_ended() {
         "{}",
         aborted.text()
     );
+}
+
+#[test]
+fn a_small_open_transaction_is_listed_beside_its_program_and_after_it() {
+    let tool = Tool::new();
+    let sim = SimEnvironment::new(1);
+    let manual = BrokerConfig::new().background(Background::Manual);
+    let environment = Environment::system();
+    // The disk is real, the clock is not.
+    let environment = Environment::new(
+        environment.files().clone(),
+        sim.environment().clock().clone(),
+        environment.random().clone(),
+    );
+    let open = || Broker::builder(tool.data()).environment(environment.clone()).config(manual.clone()).open();
+    let broker = open().unwrap();
+    for topic in ["t", "u"] {
+        broker.create_topic(topic, TopicConfig::new().durability(Durability::Memory)).unwrap();
+    }
+    let mut producer = broker.transactional("mover").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send("t", Record::new("small")).unwrap();
+    let tick = || {
+        sim.clock().advance(Duration::from_millis(1_000));
+        broker.tick().unwrap();
+    };
+    let listed = || tool.run("txns").ok().text().lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(listed(), <[&str; 0]>::default(), "most are over by then");
+    tick();
+    tick();
+    let open_now = listed();
+    assert_eq!(open_now.len(), 1, "{open_now:?}");
+    assert!(open_now[0].starts_with("t-0 transactionalId: mover producerId: "), "{open_now:?}");
+    assert!(open_now[0].contains(" startOffset: none "), "{open_now:?}");
+    txn.send("u", Record::new("small")).unwrap();
+    tick();
+    tick();
+    assert_eq!(listed().len(), 2);
+    txn.commit().wait().unwrap();
+    tick();
+    assert_eq!(listed(), <[&str; 0]>::default());
+
+    // Its program dies.
+    let mut txn = producer.begin().unwrap();
+    txn.send("u", Record::new("small")).unwrap();
+    tick();
+    tick();
+    let after = Tool::new();
+    copy(&tool.data(), &after.data());
+    let open_still = after.run("txns").ok();
+    assert!(open_still.text().starts_with("u-0 transactionalId: mover "), "{}", open_still.text());
+    assert_eq!(after.run("abort-txn --id mover").ok().text(), "ended the transaction of mover in u-0\n");
+    assert_eq!(after.run("txns").ok().text(), "");
+    txn.abort();
+    tick();
+    assert_eq!(listed(), <[&str; 0]>::default());
 }
 
 #[test]
