@@ -71,3 +71,5 @@ mod volatile;
 mod watching;
 #[cfg(test)]
 mod welcome;
+#[cfg(test)]
+mod whole;
