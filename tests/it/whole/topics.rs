@@ -206,7 +206,7 @@ impl World {
         let answer = topic.topic.compact().and_then(|compaction| compaction.wait());
         match answer {
             Ok(_) => assert!(compacts, "only what is to be compacted"),
-            Err(error) if !compacts => assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}"),
+            Err(error) if !compacts => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}"),
             Err(error) => self.bear("compact", &error, &[]),
         }
         self.audit();
