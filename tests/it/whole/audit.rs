@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millpond::ErrorKind;
 use millpond::prelude::*;
 
 use super::log::{Seen, Source, read};
 use super::transactions::State;
-use super::world::World;
+use super::world::{Trouble, World};
 
 /// What the two kinds of readers see of a partition.
 struct Views {
@@ -50,8 +51,21 @@ impl World {
                 let start = partition.log_start_offset().get();
                 let (stable, high) = (partition.last_stable_offset().get(), partition.high_watermark().get());
                 let all = read(&partition, start, Isolation::ReadUncommitted).unwrap();
-                let committed = read(&partition, start, Isolation::ReadCommitted).unwrap();
-                views.push(Views { number, n, start, stable, high, all, committed });
+                let committed = match read(&partition, start, Isolation::ReadCommitted) {
+                    Ok(committed) => committed,
+                    // Whether a transaction is committed shows at the next opening.
+                    Err(error) if matches!(self.trouble, Trouble::Broken(_)) => {
+                        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+                        continue;
+                    }
+                    Err(error) => panic!("{}-{n}: {error}", topic.name),
+                };
+                // A reader at the end of what is visible asks for more: there may be by now.
+                let now = (partition.last_stable_offset().get(), partition.high_watermark().get());
+                let poisoned = topic.topic.describe().partitions()[n].is_poisoned();
+                if now == (stable, high) && !poisoned {
+                    views.push(Views { number, n, start, stable, high, all, committed });
+                }
             }
         }
         views

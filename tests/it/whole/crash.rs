@@ -3,7 +3,7 @@
 //! Invariant: after a crash within a step the next broker is judged by what had been acknowledged before the step;
 //! what the step did holds or does not, but a transaction as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millpond::Observer;
 use millpond::prelude::*;
@@ -25,10 +25,12 @@ enum End {
     PowerCutKeepingEverything,
 }
 
+type Held = (Marks, bool, BTreeSet<u64>);
+
 /// What had been acknowledged.
 struct Claims {
-    /// Of each partition: its marks, and whether it was poisoned.
-    topics: BTreeMap<u64, (TopicConfig, Vec<(Marks, bool)>)>,
+    /// Of each partition: its marks, whether it was poisoned, and what compaction had taken.
+    topics: BTreeMap<u64, (TopicConfig, Vec<Held>)>,
     txns: Vec<State>,
     committed: BTreeMap<(String, u64, u32), Committed>,
 }
@@ -36,7 +38,8 @@ struct Claims {
 impl World {
     fn claims(&self) -> Claims {
         let of_topic = |topic: &Modelled| {
-            (topic.config.clone(), topic.logs.iter().map(|log| (log.marks, log.poisoned)).collect())
+            let held = topic.logs.iter().map(|log| (log.marks, log.poisoned, log.absent.clone()));
+            (topic.config.clone(), held.collect())
         };
         Claims {
             topics: self.topics.iter().map(|(&number, topic)| (number, of_topic(topic))).collect(),
@@ -102,7 +105,7 @@ impl World {
             return self.crash(End::Kill, &left, &claims);
         }
         for (number, (_, logs)) in &mut claims.topics {
-            for (model, (marks, _)) in self.topics[number].logs.iter().zip(logs) {
+            for (model, (marks, ..)) in self.topics[number].logs.iter().zip(logs) {
                 let known = model.known.keys().next_back().map_or(0, |last| last + 1);
                 marks.flushed = marks.end.max(known);
             }
@@ -239,7 +242,7 @@ impl World {
         topic.logs.truncate(partitions);
         for n in 0..partitions {
             let partition = topic.topic.partition(n as u32).unwrap();
-            let (before, poisoned) = marks.get(n).copied().unwrap_or_default();
+            let (before, poisoned, absent) = marks.get(n).cloned().unwrap_or_default();
             let kept = match end {
                 End::Kill if !poisoned => before.high,
                 _ => before.flushed,
@@ -255,7 +258,12 @@ impl World {
                 .map(|last| last.offset + 1);
             let left = last.unwrap_or(start).max(kept);
             assert!(partition.flushed_offset().get() >= left, "{name}: an opening makes all of it durable");
-            let greatest = starts.get(&(number, n)).copied().unwrap_or(u64::MAX).max(before.start);
+            let greatest = starts
+                .get(&(number, n))
+                .copied()
+                .unwrap_or(u64::MAX)
+                .max(before.start)
+                .max(topic.logs[n].asked_start);
             assert!(
                 start >= before.start && start <= greatest,
                 "{name}: from {start}, it was {}",
@@ -264,6 +272,7 @@ impl World {
             let epoch = partition.leader_epoch().get();
             assert!(epoch > before.epoch || end == End::Close || n >= marks.len(), "{name}: epoch {epoch}");
             let log = &mut topic.logs[n];
+            log.absent = absent;
             log.cut(left, records);
             log.poisoned = false;
             log.marks = Marks { start, high: left, flushed: left, end: log_end, epoch };

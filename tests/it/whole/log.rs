@@ -59,6 +59,8 @@ pub(super) struct LogModel {
     pub(super) read_to: u64,
     pub(super) marks: Marks,
     pub(super) poisoned: bool,
+    /// Deleting the records below was asked for, and has failed: it may have been done, or not.
+    pub(super) asked_start: u64,
 }
 
 /// A record as it is read.

@@ -194,7 +194,11 @@ impl World {
                 assert_eq!(now.get(), to.max(start));
                 self.topics.get_mut(&number).unwrap().logs[n].marks.start = now.get();
             }
-            Err(error) => self.bear("delete_records", &error, &[]),
+            Err(error) => {
+                let log = &mut self.topics.get_mut(&number).unwrap().logs[n];
+                log.asked_start = log.asked_start.max(to);
+                self.bear("delete_records", &error, &[]);
+            }
         }
     }
 
@@ -274,8 +278,9 @@ impl World {
             topic.logs[n].known.range(from..to).map(|(_, &id)| self.now() - self.records[id].at).min();
         let old_enough = |age: Duration| young.is_none_or(|young| young >= age.as_millis() as i64);
         let name = &topic.name;
+        let asked = topic.logs[n].asked_start >= to;
         assert!(
-            topic.sized || topic.ages.is_some_and(old_enough),
+            asked || topic.sized || topic.ages.is_some_and(old_enough),
             "{name}-{n}: {from}..{to} is deleted, the youngest {young:?} ms old"
         );
     }
@@ -291,7 +296,9 @@ impl World {
         }
         let seen = read(&partition, from, Isolation::ReadUncommitted).unwrap();
         let found: BTreeSet<u64> = seen.iter().map(|record| record.offset).collect();
-        for (offset, id) in log.known.range(from..high) {
+        // What compaction has taken meanwhile, an audit judges.
+        let told = log.known.range(from..high).filter(|_| topic.compacts.is_none());
+        for (offset, id) in told {
             assert!(found.contains(offset), "{}-{n}: record {id} at {offset} is not there", topic.name);
         }
         for record in seen {
