@@ -73,3 +73,5 @@ mod watching;
 mod welcome;
 #[cfg(test)]
 mod whole;
+#[cfg(test)]
+mod whole_found;
