@@ -141,7 +141,8 @@ impl Attended {
 
     fn try_flush(&self) -> Result<()> {
         self.flush_asked.store(false, Ordering::Release);
-        let Some(log) = self.log() else { return Ok(()) };
+        // Who closes a log flushes it.
+        let Some(log) = self.log().filter(|log| !log.is_closed()) else { return Ok(()) };
         let wanted = log.take_flush_wanted();
         let done = match log.settings().durability {
             Durability::Sync => log.flush(),

@@ -115,3 +115,20 @@ fn entries_of_batches_that_a_power_cut_took_are_no_damage() {
     let report = Observer::open_in(dark.environment(), "/data").unwrap().verify(|_| {}).unwrap();
     assert!(report.findings().is_empty(), "{:?}", report.findings());
 }
+
+/// A member that was put out comes back to the topics that are left, as one that has stayed goes on with them.
+#[test]
+fn a_member_that_was_put_out_comes_back_though_one_of_its_topics_is_deleted() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let left = broker.create_topic("left", TopicConfig::new()).unwrap();
+    broker.create_topic("gone", TopicConfig::new()).unwrap();
+    let mut member = broker.group("g").unwrap().join(["left", "gone"]).unwrap();
+    assert!(member.poll().wait_timeout(Duration::ZERO).unwrap().is_empty());
+    broker.delete_topic("gone").unwrap();
+    sim.clock().advance(HOUR);
+    broker.tick().unwrap();
+    left.producer().unwrap().send(Record::new("a")).unwrap().wait().unwrap();
+    let mut polls = (0..3).map(|_| member.poll().wait_timeout(Duration::ZERO).unwrap().iter().count());
+    assert!(polls.any(|count| count == 1));
+}

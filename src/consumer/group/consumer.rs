@@ -32,7 +32,7 @@ use crate::consumer::undecodable::BadRecords;
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
-    Backward, Change, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId,
+    Backward, Change, Coming, CommitEntry, Committed, Committer, GroupId, JoinRequest, Leave, MemberId,
     OffsetAndMetadata, WriteId,
 };
 use crate::partition::ReadLimits;
@@ -469,7 +469,8 @@ impl<K, V> Consumer<K, V> {
     pub(super) fn join_again_if_out(&mut self) -> Result<()> {
         if self.out {
             let Membership { groups, group, request, config, .. } = &self.membership;
-            self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
+            let request = JoinRequest { coming: Coming::Back, ..request.clone() };
+            self.member = groups.join(group, request, config.offset_reset_kind(), &self.mailbox)?;
             self.reader = ReadBy::member(group, &self.member);
             self.out = false;
         }

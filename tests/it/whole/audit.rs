@@ -150,6 +150,10 @@ impl World {
 
     /// Offsets without a record: one marker for each transaction.
     fn check_markers(&self, name: &str, view: &Views, known: &[(u64, usize)]) {
+        // Compaction may have taken records before anybody has seen where they are.
+        if self.topics[&view.number].compacts.is_some() {
+            return;
+        }
         let unknown = (view.high - view.start) as usize - known.len();
         let sent =
             self.records.iter().filter(|sent| (sent.topic, sent.partition as usize) == (view.number, view.n));
@@ -159,14 +163,8 @@ impl World {
                 _ => None,
             })
             .collect();
-        // What was compacted before anybody had seen where it was.
-        let unplaced = self.records.iter().filter(|sent| {
-            let here = (sent.topic, sent.partition as usize) == (view.number, view.n);
-            here && sent.offset.is_none() && !sent.lost && self.topics[&view.number].compacts.is_some()
-        });
-        let most = txns.len() + unplaced.count();
         assert!(
-            unknown <= most,
+            unknown <= txns.len(),
             "{name}: {unknown} offsets without a record, {} transactions",
             txns.len()
         );

@@ -33,6 +33,8 @@ struct Claims {
     topics: BTreeMap<u64, (TopicConfig, Vec<Held>)>,
     txns: Vec<State>,
     committed: BTreeMap<(String, u64, u32), Committed>,
+    /// A call has failed, or will: whatever was begun may be half done.
+    broken: bool,
 }
 
 impl World {
@@ -45,6 +47,7 @@ impl World {
             topics: self.topics.iter().map(|(&number, topic)| (number, of_topic(topic))).collect(),
             txns: self.txns.iter().map(|txn| txn.state).collect(),
             committed: self.committed.clone(),
+            broken: matches!(self.trouble, Trouble::Broken(_)),
         }
     }
 
@@ -132,7 +135,7 @@ impl World {
         };
         left.set_capacity(None);
         left.stop_failing();
-        self.sim = SimEnvironment::on(left, self.seed.wrapping_add(self.openings));
+        self.sim = SimEnvironment::on(left, self.below(u64::MAX));
         if end != End::Close && self.one_in(4) {
             self.crash_in_recovery(end, &random);
         }
@@ -178,7 +181,7 @@ impl World {
         }
         let chosen = snapshots.swap_remove(self.below(snapshots.len() as u64) as usize);
         let left = if end == End::Kill { chosen.after_kill() } else { chosen.after_power_cut(random) };
-        self.sim = SimEnvironment::on(left, self.seed ^ self.openings);
+        self.sim = SimEnvironment::on(left, self.below(u64::MAX));
     }
 
     fn verify(&self) {
