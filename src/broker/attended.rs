@@ -170,7 +170,7 @@ impl Attended {
     }
 
     fn try_tick(&self) -> Result<()> {
-        let Some(log) = self.log() else { return Ok(()) };
+        let Some(log) = self.log().filter(|log| !log.is_closed()) else { return Ok(()) };
         self.flush_if_wanted(&log)?;
         match log.tick(self.service.now()) {
             Ok(next) => {

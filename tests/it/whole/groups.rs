@@ -146,7 +146,9 @@ impl World {
 
     pub(super) fn begin_commit(&mut self, group: &str, number: u64, n: u32, pending: Pending) {
         let entry = self.committed.entry((group.to_owned(), number, n)).or_default();
-        entry.pending.push(pending);
+        // Where the log was cut below, what is committed may be less than before.
+        let back = pending.back || entry.cut.is_some();
+        entry.pending.push(Pending { back, ..pending });
     }
 
     /// A commit of this value was acknowledged.

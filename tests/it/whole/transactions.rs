@@ -89,7 +89,13 @@ impl World {
         let reason =
             old || self.in_trouble() || self.txns[this].records.iter().any(|&id| self.records[id].doubtful);
         assert!(!over || reason, "{what}: {error}, for no reason");
-        let deleted = [ErrorKind::TransactionAborted, ErrorKind::Fenced, ErrorKind::Closed];
+        // A topic of the name that was deleted is forgotten with the first error.
+        let deleted = [
+            ErrorKind::TransactionAborted,
+            ErrorKind::Fenced,
+            ErrorKind::Closed,
+            ErrorKind::PartitionNotFound,
+        ];
         self.bear(what, error, &deleted);
     }
 
