@@ -198,8 +198,7 @@ impl Attended {
     /// Lets go of what the topic's retention does not keep.
     fn retain(&self, log: &Log) -> Result<()> {
         // Where groups count, only the broker knows how far they are.
-        // Of a deleted topic the folder is gone, or another topic's by now.
-        if log.is_poisoned() || log.is_closed() || log.settings().keep_unread.is_some() {
+        if log.is_poisoned() || log.settings().keep_unread.is_some() {
             return Ok(());
         }
         let next = if self.service.paces_retention() {
