@@ -73,12 +73,15 @@ impl IndexCheck {
         let offsets = self.read(walk, FileKind::OffsetIndex, segment, limit(point.indexes.offsets));
         let times = self.read(walk, FileKind::TimeIndex, segment, limit(point.indexes.times));
         let behind = |delta: u32| own && segment + u64::from(delta) >= point.offset;
+        let is_behind = |e: &OffsetEntry| behind(e.delta) && u64::from(e.position) >= point.position;
+        let len = offsets.as_ref().map_or(0, Vec::len);
+        let offsets = offsets.map(|offsets| up_to::<OffsetEntry>(offsets, is_behind)).unwrap_or_default();
+        // A time entry does not tell whether it was made behind the point: it names an earlier record, perhaps.
+        let times = times.filter(|_| offsets.len() == len);
         let times = times.map(|times| up_to::<TimeEntry>(times, |entry| behind(entry.delta)));
         if let Some(e) = times.and_then(|times| index::check::<TimeEntry>(&times).err()) {
             self.wrong.push((walk.path(FileKind::TimeIndex, segment), 0, e.to_string()));
         }
-        let is_behind = |e: &OffsetEntry| behind(e.delta) && u64::from(e.position) >= point.position;
-        let Some(offsets) = offsets.map(|offsets| up_to::<OffsetEntry>(offsets, is_behind)) else { return };
         if let Err(e) = index::check::<OffsetEntry>(&offsets) {
             self.wrong.push((walk.path(FileKind::OffsetIndex, segment), 0, e.to_string()));
             return;
