@@ -132,3 +132,22 @@ fn a_member_that_was_put_out_comes_back_though_one_of_its_topics_is_deleted() {
     let mut polls = (0..3).map(|_| member.poll().wait_timeout(Duration::ZERO).unwrap().iter().count());
     assert!(polls.any(|count| count == 1));
 }
+
+/// A crash while records are deleted takes no producer's number with them.
+#[test]
+fn a_crash_while_records_are_deleted_forgets_no_producer() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = broker.create_topic("t", TopicConfig::new()).unwrap();
+    let named = topic.idempotent_producer("named").unwrap();
+    named.send([Record::new("a"), Record::new("b")]).unwrap().wait().unwrap();
+    sim.disk().snapshot_every_call(100);
+    topic.partition(0).unwrap().delete_records(Offset::new(2).unwrap()).unwrap();
+    for disk in sim.disk().take_snapshots() {
+        for left in [disk.after_kill(), disk.after_power_cut_losing_everything()] {
+            let broker = open(&SimEnvironment::on(left, 2));
+            let named = broker.topic("t").unwrap().idempotent_producer("named").unwrap();
+            assert_eq!(named.last_acknowledged(0).unwrap(), Some(1));
+        }
+    }
+}
