@@ -392,8 +392,9 @@ impl Broker {
         topic.set_deleted();
         for log in topic.partitions().iter() {
             log.abandon();
-            // One that is being compacted: nothing is written into the folder any more once this is held.
+            // One that is being compacted, or that retention is at: nothing is written into the folder behind this.
             drop(log.wait_to_clean());
+            log.wait_for_upkeep();
         }
         delete::finish(home.environment, home.dir, &manifest)?;
         let mut points = shared.points.lock();

@@ -136,8 +136,13 @@ impl Attended {
 
     /// Somebody waits: brings what is staged as far as the topic's level asks.
     pub(super) fn flush(&self) -> Result<()> {
+        unless_closed(self.try_flush())
+    }
+
+    fn try_flush(&self) -> Result<()> {
         self.flush_asked.store(false, Ordering::Release);
-        let Some(log) = self.log() else { return Ok(()) };
+        // Who closes a log flushes it.
+        let Some(log) = self.log().filter(|log| !log.is_closed()) else { return Ok(()) };
         let wanted = log.take_flush_wanted();
         let done = match log.settings().durability {
             Durability::Sync => log.flush(),
@@ -156,12 +161,16 @@ impl Attended {
     pub(super) fn prepare(&self) -> Result<()> {
         self.prepare_asked.store(false, Ordering::Release);
         let Some(log) = self.log() else { return Ok(()) };
-        log.prepare_ahead()
+        unless_closed(log.prepare_ahead())
     }
 
     /// Does what is due, and sets the next timer.
     pub(super) fn tick(&self) -> Result<()> {
-        let Some(log) = self.log() else { return Ok(()) };
+        unless_closed(self.try_tick())
+    }
+
+    fn try_tick(&self) -> Result<()> {
+        let Some(log) = self.log().filter(|log| !log.is_closed()) else { return Ok(()) };
         self.flush_if_wanted(&log)?;
         match log.tick(self.service.now()) {
             Ok(next) => {
@@ -269,6 +278,11 @@ impl Attendant for Attended {
             self.service.set_timer(nanos, me);
         }
     }
+}
+
+/// Of a partition that is closed, or whose topic is deleted, nothing is due any more, though somebody still has it.
+fn unless_closed(done: Result<()>) -> Result<()> {
+    done.or_else(|e| if e.kind() == ErrorKind::Closed { Ok(()) } else { Err(e) })
 }
 
 fn is_full(done: &Result<()>) -> bool {

@@ -14,8 +14,8 @@ use crate::consumer::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
-    Assignor, GroupDescription, GroupId, InstanceId, JoinRequest, OffsetAndMetadata, Sticky, Subscription,
-    TopicPattern,
+    Assignor, Coming, GroupDescription, GroupId, InstanceId, JoinRequest, OffsetAndMetadata, Sticky,
+    Subscription, TopicPattern,
 };
 use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
@@ -129,6 +129,7 @@ impl Group {
         let groups = self.broker.shared.groups.clone();
         groups.ensure_offsets_topic(|| groups::offsets_log(&self.broker))?;
         let request = JoinRequest {
+            coming: Coming::New,
             client_id: self.client_id,
             instance_id: self.instance_id,
             subscription: Subscription { topics: names.into_iter().collect(), pattern },

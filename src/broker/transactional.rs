@@ -188,8 +188,9 @@ impl Transaction<'_> {
         let producer: &Producer<R::Key, R::Value> = known.ok_or_else(|| Error::closed("the topic"))?;
         let (txns, terms) = (&broker.shared.txns, BatchTerms { compression, ..producer.terms() });
         let sent = producer.lend(&record, |log, record| txns.send(session, log, record, terms));
-        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed) {
-            // The topic was deleted; there may be another one of the name.
+        let gone = |error: &Error| matches!(error.kind(), ErrorKind::Closed | ErrorKind::PartitionNotFound);
+        if sent.as_ref().is_err_and(gone) {
+            // The topic was deleted; there may be another one of the name, with more partitions.
             self.producer.forget(topic.text());
         }
         sent

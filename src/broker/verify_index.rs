@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - Only what has been synced is looked at: the indexes of the segments below the recovery point, and that
-//!   of its own segment up to the lengths that it names.
+//!   of its own segment up to the lengths that it names, and to the point itself. Entries of what was appended behind
+//!   it may be among those lengths: a crash can take the batches, and what comes then is written over the entries.
 //! - An index is a cache: what is wrong with one costs no record, but may cost an answer.
 
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::walk::Walk;
 use crate::env::{FileSystem, OpenMode, read_whole};
-use crate::format::index::{self, OffsetEntry, TimeEntry};
+use crate::format::index::{self, IndexEntry, OffsetEntry, TimeEntry};
 use crate::partition::RecoveryPoint;
 use crate::segment::{FileKind, ScannedBatch};
 
@@ -71,10 +72,16 @@ impl IndexCheck {
         let limit = |len: u64| if own { len } else { MAX_LEN };
         let offsets = self.read(walk, FileKind::OffsetIndex, segment, limit(point.indexes.offsets));
         let times = self.read(walk, FileKind::TimeIndex, segment, limit(point.indexes.times));
+        let behind = |delta: u32| own && segment + u64::from(delta) >= point.offset;
+        let is_behind = |e: &OffsetEntry| behind(e.delta) && u64::from(e.position) >= point.position;
+        let len = offsets.as_ref().map_or(0, Vec::len);
+        let offsets = offsets.map(|offsets| up_to::<OffsetEntry>(offsets, is_behind)).unwrap_or_default();
+        // A time entry does not tell whether it was made behind the point: it names an earlier record, perhaps.
+        let times = times.filter(|_| offsets.len() == len);
+        let times = times.map(|times| up_to::<TimeEntry>(times, |entry| behind(entry.delta)));
         if let Some(e) = times.and_then(|times| index::check::<TimeEntry>(&times).err()) {
             self.wrong.push((walk.path(FileKind::TimeIndex, segment), 0, e.to_string()));
         }
-        let Some(offsets) = offsets else { return };
         if let Err(e) = index::check::<OffsetEntry>(&offsets) {
             self.wrong.push((walk.path(FileKind::OffsetIndex, segment), 0, e.to_string()));
             return;
@@ -101,4 +108,11 @@ impl IndexCheck {
         bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Some(bytes)
     }
+}
+
+/// The entries before the first one of this kind, as bytes.
+fn up_to<E: IndexEntry>(mut bytes: Vec<u8>, ends: impl Fn(&E) -> bool) -> Vec<u8> {
+    let kept = index::entries::<E>(&bytes).position(|entry| ends(&entry));
+    bytes.truncate(kept.map_or(bytes.len(), |kept| kept * E::LEN));
+    bytes
 }

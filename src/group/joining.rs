@@ -26,6 +26,16 @@ pub(crate) struct JoinRequest {
     pub(crate) assignor: Arc<dyn Assignor>,
     pub(crate) max_poll_interval: Duration,
     pub(crate) session_timeout: Duration,
+    pub(crate) coming: Coming,
+}
+
+/// Whether a member has been here before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// All its topics must be there.
+    New,
+    /// It was put out: topics of it may have been deleted meanwhile, as under one that has stayed.
+    Back,
 }
 
 /// How a static member leaves.
@@ -43,7 +53,8 @@ impl Group {
         if request.subscription.is_empty() {
             return Err(Error::invalid_argument("name at least one topic to read"));
         }
-        if let Some(missing) = request.subscription.topics.iter().find(|name| topics.get(name).is_none()) {
+        let mut missing = request.subscription.topics.iter().filter(|name| topics.get(name).is_none());
+        if let Some(missing) = missing.next().filter(|_| request.coming == Coming::New) {
             return Err(Error::new(ErrorKind::TopicNotFound, format!("there is no topic {missing}")));
         }
         let (ours, asked) = (self.assignor.name(), request.assignor.name());

@@ -52,7 +52,7 @@ pub(crate) use coordinator::Coordinator;
 pub use description::{GroupDescription, GroupState, MemberDescription};
 pub(crate) use effect::{Change, Effect, Now, OffsetsRecord, WriteId};
 pub use ids::{GroupId, InstanceId, MAX_NAME_LEN, MemberId};
-pub(crate) use joining::{JoinRequest, Leave};
+pub(crate) use joining::{Coming, JoinRequest, Leave};
 pub(crate) use observed::{RecordedGroup, RecordedGroups, RecordedMember};
 pub(crate) use offsets::Committed;
 pub use offsets::OffsetAndMetadata;

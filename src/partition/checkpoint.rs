@@ -87,6 +87,9 @@ impl Log {
         self.poison.check(&self.tp)?;
         let flush = self.commit.last_for_point();
         let mut done = self.checkpointed.lock();
+        if self.is_closed() {
+            return Ok(None);
+        }
         let reached = (flush.offset, flush.segment.base());
         if done.point.as_ref().is_some_and(|point| (point.offset, point.segment) >= reached) {
             return Ok(None);

@@ -235,7 +235,7 @@ impl Log {
         if files.exist() {
             return Ok(());
         }
-        self.poison.check(&self.tp)?;
+        self.check_open()?;
         let snapshot = snapshot::encode(&[]);
         let empty = Candidate { offset: self.flushed(), snapshot, aborted: Vec::new(), seen: Vec::new() };
         let stored = files.store(&self.home, &[], &empty);

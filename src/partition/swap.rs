@@ -278,8 +278,15 @@ impl Log {
     /// Waits for a swap to be over, and holds further ones back.
     pub(super) fn begin_upkeep(&self) -> Result<Upkeep<'_>> {
         let mut upkeep = self.swaps.upkeep.lock();
+        // Of a deleted topic the folder is gone, or another topic's of the same name by now.
+        self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)?;
         self.finish_swap(&mut upkeep)?;
         Ok(Upkeep { _alone: upkeep })
+    }
+
+    /// Whoever is deleting records, or cutting the log, has ended when this returns.
+    pub(crate) fn wait_for_upkeep(&self) {
+        drop(self.swaps.upkeep.lock());
     }
 
     fn are_listed(&self, sources: &[CleanableSegment], to: u64) -> bool {

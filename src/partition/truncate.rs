@@ -35,6 +35,9 @@ impl Log {
         if self.flushed() < point.offset {
             self.flush()?;
         }
+        // What the records to be deleted tell of producers, nothing will tell once the log begins behind them.
+        let active = self.commit.last().segment.base();
+        self.checkpoint_producers(self.flushed(), active).map_err(|e| self.fail(e))?;
         {
             let mut manifest = self.manifest.lock();
             let mut changed = manifest.clone();
@@ -42,9 +45,6 @@ impl Log {
             changed.store(&*self.home.files, &self.dir).map_err(|e| self.fail(e))?;
             *manifest = changed;
         }
-        // What the records to be deleted tell of producers, nothing will tell any more.
-        let active = self.commit.last().segment.base();
-        self.checkpoint_producers(self.flushed(), active).map_err(|e| self.fail(e))?;
         self.marks.raise_log_start(before, self.log_end());
         self.drop_segments_below(before).map_err(|e| self.fail(e))?;
         self.readers.notify_after_publish();

@@ -1,8 +1,9 @@
 //! When a segment's first and last batch were appended: what retention by age counts from.
 //!
 //! A v2 batch does not hold its append time, so each segment keeps the two in its own small file,
-//! written when the segment grows no more. Lost after a crash, they are taken from the log file's time
-//! of change: later than the truth, so nothing goes too early.
+//! written when the segment grows no more, or rests. Lost after a crash, or from before the segment has grown again
+//! (the length tells), the last one is taken from the log file's time of change: later than the truth, so nothing goes
+//! too early.
 
 use super::index::IndexLengths;
 use crate::format::sealed_file;
@@ -21,18 +22,27 @@ pub(crate) struct AppendTimes {
     /// Bytes of the segment's `.index` and `.timeindex`, once it is closed.
     offset_index: AtomicU64,
     time_index: AtomicU64,
+    /// Bytes of the log that they are of, where the file says so.
+    log: AtomicU64,
 }
 
 impl AppendTimes {
     /// Of a segment without batches.
     pub(crate) fn none() -> AppendTimes {
         let unset = || AtomicU64::new(UNSET);
-        AppendTimes { first: unset(), last: unset(), offset_index: unset(), time_index: unset() }
+        AppendTimes {
+            first: unset(),
+            last: unset(),
+            offset_index: unset(),
+            time_index: unset(),
+            log: unset(),
+        }
     }
 
     /// Of a segment whose batches were appended between these times, in milliseconds since the epoch.
-    pub(crate) fn between(first: i64, last: i64, lengths: IndexLengths) -> AppendTimes {
+    pub(crate) fn between(first: i64, last: i64, lengths: IndexLengths, log: u64) -> AppendTimes {
         let times = AppendTimes::none();
+        times.log.store(log, Ordering::Relaxed);
         times.first.store(first as u64, Ordering::Relaxed);
         times.last.store(last as u64, Ordering::Relaxed);
         times.set_index_lengths(lengths);
@@ -72,13 +82,24 @@ impl AppendTimes {
         self.time_index.store(lengths.times, Ordering::Relaxed);
     }
 
+    /// They are of a log of this many bytes.
+    pub(crate) fn set_log(&self, bytes: u64) {
+        self.log.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether they are of all of a log with this many bytes.
+    pub(crate) fn are_of(&self, bytes: u64) -> bool {
+        [bytes, UNSET].contains(&self.log.load(Ordering::Relaxed))
+    }
+
     /// The file's content.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(32);
+        let mut payload = Vec::with_capacity(40);
         payload.extend_from_slice(&self.first.load(Ordering::Relaxed).to_be_bytes());
         payload.extend_from_slice(&self.last.load(Ordering::Relaxed).to_be_bytes());
         payload.extend_from_slice(&self.offset_index.load(Ordering::Relaxed).to_be_bytes());
         payload.extend_from_slice(&self.time_index.load(Ordering::Relaxed).to_be_bytes());
+        payload.extend_from_slice(&self.log.load(Ordering::Relaxed).to_be_bytes());
         sealed_file::seal(KIND, 1, &payload)
     }
 
@@ -90,6 +111,7 @@ impl AppendTimes {
         self.first.store(first, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
         self.set_index_lengths(IndexLengths { offsets, times });
+        self.log.store(word(payload, 32).unwrap_or(UNSET), Ordering::Relaxed);
         true
     }
 }

@@ -107,7 +107,7 @@ impl CleanedSegment {
         sync_data(&*self.log).map_err(|e| self.failed(e))?;
         self.index.close();
         let lengths = self.index.lengths();
-        let times = AppendTimes::between(first, last, lengths);
+        let times = AppendTimes::between(first, last, lengths, self.len);
         let side = [
             (FileKind::OffsetIndex, self.index.offset_bytes()),
             (FileKind::TimeIndex, self.index.time_bytes()),

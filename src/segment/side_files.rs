@@ -281,6 +281,7 @@ impl Segment {
     }
 
     fn write_times(&self) -> Result<()> {
+        self.times.set_log(self.published().position.into());
         let path = self.home.path(FileKind::AppendTimes, self.base);
         let file = self.home.open(FileKind::AppendTimes, self.base, OpenMode::CreateIfMissing)?;
         crate::env::write_all_at(&*file, &self.times.to_bytes(), 0).map_err(|e| Error::io("write", &path, e))
@@ -291,19 +292,24 @@ impl Segment {
         read_whole(&*file, 1 << 12).ok()
     }
 
-    /// Takes the append times from their file, or from the log file's time of change.
+    /// Takes the append times from their file, and what was appended behind those from the log file's time of change.
     pub(crate) fn load_times(&self) -> Result<()> {
         if self.times.last().is_some() {
             return Ok(());
         }
         self.check_in_place()?;
-        if self.stored_times().is_some_and(|bytes| self.times.restore(&bytes)) && self.times.last().is_some()
-        {
-            return Ok(());
+        let recorded = AppendTimes::none();
+        let bytes = self.stored_times().filter(|bytes| recorded.restore(bytes) && recorded.last().is_some());
+        let grown = match bytes.is_some() && recorded.are_of(self.sealed_end()?) {
+            true => None,
+            false => Some(self.file()?.modified()),
+        };
+        let path = || self.log_path();
+        let changed = grown.transpose().map_err(|e| Error::io("look at a segment", &path(), e))?;
+        if let Some(bytes) = bytes {
+            self.times.restore(&bytes);
         }
-        let changed =
-            self.file()?.modified().map_err(|e| Error::io("look at a segment", &self.log_path(), e))?;
-        self.times.appended(changed);
+        changed.into_iter().for_each(|changed| self.times.appended(changed));
         Ok(())
     }
 }

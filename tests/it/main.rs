@@ -75,3 +75,7 @@ mod volatile;
 mod watching;
 #[cfg(test)]
 mod welcome;
+#[cfg(test)]
+mod whole;
+#[cfg(test)]
+mod whole_found;

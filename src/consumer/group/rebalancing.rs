@@ -12,7 +12,7 @@ use super::place::Place;
 use super::service::Room;
 use crate::consumer::records::ReadBy;
 use crate::error::{ErrorKind, Result};
-use crate::group::{Change, Leave};
+use crate::group::{Change, Coming, JoinRequest, Leave};
 use crate::telemetry;
 use crate::types::TopicPartition;
 
@@ -101,7 +101,8 @@ impl<K, V> Consumer<K, V> {
     pub(super) fn join_again_if_out(&mut self) -> Result<()> {
         if self.out {
             let Membership { groups, group, request, config, .. } = &self.membership;
-            self.member = groups.join(group, request.clone(), config.offset_reset_kind(), &self.mailbox)?;
+            let request = JoinRequest { coming: Coming::Back, ..request.clone() };
+            self.member = groups.join(group, request, config.offset_reset_kind(), &self.mailbox)?;
             self.reader = ReadBy::member(group, &self.member);
             self.out = false;
         }

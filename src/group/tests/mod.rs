@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::group::{
-    Assignor, Backward, Change, CommitEntry, Committed, Committer, Coordinator, Effect, GroupId, InstanceId,
-    JoinRequest, KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, OffsetsRecord, Sticky, Subscription,
-    WriteId,
+    Assignor, Backward, Change, Coming, CommitEntry, Committed, Committer, Coordinator, Effect, GroupId,
+    InstanceId, JoinRequest, KnownTopic, Leave, MemberId, Now, OffsetAndMetadata, OffsetsRecord, Sticky,
+    Subscription, WriteId,
 };
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition};
 
@@ -79,6 +79,7 @@ impl Desk {
 
     fn request(topics: &[&str]) -> JoinRequest {
         JoinRequest {
+            coming: Coming::New,
             client_id: "consumer".into(),
             instance_id: None,
             subscription: Subscription::to(topics.iter().map(|name| topic(name))),
