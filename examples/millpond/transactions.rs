@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use millpond::env::Environment;
 use millpond::txn::TransactionState;
-use millpond::{Broker, LogFile, LoggedBatch};
+use millpond::{Broker, ErrorKind, LogFile, LoggedBatch};
 
 use crate::data::{must_exist, observe};
 use crate::failure::{DONE, FAILED, Failure, Outcome};
@@ -84,9 +84,14 @@ struct Seen {
 type Known = BTreeMap<(String, i64), Seen>;
 
 impl Txns {
-    /// Prints them, one a line.
+    /// Prints them, one a line. Where the topic of transactions is damaged, without their ids, and exit code 1.
     pub(crate) fn run(self) -> Outcome {
-        let described = observe(&self.data)?.transactions()?;
+        let (described, damage) = match observe(&self.data)?.transactions() {
+            Ok(described) => (described, None),
+            // What the logs of the partitions tell is told all the same: somebody may have to settle it.
+            Err(error) if error.kind() == ErrorKind::Corrupted => (Vec::new(), Some(error)),
+            Err(error) => return Err(error.into()),
+        };
         let known = known(&self.data, None)?;
         let now = Environment::system().clock().now().millis();
         let mut lines = BTreeMap::new();
@@ -111,7 +116,8 @@ impl Txns {
                 }
             }
         }
-        print(&lines.into_values().collect::<Vec<_>>())
+        print(&lines.into_values().collect::<Vec<_>>())?;
+        damage.map_or(Ok(DONE), |damage| Err(damage.into()))
     }
 }
 

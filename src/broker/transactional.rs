@@ -3,6 +3,7 @@
 //! Invariants
 //! - One transaction at a time: it borrows its producer.
 //! - Dropped, a transaction is aborted; nothing waits for the disk then.
+//! - What is known of a topic that has been deleted is forgotten before the next transaction sends there.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use super::broker::Broker;
 use super::groups::offsets_log;
 use super::producer_ids::check_name;
 use super::topic_ref::TopicRef;
+use super::topic_state::TopicState;
 use crate::codec::{EncodeKey, EncodeValue, Record};
 use crate::config::{Compression, TransactionConfig};
 use crate::consumer::{Consumer, Records};
@@ -88,6 +90,7 @@ struct Known {
     topic: Arc<str>,
     codecs: TypeId,
     producer: Arc<dyn Any + Send + Sync>,
+    state: Arc<TopicState>,
 }
 
 impl TransactionalProducer {
@@ -105,6 +108,7 @@ impl TransactionalProducer {
     pub fn begin(&mut self) -> Result<Transaction<'_>> {
         let shared = &self.broker.shared;
         shared.txns.begin(&self.session, || shared.fresh_producer_id())?;
+        self.last = None;
         Ok(Transaction { producer: self, ended: false })
     }
 
@@ -118,11 +122,12 @@ impl TransactionalProducer {
             return Ok(());
         }
         let known = self.producers.get(topic.text()).and_then(|of_topic| of_topic.get(&codecs));
-        let known = match known {
+        let known = match known.filter(|known| known.state.check_alive().is_ok()) {
             Some(known) => known.clone(),
             None => {
-                let producer = Arc::new(topic.open_in(&self.broker)?.producer()?);
-                let known = Known { topic: topic.text().into(), codecs, producer };
+                let found = topic.open_in(&self.broker)?;
+                let (producer, state) = (Arc::new(found.producer()?), found.state);
+                let known = Known { topic: topic.text().into(), codecs, producer, state };
                 let of_topic = self.producers.entry(known.topic.clone()).or_default();
                 of_topic.insert(codecs, known.clone());
                 known

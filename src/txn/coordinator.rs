@@ -79,10 +79,9 @@ pub(crate) struct Transactional {
     /// When the transaction began, by the wall clock, milliseconds.
     pub(crate) started: i64,
     pub(crate) partitions: BTreeSet<TopicPartition>,
-    /// How many of them its last record names; 0 where none says that it is open.
+    /// How many of them its last record names; 0 where none says that it is open. Of one that has ended: not 0 where the
+    /// last record still says that it is open.
     pub(super) noted: usize,
-    /// When it was last looked at for that, by the monotonic clock.
-    pub(super) looked_at: Duration,
     /// Partitions whose markers of these holders may not be durable.
     pub(crate) unmarked: BTreeMap<(TopicPartition, Holder), TxnOutcome>,
     /// When it was last used, by the wall clock, milliseconds.
@@ -95,6 +94,8 @@ pub(crate) struct Transactional {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coordinator {
     pub(super) ids: BTreeMap<String, Transactional>,
+    /// When open transactions were last looked at, by the monotonic clock: all at once, however many there are.
+    looked_at: Duration,
 }
 
 /// Above it an id goes on with another producer id, so that a marker can still be one above.
@@ -149,7 +150,6 @@ impl Coordinator {
             started: -1,
             partitions: BTreeSet::new(),
             noted: 0,
-            looked_at: now.monotonic,
             unmarked: BTreeMap::new(),
             used_at: now.wall,
             read_at: 0,
@@ -162,6 +162,7 @@ impl Coordinator {
             next.epoch
         };
         known.holder = Holder { epoch, ..next };
+        known.noted = 0;
         (known.timeout, known.phase, known.used_at) = (timeout, Phase::Idle(None), now.wall);
         let holder = known.holder;
         out.push(known.write(id, TxnStatus::Empty, now));
@@ -192,7 +193,7 @@ impl Coordinator {
         }
         known.phase = Phase::Open { since: now.monotonic };
         (known.started, known.used_at) = (now.wall, now.wall);
-        (known.noted, known.looked_at) = (0, now.monotonic);
+        known.noted = 0;
         known.partitions.clear();
         Ok(known.holder)
     }
@@ -233,32 +234,39 @@ impl Coordinator {
         Ok(true)
     }
 
-    /// Transactions that are open for a while, and of which no record tells all: for each `note` is due.
+    /// Transactions that are open for a while, and of which no record tells all; and those that have ended while their
+    /// last record says that they are open: for each `note` is due.
     pub(crate) fn unnoted(&mut self, now: Now) -> Vec<(String, Holder)> {
-        let mut unnoted = Vec::new();
-        for (id, known) in &mut self.ids {
-            if known.look_due().is_some_and(|due| due <= now.monotonic) {
-                known.looked_at = now.monotonic;
-                if known.partitions.len() > known.noted {
-                    unnoted.push((id.clone(), known.holder));
-                }
-            }
+        if now.monotonic < self.looked_at.saturating_add(NOTED_AFTER) {
+            return Vec::new();
         }
+        let due = |known: &Transactional| {
+            let long = known.look_due(self.looked_at).is_some_and(|due| due <= now.monotonic);
+            long && (known.is_idle() || known.partitions.len() > known.noted)
+        };
+        let unnoted = self.ids.iter().filter(|(_, known)| due(known));
+        let unnoted = unnoted.map(|(id, known)| (id.clone(), known.holder)).collect();
+        self.looked_at = now.monotonic;
         unnoted
     }
 
-    /// The record that tells of the open transaction of a holder, if it is still open; it is to be appended before any
-    /// other one of the id, and `not_noted` follows if that fails.
+    /// The record that tells how the transaction of a holder stands, if there is something to tell; it is to be appended
+    /// before any other one of the id, and `not_noted` follows if that fails.
     pub(crate) fn note(&mut self, id: &str, holder: Holder, now: Now) -> Option<Effect> {
-        let known = self.open(id, holder).ok()?;
+        let known = self.held(id, holder).ok()?;
+        let status = match known.phase {
+            Phase::Open { .. } => TxnStatus::Ongoing,
+            Phase::Idle(_) if known.noted > 0 => TxnStatus::CompleteAbort,
+            Phase::Idle(_) | Phase::Deciding { .. } | Phase::Unknown => return None,
+        };
         known.noted = known.partitions.len();
-        Some(known.write(id, TxnStatus::Ongoing, now))
+        Some(known.write(id, status, now))
     }
 
-    /// The record of the open transaction was not appended.
+    /// The record of the open transaction was not appended; or that it was aborted was not, and is noted later.
     pub(crate) fn not_noted(&mut self, id: &str, holder: Holder) {
-        if let Ok(known) = self.open(id, holder) {
-            known.noted = 0;
+        if let Ok(known) = self.held(id, holder) {
+            known.noted = usize::from(known.is_idle());
         }
     }
 
@@ -340,7 +348,8 @@ impl Coordinator {
 
     /// When the next transaction's time is over, or it is to be looked at, by the monotonic clock.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.ids.values().flat_map(|known| [known.due(), known.look_due()]).flatten().min()
+        let dues = |known: &Transactional| [known.due(), known.look_due(self.looked_at)];
+        self.ids.values().flat_map(dues).flatten().min()
     }
 
     /// A marker is durable, or its partition is gone.
@@ -398,10 +407,17 @@ impl Transactional {
         self.since().map(|since| since.saturating_add(self.timeout))
     }
 
-    /// When it is looked at next for partitions to note.
-    fn look_due(&self) -> Option<Duration> {
-        let open = matches!(self.phase, Phase::Open { .. });
-        open.then(|| self.looked_at.saturating_add(NOTED_AFTER))
+    /// When it is looked at next for what there is to note; the last look at all was then.
+    fn look_due(&self, looked_at: Duration) -> Option<Duration> {
+        match self.phase {
+            Phase::Open { since } => Some(since.max(looked_at).saturating_add(NOTED_AFTER)),
+            Phase::Idle(_) if self.noted > 0 => Some(looked_at.saturating_add(NOTED_AFTER)),
+            Phase::Idle(_) | Phase::Deciding { .. } | Phase::Unknown => None,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle(_))
     }
 
     fn since(&self) -> Option<Duration> {

@@ -98,8 +98,7 @@ impl Coordinator {
     /// written down, but where what follows in the topic is damaged.
     pub(crate) fn end_noted(&mut self, unread: u64, now: Now, out: &mut Vec<Effect>) {
         for (id, known) in &mut self.ids {
-            if known.noted > 0 && known.read_at >= unread {
-                known.noted = 0;
+            if std::mem::take(&mut known.noted) > 0 && known.read_at >= unread {
                 known.phase = Phase::Idle(Some(TxnOutcome::Abort));
                 known.holder.epoch = known.holder.epoch.saturating_add(1);
                 out.push(known.write(id, TxnStatus::CompleteAbort, now));
@@ -131,7 +130,6 @@ fn restored(state: &TxnState, read_at: u64) -> Transactional {
         started: state.started,
         partitions: BTreeSet::new(),
         noted: usize::from(state.status == TxnStatus::Ongoing),
-        looked_at: Duration::ZERO,
         unmarked,
         used_at: state.updated,
         read_at,

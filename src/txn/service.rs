@@ -319,7 +319,9 @@ impl TxnService {
         let Some(holder) = aborted else { return };
         let offsets = std::mem::take(&mut inner.offsets);
         // Markers first: what the record says of them holds in either order.
-        let _ = self.carry_out(effects);
+        if self.carry_out(effects).is_err() {
+            self.state.lock().coordinator.not_noted(&session.id, holder);
+        }
         self.groups.end_transaction(&offsets, TxnOutcome::Abort);
         inner.end(holder);
     }
@@ -401,14 +403,15 @@ impl TxnService {
         self.schedule();
     }
 
-    /// Writes down which transactions have been open for a while, for those who look from outside.
+    /// Writes down which transactions have been open for a while, and which are not any more where that could not be
+    /// written, for those who look from outside.
     fn note_open(&self) {
         let unnoted = self.state.lock().coordinator.unnoted(self.now());
         for (id, holder) in unnoted {
             let Some(session) = self.state.lock().sessions.get(&id).cloned() else { continue };
             // Who holds the lock is appending, or ends it: next time.
             let Some(inner) = session.state.try_lock() else { continue };
-            if inner.holder != holder || !matches!(inner.phase, SessionPhase::Open) {
+            if inner.holder != holder || matches!(inner.phase, SessionPhase::Committing(_)) {
                 continue;
             }
             let note = self.state.lock().coordinator.note(&id, holder, self.now());

@@ -654,3 +654,29 @@ fn epochs_that_are_used_up_go_on_with_another_producer_id() {
         assert!(n < 32_766 || holder.producer_id == 2);
     }
 }
+
+/// However many transactions are open, and whenever they began: one look a second.
+#[test]
+fn open_transactions_are_looked_at_together() {
+    let mut coordinator = Coordinator::default();
+    let at = |millis: u64| Now { monotonic: Duration::from_millis(millis), wall: 0 };
+    for n in 0..500 {
+        let id = format!("id-{n}");
+        let timeout = Duration::from_secs(60);
+        let holder = coordinator.init(&id, timeout, at(0), || Ok(n), &mut Vec::new()).unwrap();
+        let holder = coordinator.begin(&id, holder, at(2 * n as u64), || Ok(n)).unwrap();
+        coordinator.touch(&id, holder, &tp(0)).unwrap();
+    }
+    let (mut noted, mut looks) = (0, 0);
+    while let Some(due) = coordinator.next_due().filter(|due| *due <= Duration::from_secs(10)) {
+        let now = Now { monotonic: due, wall: 0 };
+        for (id, holder) in coordinator.unnoted(now) {
+            noted += usize::from(coordinator.note(&id, holder, now).is_some());
+        }
+        if looks == 2 {
+            assert_eq!(noted, 500, "within two seconds");
+        }
+        looks += 1;
+    }
+    assert_eq!((noted, looks), (500, 10));
+}

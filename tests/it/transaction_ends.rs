@@ -10,7 +10,8 @@ use std::time::Duration;
 use millpond::config::{Background, BrokerConfig, ReadMode, ReaderConfig, TransactionConfig};
 use millpond::prelude::*;
 use millpond::testing::{Failure, Fault, Op, SimDisk, SimEnvironment, Times};
-use millpond::{ErrorKind, TopicName, TopicPartition};
+use millpond::txn::TransactionState;
+use millpond::{ErrorKind, Observer, TopicName, TopicPartition};
 
 fn open(sim: &SimEnvironment) -> Broker {
     try_open(sim).unwrap()
@@ -482,4 +483,73 @@ fn what_a_group_has_committed_is_not_hidden_by_a_marker_that_has_no_room() {
     let records = consumer.poll().wait_timeout(Duration::from_millis(20)).unwrap();
     assert_eq!(records.iter().count(), 1);
     consumer.commit(&records).wait().unwrap();
+}
+
+#[test]
+fn what_is_written_down_as_open_is_written_down_as_ended_when_there_is_room_again() {
+    let sim = SimEnvironment::new(1);
+    let config = BrokerConfig::new()
+        .background(Background::Manual)
+        .read_mode(ReadMode::Buffered)
+        .max_block(Duration::from_millis(50))
+        .buffer_memory(ByteSize::kib(64));
+    let broker = Broker::builder("/data").environment(sim.environment()).config(config).open().unwrap();
+    let config = TopicConfig::new().segment_size(ByteSize::mib(1)).durability(Durability::Memory);
+    let topic = broker.create_topic("t", config).unwrap();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut txn = producer.begin().unwrap();
+    txn.send(&topic, Record::new("a")).unwrap();
+    let tick = || {
+        sim.clock().advance(Duration::from_millis(1_000));
+        let _ = broker.tick();
+    };
+    let state = || {
+        // What is staged has to get there.
+        broker.transactional("another").unwrap();
+        Observer::open_in(sim.environment(), "/data").unwrap().transactions().unwrap()[1].state()
+    };
+    tick();
+    tick();
+    assert_eq!(state(), TransactionState::Open);
+    sim.disk().inject(Failure::nth(1, Fault::StorageFull).only(Op::Write).times(Times::Always));
+    let other = topic.producer().unwrap();
+    for size in [100, 0] {
+        while other.try_send(Record::new(&"x".repeat(size))).is_ok() {}
+    }
+    txn.abort();
+    sim.disk().stop_failing();
+    other.flush().wait().unwrap();
+    assert_eq!(state(), TransactionState::Open);
+    for _ in 0..3 {
+        tick();
+    }
+    assert_eq!(state(), TransactionState::Aborted);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_sent_to_from_the_next_transaction_on() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let make = || broker.create_topic("t", TopicConfig::new()).unwrap();
+    make();
+    let mut producer = broker.transactional("one").unwrap();
+    let mut send = |value: &str, meanwhile: &dyn Fn()| {
+        let mut txn = producer.begin()?;
+        txn.send("t", Record::new(value))?;
+        meanwhile();
+        txn.commit().wait()
+    };
+    send("a", &|| ()).unwrap();
+    broker.delete_topic("t").unwrap();
+    assert_eq!(send("b", &|| ()).unwrap_err().kind(), ErrorKind::TopicNotFound);
+    let topic = make();
+    send("c", &|| ()).unwrap();
+    assert_eq!(by_committed(&topic, 0).unwrap(), ["c"]);
+    let anew = || {
+        broker.delete_topic("t").unwrap();
+        make();
+    };
+    assert_eq!(send("d", &anew).unwrap_err().kind(), ErrorKind::Closed);
+    send("e", &|| ()).unwrap();
+    assert_eq!(by_committed(&broker.topic("t").unwrap(), 0).unwrap(), ["e"]);
 }

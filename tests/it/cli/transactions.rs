@@ -121,6 +121,10 @@ fn what_damage_hides_is_listed_and_settled() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, damaged.disk().read_file(&file).unwrap()).unwrap();
     }
+    let open = tool.run("txns").failed(1, "__transaction_state-0");
+    for producer in [first, second] {
+        assert!(open.text().contains(&format!(" producerId: {producer} ")), "{}", open.text());
+    }
     let listed = tool.run("settle-txns");
     assert_eq!((listed.code, listed.text().lines().count()), (1, 2));
     assert!(listed.text().lines().all(|line| line.starts_with("undecided ")), "{}", listed.text());
