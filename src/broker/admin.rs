@@ -392,9 +392,7 @@ impl Broker {
         topic.set_deleted();
         for log in topic.partitions().iter() {
             log.abandon();
-            // One that is being compacted, or that retention is at: nothing is written into the folder behind this.
-            drop(log.wait_to_clean());
-            log.wait_for_upkeep();
+            log.leave_folder();
         }
         delete::finish(home.environment, home.dir, &manifest)?;
         let mut points = shared.points.lock();

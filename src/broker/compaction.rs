@@ -110,6 +110,8 @@ impl CompactionBuilder {
         for log in &self.logs {
             let pace = Throttle::new(&self.shared.service, log, None);
             let guard = log.wait_to_clean();
+            // Of a deleted topic the folder may be another one's.
+            log.check_open()?;
             let tp = log.topic_partition();
             let told = |done, total| self.tell(tp, done, total);
             let memory = self.shared.config.compaction_memory_bytes();
@@ -294,7 +296,7 @@ impl Shared {
         };
         let next_look = Cell::new(self.service.now());
         for (_, log) in due {
-            let Some(guard) = log.try_clean() else { continue };
+            let Some(guard) = log.try_clean().filter(|_| !log.is_closed()) else { continue };
             let pace = Throttle::new(&self.service, &log, rate);
             let memory = self.config.compaction_memory_bytes();
             let meanwhile = |_, _| self.retain_meanwhile(&next_look);

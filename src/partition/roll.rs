@@ -139,7 +139,7 @@ impl Log {
     /// Rolls because the active segment is full, unless somebody else has just done it.
     pub(super) fn roll(&self) -> Result<()> {
         let mut writer = self.writer.lock();
-        self.poison.check(&self.tp)?;
+        self.check_open()?;
         if writer.tail.is_some() {
             return Ok(()); // staged by now: the batch is rolled for when it is written
         }
@@ -161,6 +161,7 @@ impl Log {
             return Ok(Some(age.saturating_sub(so_far).saturating_add(Duration::from_millis(1))));
         }
         let mut writer = self.writer.lock();
+        self.check_open()?;
         self.write_queue(&mut writer)?;
         self.roll_locked(&mut writer)?;
         Ok(None)
@@ -191,6 +192,7 @@ impl Log {
                 let base = tail.next_offset();
                 self.append.lock().install(tail, in_place, writer);
                 telemetry::rolled(&self.tp, base);
+                self.note_opened();
                 if settings.durability == Durability::Memory && !self.is_bounded() {
                     // Nobody waits for it: so that recovery stays short.
                     self.flush_soon(base);

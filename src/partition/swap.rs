@@ -284,9 +284,15 @@ impl Log {
         Ok(Upkeep { _alone: upkeep })
     }
 
-    /// Whoever is deleting records, or cutting the log, has ended when this returns.
-    pub(crate) fn wait_for_upkeep(&self) {
+    /// The topic is deleted, and the partition abandoned: the name of its folder will be another one's. Whoever writes
+    /// there has ended when this returns; who comes later finds the partition closed once the lock is held.
+    pub(crate) fn leave_folder(&self) {
+        self.home.set_gone();
+        drop(self.wait_to_clean());
         drop(self.swaps.upkeep.lock());
+        drop(self.checkpointed.lock());
+        drop(self.writer.lock());
+        drop(self.producers.files.lock());
     }
 
     fn are_listed(&self, sources: &[CleanableSegment], to: u64) -> bool {

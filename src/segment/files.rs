@@ -1,7 +1,9 @@
 //! The folder of a partition, as its segments see it.
 //!
-//! Invariant: whoever holds a segment holds this, and with it the directory's lock: no second broker
-//! opens a directory that a view of this one still points into.
+//! Invariants
+//! - Whoever holds a segment holds this, and with it the directory's lock: no second broker opens a directory that a
+//!   view of this one still points into.
+//! - Of a deleted topic no file is opened or removed by name: the name is another topic's by now.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub(crate) struct SegmentFiles {
     /// Files have been made, renamed or removed since the folder was synced; held while that is done.
     changed: AtomicBool,
     syncing: Mutex<()>,
+    /// The folder is another one's, or about to go.
+    gone: AtomicBool,
 }
 
 impl SegmentFiles {
@@ -54,7 +58,18 @@ impl SegmentFiles {
             open_here: AtomicU64::new(0),
             changed: AtomicBool::new(false),
             syncing: Mutex::new(()),
+            gone: AtomicBool::new(false),
         }
+    }
+
+    /// The topic is deleted: what is open stays so, and nothing more is opened.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether names in the folder still mean the files of this partition.
+    pub(super) fn check_here(&self) -> Result<()> {
+        if self.gone.load(Ordering::Acquire) { Err(Error::closed("the partition")) } else { Ok(()) }
     }
 
     /// How many segments of the broker are open.
@@ -82,6 +97,7 @@ impl SegmentFiles {
 
     /// Opens one of a segment's files.
     pub(crate) fn open(&self, kind: FileKind, base: u64, mode: OpenMode) -> Result<Arc<dyn File>> {
+        self.check_here()?;
         let path = kind.path(&self.dir, base);
         let failed = |e| Error::io("open a segment's file", &path, e);
         if mode != OpenMode::CreateIfMissing {
@@ -144,6 +160,7 @@ impl SegmentFiles {
     /// Renames every file of a segment to `NAME.deleted`, the log last, so that an interrupted removal
     /// leaves a segment that is whole or a log without indexes.
     pub(crate) fn mark_deleted(&self, base: u64) -> Result<Vec<PathBuf>> {
+        self.check_here()?;
         let mut marked = Vec::new();
         // A snapshot is the partition's, not the segment's at whose offset it was taken.
         for kind in FileKind::ALL.into_iter().rev().filter(|kind| *kind != FileKind::Snapshot) {
@@ -161,6 +178,7 @@ impl SegmentFiles {
 
     /// Unlinks files; one that is gone already is no error. Maps of them stay usable.
     pub(crate) fn unlink(&self, paths: &[PathBuf]) -> Result<()> {
+        self.check_here()?;
         for path in paths {
             match self.files.remove_file(path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

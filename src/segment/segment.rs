@@ -206,7 +206,7 @@ impl Segment {
     /// What is opened by name would be another segment's.
     pub(super) fn check_in_place(&self) -> Result<()> {
         if !self.is_retired() {
-            return Ok(());
+            return self.home.check_here();
         }
         Err(self.corrupted(0, "the segment has been compacted into another one"))
     }

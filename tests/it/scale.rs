@@ -93,6 +93,24 @@ fn ten_thousand_partitions_take_few_file_handles() {
     assert_eq!(seen, 400);
 }
 
+/// Who only writes opens segments, too.
+#[test]
+fn who_only_writes_keeps_few_open() {
+    let sim = SimEnvironment::new(7);
+    let config = BrokerConfig::new().background(Background::Manual).max_open_segments(16);
+    let broker = Broker::builder("/data").environment(sim.environment()).config(config).open().unwrap();
+    for level in [Durability::Memory, Durability::Sync] {
+        let settings = TopicConfig::new().segment_size(ByteSize::kib(16)).max_record_size(ByteSize::kib(8));
+        let topic = broker.create_topic(format!("{level:?}"), settings.durability(level)).unwrap();
+        let producer = topic.producer().unwrap();
+        for _ in 0..400 {
+            producer.send(Record::new(&[b'x'; 1000])).unwrap().wait().unwrap();
+        }
+        broker.tick().unwrap();
+        assert!(broker.open_segments() <= 16, "{} at {level:?}", broker.open_segments());
+    }
+}
+
 #[test]
 fn the_oldest_used_are_closed_first_and_a_failed_flush_keeps_its_file() {
     let sim = SimEnvironment::new(7);

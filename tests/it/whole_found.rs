@@ -151,3 +151,39 @@ fn a_crash_while_records_are_deleted_forgets_no_producer() {
         }
     }
 }
+
+/// A reader of a deleted topic reads what it still has, and never a topic of the same name.
+#[test]
+fn a_reader_of_a_deleted_topic_reads_no_other() {
+    let sim = SimEnvironment::new(1);
+    let few = BrokerConfig::new().background(Background::Manual).max_open_segments(16);
+    let broker = Broker::builder("/data").environment(sim.environment()).config(few).open().unwrap();
+    let config = TopicConfig::new().segment_size(ByteSize::kib(16)).max_record_size(ByteSize::kib(8));
+    let fill = |topic: &Topic, with: u8| {
+        let producer = topic.producer().unwrap();
+        for _ in 0..400 {
+            producer.send(Record::new(&[with; 1000])).unwrap().wait().unwrap();
+        }
+        sim.clock().advance(HOUR);
+        broker.tick().unwrap();
+    };
+    let old = broker.create_topic("t", config.clone()).unwrap();
+    fill(&old, b'x');
+    let mut reader = old.partition(0).unwrap().read(..).unwrap();
+    broker.delete_topic("t").unwrap();
+    let new = broker.create_topic("t", config).unwrap();
+    fill(&new, b'y');
+    let mut count = 0;
+    let end = loop {
+        match reader.next() {
+            Ok(Some(records)) => {
+                for record in records.iter() {
+                    count += 1;
+                    assert_eq!(record.value().unwrap(), Some(&[b'x'; 1000][..]), "at {}", record.offset());
+                }
+            }
+            end => break end.map(|_| ()),
+        }
+    };
+    assert_eq!(end.unwrap_err().kind(), millpond::ErrorKind::Closed, "after {count} records");
+}

@@ -19,3 +19,17 @@ fn a_flush_of_what_was_thrown_away_ends() {
     assert_eq!(opened.log.flushed(), 3);
     opened.assert_holds(0, 3);
 }
+
+/// Who has met a full segment rolls a moment later: the folder may be another topic's by then, with a segment of that
+/// very name.
+#[test]
+fn nothing_is_rolled_once_the_topic_is_deleted() {
+    let machine = Machine::new(settings(Durability::Memory));
+    let opened = machine.open(Found::New).unwrap();
+    opened.send_many(3);
+    opened.log.abandon();
+    opened.log.leave_folder();
+    let segments = opened.log.segment_count();
+    assert_eq!(opened.log.roll().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(opened.log.segment_count(), segments);
+}
