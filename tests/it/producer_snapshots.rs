@@ -70,7 +70,7 @@ fn written(sim: &SimEnvironment, level: Durability, mut after_each: impl FnMut(&
     let value = "x".repeat(700);
     for round in 0..8u64 {
         // Is heard of once: later segments tell nothing of it.
-        let once = topic.idempotent_producer(&format!("once-{round}")).unwrap();
+        let once = topic.idempotent_producer(format!("once-{round}")).unwrap();
         once.send_at(0, 0, [Record::new("once")]).unwrap().wait().unwrap();
         for n in 0..4 {
             importer.send_at(0, round * 4 + n, [Record::new(&value)]).unwrap().wait().unwrap();
