@@ -54,7 +54,7 @@ fn whole_programs_do_what_the_model_does() {
 
 /// Far more of them, in a release build; every seed that fails is named.
 #[test]
-#[ignore = "takes minutes: MILLPOND_SEEDS=from..to says which seeds"]
+#[ignore = "takes minutes; run by `.ci/run whole`, and MILLPOND_SEEDS=from..to says which seeds"]
 fn many_whole_programs_do_what_the_model_does() {
     let fails = |seed: &u64| std::panic::catch_unwind(|| run(*seed)).is_err();
     let failed: Vec<u64> = seeds(0..5_000).filter(fails).collect();

@@ -53,14 +53,14 @@ const UNSAFE_FILE: &str = "src/env/map.rs";
 pub(super) fn forbidden_words() -> Vec<String> {
     let paths = ["work", "root", "tmp", "home", "Users", "mnt"].map(|folder| format!("/{folder}/"));
     let hosts = [
-        "artifactory",
-        "nexus/repository",
-        "index.crates.io-",
-        "sparse+http",
-        "pypi.org/simple",
-        "localhost:",
+        ["artif", "actory"],
+        ["nexus/", "repository"],
+        ["index.", "crates.io-"],
+        ["sparse", "+http"],
+        ["pypi.", "org/simple"],
+        ["local", "host:"],
     ];
-    let pieces = hosts.map(|host| host.split_at(4)).map(|(start, end)| [start, end].concat());
+    let pieces = hosts.map(|host| host.concat());
     paths.into_iter().chain(pieces).chain([format!("C:{}Users", '\\')]).collect()
 }
 
@@ -86,10 +86,6 @@ pub(super) fn check_text(source: &Source<'_>) -> Vec<String> {
 
 /// No forbidden word stands in the text.
 pub(super) fn check_words(source: &Source<'_>) -> Vec<String> {
-    // The rule's own list.
-    if source.path == "tests/it/shape/rules.rs" {
-        return Vec::new();
-    }
     let words = forbidden_words();
     let mut violations = Vec::new();
     for (number, line) in numbered(source.text) {
