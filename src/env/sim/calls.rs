@@ -36,8 +36,8 @@ pub enum Op {
 #[non_exhaustive]
 pub enum Fault {
     /// `EIO`. A write has stored its first half; a sync, or what is handed to the device before one, has marked
-    /// everything clean without making it durable, so that later syncs succeed and the bytes may be lost all the same; of the rest nothing
-    /// has happened.
+    /// everything clean without making it durable, so that later syncs succeed and the bytes may be lost all the
+    /// same; of the rest nothing has happened.
     Io,
     /// `ENOSPC`; nothing has happened (but to a sync: as for [`Fault::Io`]).
     StorageFull,
