@@ -4,7 +4,6 @@
 #![expect(clippy::print_stdout, reason = "an example speaks to its user")]
 
 use futures_util::TryStreamExt;
-use millpond::ErrorKind;
 use millpond::prelude::*;
 
 const COUNT: usize = 1_000;

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use millpond::ErrorKind;
 use millpond::config::Volatile;
 use millpond::prelude::*;
 use serde::{Deserialize, Serialize};

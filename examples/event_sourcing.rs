@@ -13,7 +13,6 @@ use std::thread;
 
 use millpond::codec::U64;
 use millpond::prelude::*;
-use millpond::{ErrorKind, Partition};
 
 // The key says what happened, the value how much.
 const ACCOUNT: TopicDef<Utf8, U64> = TopicDef::new("account-42");

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use millpond::config::{GroupConfig, ReaderConfig};
+use millpond::config::ReaderConfig;
 use millpond::prelude::*;
 
 const FLIGHTS: TopicDef<Utf8, Utf8> = TopicDef::new("flights").partitions(PARTITIONS);

@@ -24,7 +24,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use millpond::config::GroupConfig;
 use millpond::consumer::RebalanceListener;
 use millpond::prelude::*;
 use millpond::{ErrorKind, TopicPartition};

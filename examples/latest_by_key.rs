@@ -11,7 +11,6 @@ use std::io::{BufRead, BufReader};
 
 use millpond::config::CleanupPolicy;
 use millpond::prelude::*;
-use millpond::{Broker, Topic};
 
 /// Of each tail number the latest airport stays, for ever; what was before goes.
 const POSITIONS: TopicDef<Utf8, Utf8> = TopicDef::new("positions").settings(compacted);

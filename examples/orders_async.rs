@@ -15,7 +15,7 @@ async fn bill(broker: Broker) -> millpond::Result<()> {
             println!("billed {}", order.value()?);
         }
         match consumer.commit(&records).await {
-            Err(error) if error.kind() == millpond::ErrorKind::Rebalanced => {} // others bill them again
+            Err(error) if error.kind() == ErrorKind::Rebalanced => {} // others bill them again
             committed => committed?,
         }
     }

@@ -10,7 +10,6 @@ use std::io::{BufRead, BufReader};
 use std::thread;
 
 use millpond::prelude::*;
-use millpond::{Partition, Topic};
 
 const FLIGHTS: TopicDef<Utf8, Utf8> = TopicDef::new("flights").partitions(6);
 const CSV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/flights.csv");

@@ -17,10 +17,11 @@ pub use crate::codec::Json;
 pub use crate::{
     broker::{Broker, Partition, Topic, Transaction, TransactionalProducer},
     codec::{Raw, Record, Utf8},
-    config::{Acks, Durability, Isolation, Retention, Start, TopicConfig},
+    config::{Acks, BrokerConfig, Durability, GroupConfig, Isolation, Retention, Start, TopicConfig},
     consumer::{Consumer, Reader, Records, TopicReader},
+    error::ErrorKind,
     producer::Producer,
     table::Table,
     topic::TopicDef,
-    types::{ByteSize, Offset, Timestamp},
+    types::{ByteSize, Offset, Timestamp, TopicPartition},
 };

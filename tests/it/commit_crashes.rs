@@ -143,7 +143,7 @@ impl Run {
             };
             match group.join("t") {
                 Ok(member) => self.members.push(member),
-                Err(error) => assert_eq!(error.kind(), millpond::ErrorKind::GroupInUse),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::GroupInUse),
             }
         } else {
             let gone = self.below(2) as usize;

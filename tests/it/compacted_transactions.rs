@@ -94,7 +94,7 @@ fn compaction_keeps_what_was_committed_and_who_wrote_it() {
                     let again = named.send_at(0, written, record()).map(|delivery| delivery.wait());
                     let duplicate = again.and_then(|done| done).unwrap_err();
                     assert!(
-                        matches!(duplicate.kind(), millpond::ErrorKind::Duplicate { .. }),
+                        matches!(duplicate.kind(), ErrorKind::Duplicate { .. }),
                         "seed {seed}: {duplicate}"
                     );
                     expected.insert(key, value);

@@ -112,7 +112,7 @@ fn a_host_that_does_little_at_a_time_is_enough() {
         drop(broker);
         let broker = loop {
             match open() {
-                Err(error) if error.kind() == millpond::ErrorKind::Locked => std::thread::yield_now(),
+                Err(error) if error.kind() == ErrorKind::Locked => std::thread::yield_now(),
                 opened => break opened.unwrap(),
             }
         };

@@ -185,5 +185,5 @@ fn a_reader_of_a_deleted_topic_reads_no_other() {
             end => break end.map(|_| ()),
         }
     };
-    assert_eq!(end.unwrap_err().kind(), millpond::ErrorKind::Closed, "after {count} records");
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed, "after {count} records");
 }
