@@ -2,7 +2,14 @@
 //!
 //! Invariants: one [`Error`] type, one word wide; the kind says what to do, the message names topic,
 //! partition, offset and file; the operating system's error stays reachable through `source()`, also where an
-//! error is told a second time.
+//! error is told a second time. A message never repeats its source's: whoever walks the chain is told each once.
+//!
+//! ```text
+//!   {e}     clicks-0: could not write a segment [data/clicks-0/00000000000000000000.log]
+//!   {e:#}   the same, and behind it ": " and each source's message     for who does not walk the chain
+//!   {e:?}   Io: and the same as {e:#}                                  what unwrap and main print
+//! ```
+//!
 //! Every error is made by a constructor in this file, so the list below is complete.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +22,10 @@ use crate::types::{InvalidName, InvalidText, Offset, TopicPartition};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error: what to do about it is its [`kind`](Error::kind).
+///
+/// Printed with `{error}` it says what could not be done, and where; with `{error:#}`, and with `{error:?}`, also
+/// why, which is the chain of its sources, each behind a colon. A report that walks the sources by itself takes
+/// the first.
 ///
 /// ```
 /// use millpond::{ErrorKind, TopicName};
@@ -178,11 +189,12 @@ impl Error {
     /// use millpond::{Error, ErrorKind};
     /// let error = "12.50".parse::<u64>().map_err(|error| Error::from_codec("cents", error)).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Codec);
-    /// assert_eq!(error.to_string(), "codec cents: invalid digit found in string");
+    /// assert_eq!(error.to_string(), "codec cents failed");
+    /// assert_eq!(format!("{error:#}"), "codec cents failed: invalid digit found in string");
     /// ```
     #[must_use]
     pub fn from_codec(codec: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::new(ErrorKind::Codec, format!("codec {codec}")).caused_by(source)
+        Error::new(ErrorKind::Codec, format!("codec {codec} failed")).caused_by(source)
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -281,7 +293,11 @@ impl Error {
             }
             _ => ErrorKind::Io,
         };
-        Error::new(kind, format!("could not {what}")).at_path(path).caused_by(source)
+        let message = match kind {
+            ErrorKind::StorageFull => format!("could not {what}, as the disk or quota is full"),
+            _ => format!("could not {what}"),
+        };
+        Error::new(kind, message).at_path(path).caused_by(source)
     }
 }
 
@@ -310,8 +326,12 @@ impl fmt::Display for Error {
         if let Some(path) = &inner.path {
             write!(f, " [{}]", path.display())?;
         }
-        if let Some(source) = &inner.source {
-            write!(f, ": {source}")?;
+        if f.alternate() {
+            let mut source = std::error::Error::source(self);
+            while let Some(cause) = source {
+                write!(f, ": {cause}")?;
+                source = cause.source();
+            }
         }
         Ok(())
     }
@@ -319,7 +339,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)
+        write!(f, "{:?}: {self:#}", self.0.kind)
     }
 }
 
@@ -329,5 +349,33 @@ impl std::error::Error for Error {
             Some(source) => Some(&**source),
             None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_a_chain_is_told_once() {
+        let denied = io::Error::new(io::ErrorKind::PermissionDenied, "not yours");
+        let first = Error::io("open a segment", Path::new("0.log"), denied);
+        let error = Error::new(ErrorKind::Poisoned, "poisoned").at_offset(Offset::ZERO).caused_by(first);
+        assert_eq!(error.to_string(), "poisoned (offset 0)");
+        let whole = "poisoned (offset 0): could not open a segment [0.log]: not yours";
+        assert_eq!(format!("{error:#}"), whole);
+        assert_eq!(format!("{error:?}"), format!("Poisoned: {whole}"));
+
+        // As a report does that walks the sources.
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        assert_eq!(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "), whole);
+    }
+
+    #[test]
+    fn a_full_disk_says_so_by_itself() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::io("write a segment", Path::new("0.log"), full);
+        assert_eq!(error.to_string(), "could not write a segment, as the disk or quota is full [0.log]");
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
     }
 }

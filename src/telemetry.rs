@@ -65,13 +65,13 @@ pub(crate) fn retained(tp: &TopicPartition, segments: usize, log_start: u64) {
 /// A flush has failed; unless the disk was full, the partition acknowledges nothing more.
 pub(crate) fn flush_failed(tp: &TopicPartition, error: &Error) {
     #[cfg(feature = "tracing")]
-    tracing::error!(target: TARGET, partition = %tp, error = %error, "flush failed");
+    tracing::error!(target: TARGET, partition = %tp, error = %format_args!("{error:#}"), "flush failed");
 }
 
 /// Something in the background has failed, of which no caller hears.
 pub(crate) fn background_failed(error: &Error) {
     #[cfg(feature = "tracing")]
-    tracing::error!(target: TARGET, error = %error, "background work failed");
+    tracing::error!(target: TARGET, error = %format_args!("{error:#}"), "background work failed");
 }
 
 /// A member has joined or left a group, or its partitions have changed: `what` says how.

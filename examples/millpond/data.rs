@@ -13,7 +13,7 @@ pub(crate) fn observe(data: &Path) -> Outcome<Observer> {
     }
     Observer::open(data).map_err(|error| match error.kind() {
         // A directory of something else is no fault of the command line.
-        ErrorKind::InvalidArgument => Failure::failed(error.to_string()),
+        ErrorKind::InvalidArgument => Failure::failed(format!("{error:#}")),
         _ => error.into(),
     })
 }

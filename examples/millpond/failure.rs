@@ -74,18 +74,18 @@ impl Failure {
 impl From<millpond::Error> for Failure {
     fn from(error: millpond::Error) -> Failure {
         match error.kind() {
-            ErrorKind::InvalidConfig | ErrorKind::InvalidArgument => Failure::Usage(error.to_string()),
+            ErrorKind::InvalidConfig | ErrorKind::InvalidArgument => Failure::Usage(format!("{error:#}")),
             ErrorKind::Corrupted => {
-                Failure::Failed(format!("{error}; verify lists all there is, repair cuts it"))
+                Failure::Failed(format!("{error:#}; verify lists all there is, repair cuts it"))
             }
-            _ => Failure::Failed(error.to_string()),
+            _ => Failure::Failed(format!("{error:#}")),
         }
     }
 }
 
-/// Writes one line to standard error; if that is closed, there is nobody to tell.
+/// Writes one line to standard error, of an error with all its sources; if that is closed, there is nobody to tell.
 pub(crate) fn say(message: impl Display) {
-    let words = message.to_string();
+    let words = format!("{message:#}");
     let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = writeln!(io::stderr(), "millpond: {line}");
 }

@@ -189,7 +189,7 @@ fn send(producer: &Producer, line: &[u8], key: Option<&KeyColumn>, number: u64) 
         Some(key) => producer.send(Record::new(line).key(key.of(line, number)?)),
         None => producer.send(Record::new(line)),
     };
-    sent.map_err(|error| Failure::failed(format!("line {number}: {error}")))
+    sent.map_err(|error| Failure::failed(format!("line {number}: {error:#}")))
 }
 
 /// The input, and how long it is where that is known.

@@ -328,7 +328,7 @@ impl<'a> Verification<'a> {
         let gone = || self.files.exists(&path).is_ok_and(|there| !there);
         match error.kind() {
             ErrorKind::Corrupted => {
-                self.found(verdict, tp, &path, 0, error.to_string());
+                self.found(verdict, tp, &path, 0, format!("{error:#}"));
                 Ok(())
             }
             // Deleted under our eyes.

@@ -117,7 +117,7 @@ impl BadRecords {
     }
 
     fn divert<K, V>(&self, producer: &Producer, record: &RecordView<'_, K, V>, error: &Error) -> Result<()> {
-        let why = error.to_string();
+        let why = format!("{error:#}");
         let (partition, offset) = (record.partition().to_string(), record.offset().to_string());
         let labels = [
             (Undecodable::TOPIC, record.topic_partition().topic().as_str()),

@@ -208,7 +208,7 @@ impl Unreadable {
             Unreadable::Format(error) => Error::corrupted(path, 0, error),
             Unreadable::Damaged(why) => Error::corrupted(path, 0, why),
             Unreadable::Setting(error) => {
-                Error::unsupported("a topic's settings").at_path(path).caused_by(error)
+                Error::unsupported("a topic's settings cannot be used").at_path(path).caused_by(error)
             }
         }
     }

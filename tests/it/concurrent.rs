@@ -103,7 +103,8 @@ fn nothing_is_committed_above_a_record_that_is_not_done() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Processing, "{error}");
     assert_eq!((error.offset(), error.topic_partition()), (Offset::new(4), Some(&zero())));
-    assert_eq!(error.to_string(), "t-0: the record was not processed (offset 4): it cannot be done");
+    assert_eq!(error.to_string(), "t-0: the record was not processed (offset 4)");
+    assert_eq!(format!("{error:#}"), "t-0: the record was not processed (offset 4): it cannot be done");
     assert_eq!(committed(&broker), Some(4));
     let again: Vec<u64> = consumer.poll().wait().unwrap().iter().map(|r| r.offset().get()).collect();
     assert_eq!(again, [4, 5, 6, 7, 8, 9], "it goes on at the record that was not done");

@@ -146,6 +146,6 @@ mod tests {
         groups.marker_refused(&partition("t"), &why);
         let told = groups.opening.missing_marker();
         assert_eq!(told.kind(), ErrorKind::Io);
-        assert!(told.to_string().contains("no file handle"), "{told}");
+        assert!(format!("{told:#}").contains("no file handle"), "{told:#}");
     }
 }
