@@ -42,6 +42,11 @@ impl Failure {
         Failure::Failed(message.into())
     }
 
+    /// What was asked for could not be read.
+    pub(crate) fn unreadable(error: &millpond::Error) -> Failure {
+        Failure::Failed(advised(error))
+    }
+
     /// An error of the operating system while doing `what` to `path`.
     pub(crate) fn io(what: &str, path: &Path, error: &io::Error) -> Failure {
         Failure::Failed(format!("could not {what} {}: {error}", path.display()))
@@ -75,12 +80,27 @@ impl From<millpond::Error> for Failure {
     fn from(error: millpond::Error) -> Failure {
         match error.kind() {
             ErrorKind::InvalidConfig | ErrorKind::InvalidArgument => Failure::Usage(format!("{error:#}")),
-            ErrorKind::Corrupted => {
-                Failure::Failed(format!("{error:#}; verify lists all there is, repair cuts it"))
-            }
-            _ => Failure::Failed(format!("{error:#}")),
+            _ => Failure::unreadable(&error),
         }
     }
+}
+
+/// An error, and what to do about damage.
+fn advised(error: &millpond::Error) -> String {
+    match error.kind() {
+        ErrorKind::Corrupted => format!("{error:#}; verify lists all there is, repair cuts it"),
+        _ => format!("{error:#}"),
+    }
+}
+
+/// What was asked for has been printed, but for what these say could not be read.
+pub(crate) fn all_but<'a>(unreadable: impl IntoIterator<Item = &'a millpond::Error>) -> u8 {
+    let mut code = DONE;
+    for error in unreadable {
+        say(advised(error));
+        code = FAILED;
+    }
+    code
 }
 
 /// Writes one line to standard error, of an error with all its sources; if that is closed, there is nobody to tell.

@@ -5,13 +5,14 @@
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
+use std::slice;
 
-use millpond::broker::{ObservedGroup, PartitionLag};
+use millpond::broker::{ObservedGroup, PartitionLag, Sight};
 use millpond::group::GroupId;
-use millpond::{Broker, Observer};
+use millpond::{Broker, Error};
 
 use crate::data::{check_topic, must_exist, observe};
-use crate::failure::{DONE, Failure, Outcome};
+use crate::failure::{DONE, Failure, Outcome, all_but};
 use crate::topics::print;
 
 /// List the consumer groups, or describe one: its static members, and each partition it has committed in.
@@ -68,8 +69,9 @@ impl Groups {
             return print(observe(&self.data)?.groups()?.iter());
         };
         check_group(name)?;
-        let observer = observe(&self.data)?;
-        print(describe(&observer.group(name)?).iter())
+        let group = observe(&self.data)?.group(name)?;
+        print(describe(&group).iter())?;
+        Ok(all_but(group.unreadable()))
     }
 }
 
@@ -110,12 +112,19 @@ impl Lag {
             check_group(name)?;
         }
         let observer = observe(&self.data)?;
-        let groups = match &self.group {
-            Some(name) => vec![observer.group(name)?],
-            None => all(&observer)?,
+        let (group, sight);
+        let (groups, unreadable) = match &self.group {
+            Some(name) => {
+                group = observer.group(name)?;
+                (slice::from_ref(&group), group.unreadable().iter().collect())
+            }
+            None => {
+                sight = observer.watch().look()?;
+                (&*sight.groups, unreadable_of_groups(&sight))
+            }
         };
         let mut lines = Vec::new();
-        for group in &groups {
+        for group in groups {
             for lag in group.lag() {
                 let (topic, number) = (lag.partition().topic(), lag.partition().partition());
                 let (committed, end, records, time) =
@@ -126,12 +135,19 @@ impl Lag {
                 ));
             }
         }
-        print(lines.iter())
+        print(lines.iter())?;
+        Ok(all_but(unreadable))
     }
 }
 
-fn all(observer: &Observer) -> Outcome<Vec<ObservedGroup>> {
-    Ok(observer.watch().look()?.groups)
+/// What lies in no group's way is not told.
+fn unreadable_of_groups(sight: &Sight) -> Vec<&Error> {
+    let missed = |error: &&Error| {
+        let Some(tp) = error.topic_partition() else { return true };
+        let mut of_groups = sight.groups.iter().flat_map(ObservedGroup::unreadable);
+        tp.topic().is_internal() || of_groups.any(|missed| missed.topic_partition() == Some(tp))
+    };
+    sight.unreadable().into_iter().filter(missed).collect()
 }
 
 impl DeleteGroup {

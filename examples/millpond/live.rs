@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond::broker::{ObservedRecords, PartitionDescription};
 use millpond::config::Start;
 use millpond::consumer::OwnedRecord;
-use millpond::{ErrorKind, Observer, Offset, Timestamp};
+use millpond::{Error, ErrorKind, Observer, Offset, Timestamp};
 
 use crate::failure::{Failure, Outcome};
 
@@ -48,6 +48,12 @@ impl LiveView {
         from: Start,
     ) -> Outcome<LiveView> {
         let description = observer.describe(topic)?;
+        let damaged = |error: &&Error| {
+            partition.is_none_or(|p| error.topic_partition().is_none_or(|tp| tp.partition() == p))
+        };
+        if let Some(error) = description.unreadable().iter().find(damaged) {
+            return Err(Failure::unreadable(error));
+        }
         let mut partitions = Vec::new();
         let wanted = |found: &&PartitionDescription| partition.is_none_or(|p| p == found.partition());
         for found in description.partitions().iter().filter(wanted) {

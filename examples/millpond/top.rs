@@ -19,7 +19,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use crate::data::observe;
-use crate::failure::{DONE, Failure, Outcome};
+use crate::failure::{DONE, Failure, Outcome, all_but};
 use crate::pace::Stopwatch;
 
 /// Show topics, rates, groups and lag, live; beside a running program or not. q ends it.
@@ -61,9 +61,10 @@ impl Top {
         let before = watch.look()?;
         let since = Stopwatch::start();
         since.wait_until(self.interval());
-        let board = Board::of(&self.data.display().to_string(), &watch.look()?, Some(&before));
+        let now = watch.look()?;
+        let board = Board::of(&self.data.display().to_string(), &now, Some(&before));
         stdout().write_all(board.text(WIDTH).as_bytes()).map_err(|e| Failure::output(&e))?;
-        Ok(DONE)
+        Ok(all_but(now.unreadable()))
     }
 
     fn show(&self, watch: &mut Watch, terminal: &mut DefaultTerminal) -> Outcome {

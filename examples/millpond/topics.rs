@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use millpond::broker::TopicDescription;
 
 use crate::data::{check_topic, observe};
-use crate::failure::{DONE, Failure, Outcome};
+use crate::failure::{DONE, Failure, Outcome, all_but};
 
 /// List the topics, one a line.
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,14 @@ impl Describe {
             Some(name) => vec![name],
             None => observer.topics()?.iter().map(ToString::to_string).collect(),
         };
+        let found = names.iter().map(|name| observer.describe(name));
+        let topics: Vec<TopicDescription> = found.collect::<millpond::Result<_>>()?;
         let mut lines = Vec::new();
-        for name in names {
-            describe(&observer.describe(&name)?, &mut lines);
+        for topic in &topics {
+            describe(topic, &mut lines);
         }
-        print(lines.iter())
+        print(lines.iter())?;
+        Ok(all_but(topics.iter().flat_map(TopicDescription::unreadable)))
     }
 }
 

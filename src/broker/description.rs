@@ -1,8 +1,11 @@
 //! What a topic is, and where its partitions stand, at one moment.
 
+use std::sync::Arc;
+
 use super::topic_state::TopicState;
 use crate::cleaner::dirtiness;
 use crate::config::TopicConfig;
+use crate::error::{Error, Result};
 use crate::partition::Log;
 use crate::topic::{CodecMark, TopicManifest};
 use crate::types::{LeaderEpoch, Offset, TopicId, TopicName};
@@ -16,6 +19,7 @@ pub struct TopicDescription {
     key_codec: Option<CodecMark>,
     value_codec: Option<CodecMark>,
     partitions: Vec<PartitionDescription>,
+    unreadable: Arc<[Error]>,
 }
 
 /// A partition as [`Broker::describe_topic`](crate::Broker::describe_topic) found it.
@@ -37,10 +41,21 @@ impl TopicDescription {
     pub(super) fn of(topic: &TopicState) -> TopicDescription {
         let partitions =
             (0..).zip(topic.partitions().iter()).map(|(n, log)| PartitionDescription::of(n, log));
-        TopicDescription::new(&topic.manifest(), partitions.collect())
+        TopicDescription::new(&topic.manifest(), partitions.map(Ok))
     }
 
-    pub(super) fn new(manifest: &TopicManifest, partitions: Vec<PartitionDescription>) -> TopicDescription {
+    /// Of what each partition has answered.
+    pub(super) fn new(
+        manifest: &TopicManifest,
+        answers: impl Iterator<Item = Result<PartitionDescription>>,
+    ) -> TopicDescription {
+        let (mut partitions, mut unreadable) = (Vec::new(), Vec::new());
+        for answer in answers {
+            match answer {
+                Ok(partition) => partitions.push(partition),
+                Err(error) => unreadable.push(error),
+            }
+        }
         TopicDescription {
             name: manifest.name.clone(),
             id: manifest.id,
@@ -48,6 +63,7 @@ impl TopicDescription {
             key_codec: manifest.key_codec.clone(),
             value_codec: manifest.value_codec.clone(),
             partitions,
+            unreadable: unreadable.into(),
         }
     }
 
@@ -87,10 +103,27 @@ impl TopicDescription {
         self.value_codec.as_ref().map(|mark| (mark.name.as_str(), mark.schema_version))
     }
 
-    /// Its partitions, by number.
+    /// Its partitions, by number; those that are [`unreadable`](Self::unreadable) are left out.
     #[must_use]
     pub fn partitions(&self) -> &[PartitionDescription] {
         &self.partitions
+    }
+
+    /// Why partitions are left out: an [`Observer`](crate::Observer) could not read what there is of them. Each
+    /// error names its partition. A broker leaves none out.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let clicks = broker.create_topic("clicks", TopicConfig::new().partitions(2))?;
+    /// assert_eq!((clicks.describe().partitions().len(), clicks.describe().unreadable().len()), (2, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn unreadable(&self) -> &[Error] {
+        &self.unreadable
     }
 
     /// Bytes of all its partitions.

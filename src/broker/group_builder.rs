@@ -172,7 +172,9 @@ impl Group {
         self.broker.shared.groups.describe(&self.id)
     }
 
-    /// How far it is behind in each partition that it reads or has committed in, sorted.
+    /// How far it is behind in each partition of the topics that it reads or has committed in, sorted. Where it has
+    /// committed nothing, or what it has committed cannot be read ([`committed`](Group::committed) says why), it
+    /// counts from the log start.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

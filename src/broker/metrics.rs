@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::broker::{Broker, Shared};
 use super::lag::PartitionLag;
 use super::topic_state::TopicState;
-use crate::consumer::Directory;
+use crate::consumer::LagSource;
 use crate::error::Result;
 use crate::group::{GroupId, GroupState, OffsetAndMetadata};
 use crate::partition::{Log, Passed, Took};
@@ -218,14 +218,21 @@ impl Shared {
         })
     }
 
-    /// How far a group is behind; partitions that are gone are left out.
+    /// How far a group is behind in each partition of the topics of which it has something; topics that are gone
+    /// are left out.
     pub(super) fn lag_of(&self, group: &GroupId) -> Result<Vec<PartitionLag>> {
-        let sources = self.groups.lag_sources(group)?.into_iter();
-        let lag = sources.filter_map(|source| {
-            let found = self.find(&source.tp).ok()?;
-            Some(PartitionLag::new(source, &found.log))
-        });
-        Ok(lag.collect())
+        let mut sources = self.groups.lag_sources(group)?.into_iter().peekable();
+        let mut lag = Vec::new();
+        while let Some(name) = sources.peek().map(|source| source.tp.topic().clone()) {
+            let topic = self.topics.read().find(&name);
+            for log in topic.iter().flat_map(|topic| topic.partitions().iter()) {
+                let tp = log.topic_partition();
+                let known = sources.next_if(|source| source.tp == *tp);
+                lag.push(PartitionLag::new(known.unwrap_or_else(|| LagSource::nothing(tp)), log));
+            }
+            while sources.next_if(|source| *source.tp.topic() == name).is_some() {}
+        }
+        Ok(lag)
     }
 }
 

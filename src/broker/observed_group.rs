@@ -1,6 +1,9 @@
 //! A consumer group as it is seen from outside the process.
 
+use std::sync::Arc;
+
 use super::lag::PartitionLag;
+use crate::error::Error;
 use crate::group::{GroupId, InstanceId, MemberId};
 use crate::types::{Timestamp, TopicPartition};
 
@@ -15,6 +18,7 @@ pub struct ObservedGroup {
     pub(super) empty_since: Option<Timestamp>,
     pub(super) members: Vec<ObservedMember>,
     pub(super) lag: Vec<PartitionLag>,
+    pub(super) unreadable: Arc<[Error]>,
 }
 
 /// A static member as an [`Observer`](crate::Observer) sees it.
@@ -59,14 +63,21 @@ impl ObservedGroup {
         &self.members
     }
 
-    /// How far it is behind in each partition that it has committed in, or that a static member has, sorted.
-    /// The position is never known.
+    /// How far it is behind in each partition of the topics that it has committed in, or that a static member
+    /// reads, sorted; those that are [`unreadable`](Self::unreadable) are left out. The position is never known.
     #[must_use]
     pub fn lag(&self) -> &[PartitionLag] {
         &self.lag
     }
 
-    /// Its lag in records of all partitions.
+    /// Why partitions are left out of [`lag`](Self::lag): the log, or what the group has committed in it, could not
+    /// be read. Each error names its partition.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Error] {
+        &self.unreadable
+    }
+
+    /// Its lag in records of all partitions that can be read.
     #[must_use]
     pub fn lag_records(&self) -> u64 {
         self.lag.iter().map(PartitionLag::records).sum()

@@ -122,16 +122,24 @@ impl Observer {
         Ok(self.manifests()?.into_iter().map(|manifest| manifest.name).collect())
     }
 
-    /// What a topic is, and where its partitions stand: where the last intact batch ends, the open one included.
+    /// What a topic is, and where its partitions stand: where the last intact batch ends, the open one included. A
+    /// partition that cannot be read is no error of this call: [`TopicDescription::unreadable`] tells of it.
     ///
     /// # Errors
-    /// `TopicNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io`.
+    /// `TopicNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io` where the topic's settings cannot be
+    /// read.
     pub fn describe(&self, topic: impl AsRef<str>) -> Result<TopicDescription> {
         let manifest = self.manifest(topic.as_ref())?;
-        let partitions = (0..manifest.ready)
-            .map(|number| self.description(&manifest, number, self.end_of(&manifest, number)?.end()?))
-            .collect::<Result<_>>()?;
-        Ok(TopicDescription::new(&manifest, partitions))
+        let partitions = (0..manifest.ready).map(|number| {
+            let found = self.end_of(&manifest, number).and_then(|mut records| records.end());
+            let found = found.and_then(|end| self.description(&manifest, number, end));
+            found.map_err(|error| error.in_partition(&TopicPartition::new(manifest.name.clone(), number)))
+        });
+        let description = TopicDescription::new(&manifest, partitions);
+        if !description.unreadable().is_empty() && self.manifest(topic.as_ref())?.id != manifest.id {
+            return self.describe(topic); // deleted meanwhile, and made anew
+        }
+        Ok(description)
     }
 
     /// Reads records of a partition, as copies: sealed batches, then the open one. An offset below the log
@@ -154,11 +162,11 @@ impl Observer {
     /// # Errors
     /// `Corrupted` for a damaged offsets topic; those of [`topics`](Observer::topics).
     pub fn groups(&self) -> Result<Vec<GroupId>> {
-        let groups = self.watch().groups(|_| true)?;
-        Ok(groups.into_iter().map(|group| group.id().clone()).collect())
+        self.watch().names()
     }
 
-    /// A consumer group: what is written down of it, and how far it is behind in each partition.
+    /// A consumer group: what is written down of it, and how far it is behind in each partition. One that cannot be
+    /// read is no error of this call: [`ObservedGroup::unreadable`] tells of it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -176,7 +184,8 @@ impl Observer {
     /// ```
     ///
     /// # Errors
-    /// `GroupNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io`.
+    /// `GroupNotFound`, `InvalidArgument`; `Corrupted`, `UnsupportedFormat`, `Io` where the topic of committed offsets
+    /// or the settings of a topic cannot be read.
     pub fn group(&self, name: impl AsRef<str>) -> Result<ObservedGroup> {
         let wanted = GroupId::new(name.as_ref())?;
         let found = self.watch().groups(|id| *id == wanted)?.into_iter().next();

@@ -11,7 +11,8 @@
 //! - Whatever a broker changes meanwhile (topics deleted and made again, segments that retention takes) ends in a
 //!   second try from the start, then in the error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::description::{PartitionDescription, TopicDescription};
 use super::groups::OFFSETS_TOPIC;
@@ -64,6 +65,33 @@ pub struct Sight {
     pub topics: Vec<TopicDescription>,
     /// The groups, by name.
     pub groups: Vec<ObservedGroup>,
+    /// Why there are no groups.
+    groups_unreadable: Option<Arc<Error>>,
+}
+
+impl Sight {
+    /// What could not be read and is left out, each once: partitions of topics, of groups' lag, and the topic of
+    /// committed offsets, without which there are no groups here. Each error names its partition.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::{Broker, Observer};
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// assert!(Observer::open(dir.path())?.watch().look()?.unreadable().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<&Error> {
+        let topics = self.topics.iter().flat_map(TopicDescription::unreadable);
+        let groups = self.groups.iter().flat_map(ObservedGroup::unreadable);
+        let mut told = BTreeSet::new();
+        topics
+            .chain(groups)
+            .chain(self.groups_unreadable.as_deref())
+            .filter(|error| told.insert(format!("{error:#}")))
+            .collect()
+    }
 }
 
 /// A partition's log as it was found.
@@ -89,10 +117,11 @@ impl Watch {
         }
     }
 
-    /// The directory as it is now.
+    /// The directory as it is now. What cannot be read of a partition is no error of this call:
+    /// [`Sight::unreadable`] tells of it.
     ///
     /// # Errors
-    /// `Corrupted` for damage that is no torn tail, `UnsupportedFormat` for a newer version; `Io`.
+    /// `Corrupted`, `UnsupportedFormat` and `Io` where the settings of a topic cannot be read.
     pub fn look(&mut self) -> Result<Sight> {
         let manifests = self.observer.manifests()?;
         let at = self.observer.clock().now();
@@ -102,13 +131,23 @@ impl Watch {
         let mut topics = Vec::new();
         for manifest in manifests.iter().filter(|manifest| !manifest.name.is_internal()) {
             let described = (0..manifest.ready).map(|number| self.describe(manifest, number));
-            match described.collect::<Result<_>>() {
-                Ok(partitions) => topics.push(TopicDescription::new(manifest, partitions)),
-                Err(error) => self.unless_gone(manifest.id, error)?,
+            let described = TopicDescription::new(manifest, described);
+            if described.unreadable().is_empty() || self.is_there(manifest.id)? {
+                topics.push(described);
             }
         }
-        let groups = self.look_at_groups(&known, |_| true)?;
-        Ok(Sight { at, live, topics, groups })
+        let (groups, groups_unreadable) = match self.look_at_groups(&known, |_| true) {
+            Ok(groups) => (groups, None),
+            Err(error) => (Vec::new(), Some(Arc::new(error))),
+        };
+        Ok(Sight { at, live, topics, groups, groups_unreadable })
+    }
+
+    /// The names of the groups there are now.
+    pub(super) fn names(&mut self) -> Result<Vec<GroupId>> {
+        let manifests = self.observer.manifests()?;
+        self.read_offsets(&Topics { manifests: &manifests })?;
+        Ok(self.groups.iter().map(|(id, _)| id.clone()).collect())
     }
 
     /// The groups as they are now.
@@ -118,9 +157,8 @@ impl Watch {
     }
 
     /// What a topic answers that is being deleted just now is no error.
-    fn unless_gone(&self, topic: TopicId, error: Error) -> Result<()> {
-        let there = self.observer.manifests()?.iter().any(|manifest| manifest.id == topic);
-        if there { Err(error) } else { Ok(()) }
+    fn is_there(&self, topic: TopicId) -> Result<bool> {
+        Ok(self.observer.manifests()?.iter().any(|manifest| manifest.id == topic))
     }
 
     fn forget_gone(&mut self, known: &Topics<'_>) {
@@ -129,8 +167,9 @@ impl Watch {
     }
 
     fn describe(&mut self, topic: &TopicManifest, number: u32) -> Result<PartitionDescription> {
-        let end = self.extent(topic, number)?.end;
-        self.observer.description(topic, number, end)
+        let described =
+            self.extent(topic, number).and_then(|found| self.observer.description(topic, number, found.end));
+        described.map_err(|error| error.in_partition(&topic_partition(topic, number)))
     }
 
     /// Where a partition's log begins and ends.
@@ -173,7 +212,9 @@ impl Watch {
         };
         if self.offsets.as_ref().is_none_or(|(id, _)| *id != manifest.id) {
             self.groups = RecordedGroups::default();
-            self.offsets = Some((manifest.id, self.observer.records(manifest, 0, ..)?));
+            let records = self.observer.records(manifest, 0, ..);
+            let records = records.map_err(|error| error.in_partition(&topic_partition(manifest, 0)))?;
+            self.offsets = Some((manifest.id, records));
         }
         let Some((_, records)) = &mut self.offsets else { return Ok(()) };
         loop {
@@ -183,7 +224,7 @@ impl Watch {
                 Err(error) => {
                     // The next look begins anew.
                     self.offsets = None;
-                    return Err(error);
+                    return Err(error.in_partition(&topic_partition(manifest, 0)));
                 }
             }
         }
@@ -192,18 +233,15 @@ impl Watch {
     fn group(&mut self, id: &GroupId, group: &RecordedGroup, known: &Topics<'_>) -> Result<ObservedGroup> {
         let members = observed_members(group, known);
         let mut sources: BTreeMap<TopicPartition, PartitionLag> = BTreeMap::new();
-        let owned = members.iter().flat_map(|member| member.assigned.iter());
-        for tp in group.offsets.keys().chain(owned) {
-            if sources.contains_key(tp) {
-                continue;
-            }
-            match self.lag(id, group, tp, known) {
-                Ok(Some(lag)) => drop(sources.insert(tp.clone(), lag)),
-                Ok(None) => {}
-                Err(error) => match known.get(tp) {
-                    Some(topic) => self.unless_gone(topic.id, error)?,
-                    None => return Err(error),
-                },
+        let mut unreadable = Vec::new();
+        for topic in topics_of(group, &members, known) {
+            for number in 0..topic.ready {
+                let tp = topic_partition(topic, number);
+                match self.lag(id, group, topic, number) {
+                    Ok(lag) => drop(sources.insert(tp, lag)),
+                    Err(error) if self.is_there(topic.id)? => unreadable.push(error.in_partition(&tp)),
+                    Err(_) => {}
+                }
             }
         }
         for member in &members {
@@ -220,20 +258,21 @@ impl Watch {
             empty_since: (empty_since >= 0).then_some(Timestamp::from_millis(empty_since)),
             members,
             lag: sources.into_values().collect(),
+            unreadable: unreadable.into(),
         })
     }
 
-    /// Nothing of a partition that is no more, and of an offset of an earlier topic of this name.
+    /// An offset of an earlier topic of this name is none.
     fn lag(
         &mut self,
         id: &GroupId,
         group: &RecordedGroup,
-        tp: &TopicPartition,
-        known: &Topics<'_>,
-    ) -> Result<Option<PartitionLag>> {
-        let Some(topic) = known.get(tp) else { return Ok(None) };
+        topic: &TopicManifest,
+        number: u32,
+    ) -> Result<PartitionLag> {
+        let tp = &topic_partition(topic, number);
         let committed = match group.offsets.get(tp) {
-            Some((of, _)) if of.is_some_and(|of| of != topic.id) => return Ok(None),
+            Some((of, _)) if !is_of(*of, topic) => None,
             Some((_, Committed::At(offset))) => Some(offset.clone()),
             Some((_, Committed::Corrupt(why))) => {
                 let message = format!("the committed offset of group {id} cannot be read: {why}");
@@ -256,7 +295,7 @@ impl Watch {
         if lag.records() > 0 {
             lag.oldest_unread = self.first_timestamp(id, topic, tp, lag.from())?;
         }
-        Ok(Some(lag))
+        Ok(lag)
     }
 
     /// The timestamp of the first record at `offset` or behind it.
@@ -283,14 +322,29 @@ impl Watch {
 }
 
 impl Topics<'_> {
-    fn get(&self, tp: &TopicPartition) -> Option<&TopicManifest> {
-        let there = |topic: &&TopicManifest| topic.name == *tp.topic() && tp.partition() < topic.ready;
-        self.manifests.iter().find(there)
-    }
-
     fn name_of(&self, id: TopicId) -> Option<&TopicName> {
         self.manifests.iter().find(|topic| topic.id == id).map(|topic| &topic.name)
     }
+}
+
+/// The topics that a group has committed in, or that a static member has partitions of.
+fn topics_of<'a>(
+    group: &RecordedGroup,
+    members: &[ObservedMember],
+    known: &Topics<'a>,
+) -> Vec<&'a TopicManifest> {
+    let read = |topic: &&TopicManifest| {
+        let mut committed =
+            group.offsets.range(topic_partition(topic, 0)..topic_partition(topic, topic.ready));
+        let mut assigned = members.iter().flat_map(|member| &member.assigned);
+        committed.any(|(_, (of, _))| is_of(*of, topic)) || assigned.any(|tp| *tp.topic() == topic.name)
+    };
+    known.manifests.iter().filter(read).collect()
+}
+
+/// Old records do not tell.
+fn is_of(committed: Option<TopicId>, topic: &TopicManifest) -> bool {
+    committed.is_none_or(|id| id == topic.id)
 }
 
 fn observed_members(group: &RecordedGroup, known: &Topics<'_>) -> Vec<ObservedMember> {

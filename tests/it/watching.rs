@@ -181,8 +181,7 @@ fn assert_same(broker: &Broker, observer: &Observer, group: &str) {
         let committed = lag.committed().map(|committed| (committed.offset(), committed.committed_at()));
         (lag.partition().clone(), committed, lag.end(), lag.records(), lag.time(), lag.oldest_unread())
     };
-    let committed = inside.iter().filter(|lag| lag.committed().is_some());
-    assert_eq!(outside.lag().iter().map(row).collect::<Vec<_>>(), committed.map(row).collect::<Vec<_>>());
+    assert_eq!(outside.lag().iter().map(row).collect::<Vec<_>>(), inside.iter().map(row).collect::<Vec<_>>());
 }
 
 #[test]
@@ -282,4 +281,72 @@ fn an_observer_sees_static_members() {
     consumer.close().wait().unwrap();
     let seen = observer(&sim).group("g").unwrap();
     assert!(seen.static_members()[0].away_until().is_some());
+}
+
+#[test]
+fn lag_tells_of_each_partition_of_the_topics_that_a_group_has_committed_in() {
+    let sim = SimEnvironment::new(8);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", memory(3)).unwrap();
+    broker.create_topic("other", memory(1)).unwrap();
+    send(&topic, 1, 4);
+    send(&topic, 2, 6);
+    let group = broker.group("g").unwrap();
+    group.reset_partition(&tp("t", 1), Start::Offset(Offset::new(3).unwrap())).unwrap();
+    let rows: Vec<_> = group.lag().unwrap();
+    let told = |lag: &millpond::broker::PartitionLag| {
+        (lag.partition().to_string(), lag.committed().map(|at| at.offset().get()), lag.records())
+    };
+    let expected = [("t-0", None, 0), ("t-1", Some(3), 1), ("t-2", None, 6)];
+    assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected.map(|(p, c, r)| (p.to_owned(), c, r)));
+    assert_same(&broker, &observer(&sim), "g");
+    assert_eq!(broker.metrics().groups[0].lag_records, 7);
+    // What is not committed is not deleted either.
+    group.delete_offsets("t").unwrap();
+    assert_eq!(broker.group("g").unwrap().lag().unwrap_err().kind(), ErrorKind::GroupNotFound);
+}
+
+#[test]
+fn a_damaged_partition_does_not_hide_the_others() {
+    let sim = SimEnvironment::new(9);
+    let broker = simulated(&sim);
+    let topic = broker.create_topic("t", memory(3)).unwrap();
+    for number in 0..3 {
+        send(&topic, number, 10);
+    }
+    broker.group("g").unwrap().reset("t", Start::Earliest).unwrap();
+    broker.close().wait().unwrap();
+    drop((topic, broker));
+    let log =
+        |partition: &str| std::path::PathBuf::from(format!("/data/{partition}/00000000000000000000.log"));
+
+    let damaged = SimEnvironment::on(sim.disk().after_kill(), 1);
+    let mut early = observer(&damaged).watch();
+    damaged.disk().flip_bit(&log("t-1"), 70, 0).unwrap();
+    let described = observer(&damaged).describe("t").unwrap();
+    let group = observer(&damaged).group("g").unwrap();
+    let sight = early.look().unwrap();
+    for described in [&described, &sight.topics[0]] {
+        let numbers: Vec<u32> = described.partitions().iter().map(|found| found.partition()).collect();
+        assert_eq!(numbers, [0, 2]);
+        assert_eq!(described.unreadable().len(), 1);
+    }
+    for group in [&group, &sight.groups[0]] {
+        let read: Vec<_> =
+            group.lag().iter().map(|lag| (lag.partition().partition(), lag.records())).collect();
+        assert_eq!(read, [(0, 10), (2, 10)]);
+        assert_eq!((group.lag_records(), group.unreadable().len()), (20, 1));
+    }
+    let told = sight.unreadable();
+    assert_eq!(told.len(), 1, "once, though topic and group miss it: {told:?}");
+    for error in [told[0], &described.unreadable()[0], &group.unreadable()[0]] {
+        assert_eq!((error.kind(), error.topic_partition()), (ErrorKind::Corrupted, Some(&tp("t", 1))));
+    }
+
+    let forgetful = SimEnvironment::on(sim.disk().after_kill(), 2);
+    forgetful.disk().flip_bit(&log("__consumer_offsets-0"), 70, 0).unwrap();
+    assert_eq!(observer(&forgetful).groups().unwrap_err().kind(), ErrorKind::Corrupted);
+    let sight = observer(&forgetful).watch().look().unwrap();
+    assert_eq!((sight.topics[0].partitions().len(), sight.groups.len()), (3, 0));
+    assert_eq!(sight.unreadable()[0].topic_partition(), Some(&tp("__consumer_offsets", 0)));
 }

@@ -41,8 +41,12 @@ impl Board {
             now.groups.iter().flat_map(|group| group_rows(group, now.live, rates)).collect();
         // Those furthest behind come first.
         rows.sort_by_key(|(lag, row)| (std::cmp::Reverse(*lag), row.clone()));
+        let missing = match now.unreadable().len() {
+            0 => String::new(),
+            more => format!("  {} cannot be read: see verify", count(more, "partition")),
+        };
         Board {
-            title: format!("millpond top  {data} ({state})  {topics}, {groups}"),
+            title: format!("millpond top  {data} ({state})  {topics}, {groups}{missing}"),
             topics: now.topics.iter().map(|topic| topic_row(topic, rates)).collect(),
             groups: rows.into_iter().map(|(_, row)| row).collect(),
         }

@@ -23,6 +23,13 @@ pub(crate) struct LagSource {
     pub(crate) position: Option<Offset>,
 }
 
+impl LagSource {
+    /// Nobody has the partition, and nothing is committed there.
+    pub(crate) fn nothing(tp: &TopicPartition) -> LagSource {
+        LagSource { tp: tp.clone(), committed: None, owner: None, position: None }
+    }
+}
+
 impl GroupService {
     /// A topic has been made, or has more partitions.
     pub(crate) fn topic_changed(&self, name: &TopicName, topic: KnownTopic) {
@@ -66,7 +73,7 @@ impl GroupService {
             for member in description.members() {
                 for tp in member.assigned() {
                     let owner = Some(member.id().clone());
-                    let fresh = LagSource { tp: tp.clone(), committed: None, owner, position: None };
+                    let fresh = LagSource { owner, ..LagSource::nothing(tp) };
                     found.entry(tp.clone()).or_insert(fresh);
                 }
             }

@@ -224,3 +224,30 @@ fn beside_a_live_broker_looking_works_and_writing_is_refused() {
     assert_eq!(tool.run("consume --topic t").ok().text().lines().count(), 1);
     tool.run("verify").ok();
 }
+
+#[test]
+fn what_can_be_read_beside_a_damaged_partition_is_printed() {
+    let tool = Tool::new();
+    tool.run("create --topic t --partitions 3").ok();
+    let lines: String = (0..60).map(|n| format!("{n},v\n")).collect();
+    tool.produce("--topic t --key-column 1", lines.as_bytes());
+    tool.run("reset-offsets --group g --topic t --to 0").ok();
+    flip_byte(&tool.data().join("t-1/00000000000000000000.log"), 70);
+
+    for (arguments, start) in [
+        ("lag", "g\tt\t"),
+        ("lag --group g", "g\tt\t"),
+        ("groups --group g", "  t-"),
+        ("describe --topic t", "  partition "),
+    ] {
+        let done = run_without_a_trace(&tool, arguments);
+        assert_eq!(done.code, 1, "{arguments}: {}", done.err);
+        let numbers: Vec<_> = done.text().lines().filter_map(|line| line.strip_prefix(start)).collect();
+        assert!(
+            numbers.len() == 2 && numbers[0].starts_with('0') && numbers[1].starts_with('2'),
+            "{numbers:?}"
+        );
+        assert!(done.err.starts_with("millpond: t-1: damaged at byte 0"), "{}", done.err);
+        assert!(done.err.contains("verify") && done.err.lines().count() == 1, "{}", done.err);
+    }
+}
