@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use crate::types::{InvalidName, InvalidText, Offset, TopicPartition};
+use crate::types::{InvalidName, InvalidText, Offset, TopicName, TopicPartition};
 
 /// What the library's calls return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -259,6 +259,11 @@ impl Error {
 
     pub(crate) fn closed(what: &str) -> Error {
         Error::new(ErrorKind::Closed, format!("{what} is closed"))
+    }
+
+    /// The topic that a handle is of has been deleted.
+    pub(crate) fn topic_deleted(topic: &TopicName) -> Error {
+        Error::new(ErrorKind::Closed, format!("topic {topic} has been deleted"))
     }
 
     pub(crate) fn codec(message: impl Into<String>) -> Error {

@@ -391,7 +391,7 @@ impl Broker {
         shared.topics.write().remove(topic.name());
         topic.set_deleted();
         for log in topic.partitions().iter() {
-            log.abandon();
+            log.delete();
             log.leave_folder();
         }
         delete::finish(home.environment, home.dir, &manifest)?;

@@ -101,7 +101,7 @@ impl TopicState {
     /// Refuses work on a deleted topic.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if self.deleted.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, format!("topic {} has been deleted", self.name)));
+            return Err(Error::topic_deleted(&self.name));
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::codec::Raw;
 use crate::config::{ReaderConfig, Start};
 use crate::env::Clock;
 use crate::error::Result;
-use crate::partition::{Cursor, Log, ReadLimits};
+use crate::partition::{Chunk, Cursor, Log, ReadLimits};
 use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
 use crate::types::{Offset, TopicPartition};
@@ -97,14 +97,33 @@ impl<K, V> Reader<K, V> {
     /// The next records there are, or `None` where there are none now: at the end of the range, or where
     /// nothing more is as durable as the topic promises. Never waits.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use millpond::prelude::*;
+    ///
+    /// let broker = Broker::open(dir.path())?;
+    /// let clicks = broker.create_topic("clicks", TopicConfig::new())?;
+    /// clicks.producer()?.send(Record::new("/home"))?.wait()?;
+    /// let mut reader = clicks.partition(0)?.read(..)?;
+    /// broker.delete_topic("clicks")?;
+    /// assert_eq!(reader.next()?.map(|records| records.iter().count()), Some(1));  // what there is still
+    /// assert_eq!(reader.next().unwrap_err().kind(), ErrorKind::Closed);           // there will be no more
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
+    /// `Closed` when the topic has been deleted, or the broker closed, and all that can be read of it has been read;
     /// `OffsetOutOfRange` where retention or a truncation has taken the position away ([`seek`](Reader::seek)
     /// to go on); `Corrupted` for a batch that is not what was written; `Io`; `UnsupportedFormat` for a
     /// compression that this build lacks. The position stays.
     #[expect(clippy::should_implement_trait, reason = "reading may fail, and goes on after a None")]
     pub fn next(&mut self) -> Result<Option<Records<K, V>>> {
         let from = self.cursor.next_offset();
-        let Some(chunk) = self.cursor.read(self.until, &self.limits)? else { return Ok(None) };
+        let found = match self.cursor.read(self.until, &self.limits)? {
+            None if self.cursor.log().has_ended() && !self.is_finished() => self.read_last()?,
+            found => found,
+        };
+        let Some(chunk) = found else { return Ok(None) };
         let part = Part::new(self.topic_partition().clone(), chunk, from, self.position().get());
         Ok(Some(Records::of(&self.codecs, part)))
     }
@@ -130,6 +149,16 @@ impl<K, V> Reader<K, V> {
         let offset = resolve(self.cursor.log(), to.into(), self.cursor.isolation())?;
         self.cursor.seek(offset);
         Ok(())
+    }
+
+    /// The log has ended: what came before that was seen is read, then nothing comes any more.
+    #[cold]
+    fn read_last(&mut self) -> Result<Option<Chunk>> {
+        let last = self.cursor.read(self.until, &self.limits)?;
+        if last.is_none() {
+            self.cursor.log().check_going_on()?;
+        }
+        Ok(last)
     }
 
     /// Everything of the range has been handed out.
@@ -161,7 +190,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for Reader<K, V> {
         }
         self.cursor.let_go();
         let log = self.cursor.log();
-        log.check_open()?;
+        log.check_going_on()?;
         log.want_records();
         Poll::Pending
     }

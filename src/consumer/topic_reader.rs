@@ -144,18 +144,22 @@ impl<K, V> TopicReader<K, V> {
     ///
     /// # Errors
     /// As for a reader of one partition; the error names the partition, whose position stays, and comes
-    /// again until it is gone or [`seek`](TopicReader::seek) goes elsewhere.
+    /// again until it is gone or [`seek`](TopicReader::seek) goes elsewhere. `Closed` when all that can be read of a
+    /// deleted topic has been read.
     #[expect(clippy::should_implement_trait, reason = "reading may fail, and goes on after a None")]
     pub fn next(&mut self) -> Result<Option<Records<K, V>>> {
         self.join_new_partitions();
         let count = self.places.len();
         let mut gathered = Records::none(&self.codecs);
         let mut room = Room { bytes: self.config.max_byte_count(), records: self.config.max_record_count() };
+        let mut ended = None;
         for step in 0..count {
             let at = (self.turn + step) % count;
             match read_from(&mut self.places[at], &mut room, &self.config) {
                 Ok(Some(part)) => gathered.push(part),
                 Ok(None) => {}
+                // Others may have something left.
+                Err(error) if error.kind() == ErrorKind::Closed => ended = ended.or(Some(error)),
                 Err(error) => {
                     self.turn = at;
                     return if gathered.has_parts() { Ok(Some(gathered)) } else { Err(error) };
@@ -167,7 +171,10 @@ impl<K, V> TopicReader<K, V> {
             }
         }
         self.turn = (self.turn + 1).checked_rem(count).unwrap_or(0);
-        Ok(gathered.has_parts().then_some(gathered))
+        match ended {
+            Some(error) if !gathered.has_parts() => Err(error),
+            _ => Ok(gathered.has_parts().then_some(gathered)),
+        }
     }
 
     /// The next records, once there are any: `.wait()`, `.wait_timeout(..)` or `.await`.
@@ -236,7 +243,15 @@ fn read_from(place: &mut Place, room: &mut Room, config: &ReaderConfig) -> Resul
     let limits =
         ReadLimits { max_bytes: room.bytes, max_records: room.records, ..limits(config, place.log()) };
     let from = place.cursor.next_offset();
-    let Some(chunk) = place.cursor.read(u64::MAX, &limits)? else { return Ok(None) };
+    let mut found = place.cursor.read(u64::MAX, &limits)?;
+    if found.is_none() && place.log().has_ended() {
+        // What came before that was seen is read, then nothing comes any more.
+        found = place.cursor.read(u64::MAX, &limits)?;
+        if found.is_none() {
+            place.log().check_going_on()?;
+        }
+    }
+    let Some(chunk) = found else { return Ok(None) };
     room.bytes = room.bytes.saturating_sub(chunk.bytes());
     room.records = room.records.saturating_sub(u32::try_from(chunk.count_hint()).unwrap_or(u32::MAX));
     let topic_partition = place.log().topic_partition().clone();
@@ -258,7 +273,7 @@ impl<K: Send + Sync, V: Send + Sync> PollSource<K, V> for TopicReader<K, V> {
         }
         for place in &mut self.places {
             place.cursor.let_go();
-            place.log().check_open()?;
+            place.log().check_going_on()?;
             place.log().want_records();
         }
         Poll::Pending

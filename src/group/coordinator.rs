@@ -91,6 +91,11 @@ impl Coordinator {
         Ok(id)
     }
 
+    /// Whether there is a topic of this name.
+    pub(crate) fn knows(&self, topic: &TopicName) -> bool {
+        self.topics.get(topic).is_some()
+    }
+
     /// A member leaves; one that is none has left already.
     pub(crate) fn leave(
         &mut self,

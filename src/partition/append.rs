@@ -314,7 +314,8 @@ impl Log {
     }
 
     fn closed(&self) -> Error {
-        Error::closed("the partition").in_partition(&self.tp)
+        let closed = self.append.lock().closed_error(&self.tp);
+        closed.unwrap_or_else(|| Error::closed("the partition").in_partition(&self.tp))
     }
 
     fn backpressure(&self, why: &str) -> Error {

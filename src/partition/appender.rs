@@ -76,6 +76,8 @@ enum Stopped {
     Held,
     Poisoned,
     Closed,
+    /// With its topic.
+    Deleted,
 }
 
 /// What must happen before an append can go on.
@@ -308,19 +310,30 @@ impl Appender {
 
     /// No more appends: the partition is poisoned.
     pub(super) fn stop(&mut self) {
-        if self.stopped != Some(Stopped::Closed) {
+        if !matches!(self.stopped, Some(Stopped::Closed | Stopped::Deleted)) {
             self.stopped = Some(Stopped::Poisoned);
         }
     }
 
     /// No more appends: the partition is closed.
     pub(super) fn close(&mut self) {
-        self.stopped = Some(Stopped::Closed);
+        if self.stopped != Some(Stopped::Deleted) {
+            self.stopped = Some(Stopped::Closed);
+        }
+    }
+
+    /// No more appends: the topic is deleted.
+    pub(super) fn delete(&mut self) {
+        self.stopped = Some(Stopped::Deleted);
     }
 
     /// The error of a closed partition.
     pub(super) fn closed_error(&self, tp: &TopicPartition) -> Option<Error> {
-        (self.stopped == Some(Stopped::Closed)).then(|| Error::closed("the partition").in_partition(tp))
+        match self.stopped {
+            Some(Stopped::Closed) => Some(Error::closed("the partition").in_partition(tp)),
+            Some(Stopped::Deleted) => Some(Error::topic_deleted(tp.topic()).in_partition(tp)),
+            Some(Stopped::Held | Stopped::Poisoned) | None => None,
+        }
     }
 
     /// A large record has been written, and the tail is back.
@@ -355,7 +368,7 @@ impl Appender {
             None => {}
             Some(Stopped::Held) => return Err(Obstacle::Moving),
             Some(Stopped::Poisoned) => return Err(Obstacle::Poisoned),
-            Some(Stopped::Closed) => return Err(Obstacle::Closed),
+            Some(Stopped::Closed | Stopped::Deleted) => return Err(Obstacle::Closed),
         }
         match self.oldest_at_risk {
             Some(oldest) if now.saturating_sub(oldest) > self.overdue_after_ms => Err(Obstacle::Overdue),

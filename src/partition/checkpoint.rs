@@ -5,6 +5,7 @@
 //!   of the active one up to the lengths it names, and the folder.
 //! - It is lowered durably before any truncation (the broker does it, asked through the manifest).
 
+use super::appender::Appender;
 use super::flush::FlushPoint;
 use super::log::Log;
 use crate::config::Durability;
@@ -143,7 +144,7 @@ impl Log {
     pub(crate) fn close(&self) -> Result<RecoveryPoint> {
         self.append.lock().close();
         let closed = self.close_durably();
-        self.wake_everybody();
+        self.end();
         closed.map_err(|e| self.fail(e))
     }
 
@@ -168,15 +169,24 @@ impl Log {
 
     /// Closes the partition without a flush: what is staged is lost, everybody who waits is told.
     pub(crate) fn abandon(&self) {
+        self.give_up(Appender::close);
+    }
+
+    /// The same, as the topic is deleted.
+    pub(crate) fn delete(&self) {
+        self.give_up(Appender::delete);
+    }
+
+    fn give_up(&self, stop: impl FnOnce(&mut Appender)) {
         let taken = {
             let mut appender = self.append.lock();
-            appender.close();
+            stop(&mut appender);
             appender.staging_mut().map_or(0, super::staging::Staging::discard)
         };
         if taken > 0 {
             self.budget.give_back(taken);
         }
-        self.wake_everybody();
+        self.end();
     }
 
     /// Does what is due at `now` (monotonic clock): linger, flush interval, age of the segment. Answers when

@@ -56,6 +56,8 @@ pub(crate) struct Log {
     pub(super) producers: Producers,
     /// Somebody waits for the device, also where the level asks for less.
     flush_wanted: AtomicBool,
+    /// Nothing more will be read than there is to read now.
+    ended: AtomicBool,
     pub(super) swaps: Swaps,
     /// Segments that are deleted, or compacted away, while somebody looks at them, with their bytes.
     pub(super) pinned: Mutex<Vec<(Weak<OpenSegment>, u64)>>,
@@ -152,6 +154,7 @@ impl Log {
             manifest: Mutex::new(parts.manifest),
             producers: Producers::new(),
             flush_wanted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             swaps: Swaps::new(parts.point_segment),
             pinned: Mutex::new(Vec::new()),
             readers: WaitList::new(),
@@ -341,6 +344,24 @@ impl Log {
     pub(crate) fn check_open(&self) -> Result<()> {
         self.poison.check(&self.tp)?;
         self.append.lock().closed_error(&self.tp).map_or(Ok(()), Err)
+    }
+
+    /// Nothing will come that a reader cannot see by now; tells everybody who waits.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.wake_everybody();
+    }
+
+    /// Whether the log has ended. Who has found nothing before asking must look once more.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Why readers have nothing to wait for: the log is poisoned, or has ended.
+    pub(crate) fn check_going_on(&self) -> Result<()> {
+        self.poison.check(&self.tp)?;
+        if self.has_ended() { self.check_open() } else { Ok(()) }
     }
 
     /// Whether it has been closed or given up.

@@ -144,7 +144,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
     /// Takes up everything that is there to read, and answers what has changed. Never waits.
     ///
     /// # Errors
-    /// Those of reading; what was read before is in the table.
+    /// Those of reading; what was read before is in the table. `Closed` when the topic has been deleted, and the table
+    /// has what could be read of it.
     pub fn update(&mut self) -> Result<Changes> {
         let mut changes = Changes::default();
         self.read_on(&mut changes).map(|()| changes)
@@ -162,6 +163,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
                     self.current_at = now;
                     return Ok(());
                 }
+                // What has been read is told first.
+                Err(error) if error.kind() == ErrorKind::Closed && !changes.is_empty() => return Ok(()),
                 Err(error) => self.skip_deleted(error)?,
             }
         }

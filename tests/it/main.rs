@@ -12,6 +12,8 @@ mod compacted_transactions;
 mod compaction;
 #[cfg(test)]
 mod concurrent;
+#[cfg(test)]
+mod deleted;
 #[cfg(all(test, target_os = "linux"))]
 mod device_bytes;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::service::{FoundPartition, GroupService, Room};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
     Backward, CommitEntry, Committed, Coordinator, Effect, GroupDescription, GroupId, KnownTopic, MemberId,
-    OffsetAndMetadata,
+    OffsetAndMetadata, Subscription,
 };
 use crate::types::{Offset, TopicName, TopicPartition};
 
@@ -55,6 +55,18 @@ impl GroupService {
         }
         self.look(|_| ());
         written
+    }
+
+    /// Refuses to wait for topics all of which have been deleted. A pattern may match one that comes.
+    pub(super) fn check_any_is_left(&self, wanted: &Subscription) -> Result<()> {
+        let mut names = wanted.topics.iter();
+        if wanted.pattern.is_some() || self.look(|coordinator| names.any(|name| coordinator.knows(name))) {
+            return Ok(());
+        }
+        match wanted.topics.first() {
+            Some(name) if wanted.topics.len() == 1 => Err(Error::topic_deleted(name)),
+            _ => Err(Error::new(ErrorKind::Closed, "all topics that the member reads have been deleted")),
+        }
     }
 
     /// Where a group stands in a partition: what is committed, and who has it.

@@ -155,7 +155,8 @@ impl<K, V> Consumer<K, V> {
     /// # Errors
     /// Told by the operation: `NoOffset` and `OffsetOutOfRange` where the settings say so
     /// ([`seek`](Consumer::seek) to go on); `Corrupted` for a damaged batch or committed offset; `Closed` when
-    /// the broker is; else those of reading. Positions stay.
+    /// the broker is, or when all topics that it joined for have been deleted (one that is made anew under its name
+    /// is read again); else those of reading. Positions stay.
     pub fn poll(&mut self) -> PollRecords<'_, K, V>
     where
         K: Send + Sync + 'static,

@@ -96,6 +96,9 @@ impl<K, V> Consumer<K, V> {
 
     /// Whether records can come, and that somebody waits for them.
     pub(super) fn check_places(&self) -> Result<()> {
+        if self.places.is_empty() {
+            self.membership.groups.check_any_is_left(&self.membership.request.subscription)?;
+        }
         for place in self.places.iter().filter(|place| !place.paused) {
             place.log().check_open()?;
             place.log().want_records();

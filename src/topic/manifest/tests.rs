@@ -68,5 +68,5 @@ fn an_unknown_setting_is_refused_by_name() {
     writer.put_count(1).put_str("tiered_storage").put_str("on");
     let error = TopicManifest::of_file(Path::new("clicks.topic"), &writer.seal(KIND, VERSION)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
-    assert!(error.to_string().contains("tiered_storage"), "{error}");
+    assert!(format!("{error:#}").contains("tiered_storage"), "{error:#}");
 }

@@ -56,6 +56,8 @@ pub(super) struct Held {
 pub(super) struct Member {
     pub(super) group: String,
     pub(super) consumer: Consumer,
+    /// What it has joined for.
+    topics: Vec<String>,
     changes: Arc<Mutex<Vec<TopicPartition>>>,
     pub(super) places: BTreeMap<(u64, u32), Place>,
     pub(super) held: Option<Held>,
@@ -109,8 +111,8 @@ impl World {
             .and_then(|group| group.config(few).listener(Listener(changes.clone())).join(names));
         match joined {
             Ok(consumer) => {
-                let (group, places) = (group.to_owned(), BTreeMap::new());
-                self.members.push(Member { group, consumer, changes, places, held: None });
+                let (group, topics, places) = (group.to_owned(), names.to_vec(), BTreeMap::new());
+                self.members.push(Member { group, consumer, topics, changes, places, held: None });
             }
             Err(error) => self.bear("join", &error, &[]),
         }
@@ -221,7 +223,9 @@ impl World {
         let count = match answer {
             Ok(records) => self.take_up(&mut member, records, &before),
             Err(error) => {
-                self.bear("poll", &error, &[]);
+                let is_there = |name: &String| self.topics.values().any(|topic| topic.name == *name);
+                let gone = !member.topics.iter().any(is_there);
+                self.bear("poll", &error, if gone { &[ErrorKind::Closed] } else { &[] });
                 0
             }
         };
