@@ -15,7 +15,7 @@ use crate::consumer::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::{
     Assignor, Coming, GroupDescription, GroupId, InstanceId, JoinRequest, OffsetAndMetadata, Sticky,
-    Subscription, TopicPattern,
+    Subscription, TopicPattern, check_client_id,
 };
 use crate::types::{LeaderEpoch, Offset, TopicName, TopicPartition};
 
@@ -98,7 +98,8 @@ impl Group {
     /// # Errors
     /// `InvalidArgument` says which rule the name breaks.
     pub fn client_id(mut self, client_id: impl AsRef<str>) -> Result<Group> {
-        self.client_id = InstanceId::new(client_id.as_ref())?.to_string();
+        check_client_id(client_id.as_ref())?;
+        client_id.as_ref().clone_into(&mut self.client_id);
         Ok(self)
     }
 

@@ -81,8 +81,8 @@ impl<K: Codec + Default, V: Codec + Default> ProducerBuilder<K, V> {
     /// Makes a producer with a name: see [`Topic::idempotent_producer`].
     ///
     /// # Errors
-    /// Those of [`build`](ProducerBuilder::build); `InvalidArgument` for a name that is empty or too long; `Io`,
-    /// `StorageFull` where it is written down.
+    /// Those of [`build`](ProducerBuilder::build); `InvalidArgument` for a name that is empty, too long or has
+    /// control characters; `Io`, `StorageFull` where it is written down.
     pub fn build_idempotent(self, name: impl AsRef<str>) -> Result<IdempotentProducer<K, V>> {
         let topic = self.topic.clone();
         let producer = self.build()?;

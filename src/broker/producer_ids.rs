@@ -62,13 +62,22 @@ struct Names {
     holders: HashMap<(String, TopicId), Weak<HolderOfName>>,
 }
 
-/// A name of a producer, or a transactional id, must be one.
+/// A name of a producer, or a transactional id, must be one. What an older version has written down under another
+/// name is read, and can be ended, all the same.
 pub(super) fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > MAX_NAME {
-        let message = format!("a producer's name has 1 to {MAX_NAME} bytes, not {}", name.len());
-        return Err(Error::invalid_argument(message));
-    }
-    Ok(())
+    let rule = if name.is_empty() {
+        "is empty"
+    } else if name.len() > MAX_NAME {
+        "is longer than 249 bytes"
+    } else if name.chars().any(char::is_control) {
+        "has a control character"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(80).collect();
+    let message =
+        format!("the producer's name {shown:?} {rule}; give it 1 to {MAX_NAME} bytes of plain text");
+    Err(Error::invalid_argument(message))
 }
 
 impl Shared {
@@ -175,4 +184,23 @@ fn decode(bytes: &[u8]) -> std::result::Result<BTreeMap<String, i64>, FormatErro
     }
     reader.finish()?;
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_an_older_version_took_are_read() {
+        let odd = ["two\nlines".to_owned(), "x".repeat(300)];
+        let ids: BTreeMap<String, i64> = odd.into_iter().zip(1..).collect();
+        assert_eq!(decode(&encode(&ids)).unwrap(), ids);
+        for name in ids.keys().map(String::as_str).chain(["", "bell\u{7}", "\u{85}"]) {
+            let error = check_name(name).unwrap_err().to_string();
+            assert!(error.len() < 200 && !error.chars().any(char::is_control), "{error}");
+        }
+        for name in ["a", "billing 1", "r\u{e9}sum\u{e9}", &"x".repeat(MAX_NAME)] {
+            check_name(name).unwrap();
+        }
+    }
 }

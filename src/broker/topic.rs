@@ -191,8 +191,8 @@ impl<K: Codec + Default, V: Codec + Default> Topic<K, V> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidArgument` for a name that is empty or longer than 249 bytes; `Io`, `StorageFull` where the name is
-    /// written down, the first time; `Closed`.
+    /// `InvalidArgument` for a name that is empty, longer than 249 bytes or has control characters; `Io`, `StorageFull`
+    /// where the name is written down, the first time; `Closed`.
     pub fn idempotent_producer(&self, name: impl AsRef<str>) -> Result<IdempotentProducer<K, V>> {
         self.producer_builder().build_idempotent(name)
     }

@@ -41,9 +41,9 @@ impl Broker {
     /// ```
     ///
     /// # Errors
-    /// `InvalidArgument` for an id that is empty or longer than 249 bytes; `Corrupted` if the topic of transactions
-    /// cannot be read; `Poisoned` while it is not known whether the id's last transaction was committed; `Io`,
-    /// `StorageFull`, `Closed`.
+    /// `InvalidArgument` for an id that is empty, longer than 249 bytes or has control characters; `Corrupted` if the
+    /// topic of transactions cannot be read; `Poisoned` while it is not known whether the id's last transaction was
+    /// committed; `Io`, `StorageFull`, `Closed`.
     #[doc(alias = "transactional.id")]
     pub fn transactional(&self, id: impl AsRef<str>) -> Result<TransactionalProducer> {
         self.transactional_builder(id).build()

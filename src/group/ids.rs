@@ -26,6 +26,22 @@ fn check(what: &str, name: &str) -> Result<()> {
     Err(Error::invalid_argument(format!("{what} {shown:?} {rule}; give it 1 to 255 bytes of plain text")))
 }
 
+/// What a member calls itself must be a name.
+///
+/// # Errors
+/// `InvalidArgument` says which rule it breaks.
+pub(crate) fn check_client_id(name: &str) -> Result<()> {
+    check("client id", name)
+}
+
+/// The name of an assignor is written down with the group.
+///
+/// # Errors
+/// `InvalidArgument` says which rule it breaks.
+pub(super) fn check_assignor(name: &str) -> Result<()> {
+    check("name of the assignor", name)
+}
+
 macro_rules! names {
     ($type:ident) => {
         impl $type {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::assignor::Assignor;
 use super::effect::{Change, Effect, Now};
 use super::group::Group;
-use super::ids::{InstanceId, MemberId};
+use super::ids::{InstanceId, MemberId, check_assignor};
 use super::member::{Member, Presence};
 use super::subscription::Subscription;
 use super::topics::Topics;
@@ -53,6 +53,7 @@ impl Group {
         if request.subscription.is_empty() {
             return Err(Error::invalid_argument("name at least one topic to read"));
         }
+        check_assignor(request.assignor.name())?;
         let mut missing = request.subscription.topics.iter().filter(|name| topics.get(name).is_none());
         if let Some(missing) = missing.next().filter(|_| request.coming == Coming::New) {
             return Err(Error::new(ErrorKind::TopicNotFound, format!("there is no topic {missing}")));

@@ -51,6 +51,7 @@ pub(crate) use committing::{Backward, CommitEntry, Committer};
 pub(crate) use coordinator::Coordinator;
 pub use description::{GroupDescription, GroupState, MemberDescription};
 pub(crate) use effect::{Change, Effect, Now, OffsetsRecord, WriteId};
+pub(crate) use ids::check_client_id;
 pub use ids::{GroupId, InstanceId, MAX_NAME_LEN, MemberId};
 pub(crate) use joining::{Coming, JoinRequest, Leave};
 pub(crate) use observed::{RecordedGroup, RecordedGroups, RecordedMember};

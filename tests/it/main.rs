@@ -41,6 +41,8 @@ mod misuse;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod observing;
 #[cfg(test)]
 mod opening;
