@@ -1,8 +1,11 @@
 //! Offsets that are committed with a transaction, and beside one; and how far behind a group is meanwhile.
 
+use std::time::Duration;
+
+use millpond::Observer;
+use millpond::consumer::{Handover, RebalanceListener};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
-use millpond::{ErrorKind, Observer};
 
 use crate::transactions::{SOON, committed, offset, simulated, small, tp};
 
@@ -107,6 +110,54 @@ fn a_late_commit_below_an_open_transactions_is_told_to_wait() {
     consumer.commit(&earlier).wait().unwrap();
     let committed = broker.group("g").unwrap().committed(&tp("t", 0)).unwrap().unwrap();
     assert_eq!(committed.offset(), offset(2), "a late commit of a lower offset does nothing");
+}
+
+/// Commits on the way out where it is.
+struct OnTheWay;
+
+impl RebalanceListener for OnTheWay {
+    fn revoked(&mut self, handover: &mut Handover) {
+        handover.commit_all();
+    }
+}
+
+#[test]
+fn what_a_transaction_forbids_in_one_partition_is_committed_on_the_way_out_in_the_others() {
+    const NAMES: TopicDef<Utf8, Utf8> = TopicDef::new("t");
+    for automatic in [true, false] {
+        let sim = SimEnvironment::new(1);
+        let broker = simulated(&sim);
+        let topic = broker.create_topic("t", small(2, Durability::Memory)).unwrap();
+        let send = |partition, value: &[u8]| {
+            topic.producer().unwrap().send(Record::new(value).partition(partition)).unwrap().wait().unwrap();
+        };
+        let group = || broker.group("g").unwrap();
+        let mut consumer = match automatic {
+            true => {
+                let config = GroupConfig::new().auto_commit_interval(Duration::from_secs(3600));
+                group().config(config).join(&NAMES).unwrap()
+            }
+            false => group().listener(OnTheWay).join(&NAMES).unwrap(),
+        };
+        send(0, b"a");
+        send(0, &[0xff]);
+        let records = consumer.poll().wait_timeout(SOON).unwrap();
+        let mut producer = broker.transactional("one").unwrap();
+        let mut txn = producer.begin().unwrap();
+        txn.commit_offsets(&consumer, &records).unwrap();
+        // The position goes back to what could not be decoded, below what the transaction may commit.
+        consumer.decode(records.iter().last().unwrap()).unwrap_err();
+        consumer.pause(&[tp("t", 0)]).unwrap();
+        send(1, b"b");
+        assert_eq!(consumer.poll().wait_timeout(SOON).unwrap().iter().count(), 1);
+
+        let refused = consumer.close().wait().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Backpressure, "it is told: {refused}");
+        let committed = |n| group().committed(&tp("t", n)).unwrap().map(|committed| committed.offset().get());
+        assert_eq!([0, 1].map(committed), [None, Some(1)], "automatic: {automatic}");
+        txn.commit().wait().unwrap();
+        assert_eq!(committed(0), Some(2), "what the transaction has");
+    }
 }
 
 #[test]

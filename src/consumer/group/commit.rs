@@ -37,6 +37,8 @@ pub struct Commit {
     log: Option<Arc<Log>>,
     state: CommitState,
     key: Option<WaitKey>,
+    /// Why a part was refused: told when the others hold.
+    refused: Option<Error>,
 }
 
 enum CommitState {
@@ -53,15 +55,38 @@ impl Commit {
             Ok(None) => CommitState::Done(Ok(())),
             Err(error) => CommitState::Done(Err(error)),
         };
-        Commit { log: groups.offsets_log(), state, key: None }
+        Commit { log: groups.offsets_log(), state, key: None, refused: None }
     }
 
-    /// The error of this one, if it has failed already; else what becomes of the later one, before which this holds,
-    /// unless that holds already, where nothing was to be written.
-    pub(super) fn then(self, later: Commit) -> Commit {
-        let failed = matches!(self.state, CommitState::Done(Err(_)));
-        let holds = matches!(later.state, CommitState::Done(Ok(())));
-        if failed || holds { self } else { later }
+    /// Both: what becomes of the later write, before which the earlier one holds; then the first error of parts that
+    /// have been refused.
+    pub(super) fn then(mut self, mut later: Commit) -> Commit {
+        let refused = self.take_refusal();
+        let refused = refused.or(later.take_refusal());
+        let mut both = if matches!(later.state, CommitState::Waiting(_)) { later } else { self };
+        both.refused = refused;
+        both
+    }
+
+    /// Why it was refused, as a whole or in part; what is left of it was not.
+    fn take_refusal(&mut self) -> Option<Error> {
+        match std::mem::replace(&mut self.state, CommitState::Done(Ok(()))) {
+            CommitState::Done(Err(error)) => Some(error),
+            other => {
+                self.state = other;
+                self.refused.take()
+            }
+        }
+    }
+
+    /// The rest holds.
+    fn check_refused(&self) -> Result<()> {
+        self.refused.as_ref().map_or(Ok(()), |error| Err(error.again()))
+    }
+
+    /// Whether it was refused, for one of its partitions or as a whole: nothing of it is written.
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(&self.state, CommitState::Done(Err(_)))
     }
 
     /// Whether it was refused for what is not the member's own any more.
@@ -73,7 +98,7 @@ impl Commit {
     fn end(&self) -> std::result::Result<(&Arc<Log>, u64), Result<()>> {
         let closed = || Err(Err(Error::closed("the offsets topic")));
         match &self.state {
-            CommitState::Done(Ok(())) => Err(Ok(())),
+            CommitState::Done(Ok(())) => Err(self.check_refused()),
             CommitState::Done(Err(error)) => Err(Err(error.again())),
             CommitState::Waiting(ticket) => match (ticket.end(), &self.log) {
                 (Some(Ok(end)), Some(log)) => Ok((log, end)),
@@ -94,7 +119,7 @@ impl Commit {
     /// `Poisoned` where its end shows at the next opening only.
     pub fn wait(self) -> Result<()> {
         match self.end() {
-            Ok((log, end)) => log.wait_acked(end),
+            Ok((log, end)) => log.wait_acked(end).and_then(|()| self.check_refused()),
             Err(done) => done,
         }
     }
@@ -106,7 +131,7 @@ impl Commit {
     /// [`wait`](Commit::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
         match self.end() {
-            Ok((log, end)) => log.wait_acked_for(end, timeout),
+            Ok((log, end)) => log.wait_acked_for(end, timeout).and_then(|()| self.check_refused()),
             Err(done) => done,
         }
     }
@@ -127,7 +152,7 @@ impl Future for Commit {
             Ok((log, end)) => (log.clone(), end),
             Err(done) => return Poll::Ready(done),
         };
-        log.poll_acked(end, context, &mut self.key)
+        log.poll_acked(end, context, &mut self.key).map(|acked| acked.and_then(|()| self.check_refused()))
     }
 }
 

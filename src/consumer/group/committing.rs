@@ -8,6 +8,7 @@
 //! Invariants
 //! - Records are committed by the member that has polled them, and under the epoch in which it has.
 //! - Where a commit fails that is made in parts, the error of the first one is told.
+//! - By itself and on the way out, no partition is kept from being committed by another's that is refused.
 
 use super::commit::Commit;
 use super::consumer::Consumer;
@@ -78,8 +79,7 @@ impl<K, V> Consumer<K, V> {
         Commit::of(&self.membership.groups, committed)
     }
 
-    /// Commits the positions of these places; where some are not its own any more, which it has not heard of yet,
-    /// those of the others.
+    /// Commits the positions of these places; where some are refused, those of the others.
     pub(super) fn commit_own<'a>(&self, places: impl Iterator<Item = &'a Place>) -> Commit {
         let entries: Vec<CommitEntry> = places.filter_map(Place::position_entry).collect();
         self.commit_each(entries)
@@ -87,7 +87,7 @@ impl<K, V> Consumer<K, V> {
 
     pub(super) fn commit_each(&self, entries: Vec<CommitEntry>) -> Commit {
         let all = self.send_commit(self.epoch, entries.clone());
-        if !all.was_of_others() {
+        if !all.was_refused() {
             return all;
         }
         let each = entries.into_iter().map(|entry| self.send_commit(self.epoch, vec![entry]));

@@ -34,7 +34,8 @@ pub trait RebalanceListener: Send {
     ///
     /// What is committed here is written on the way. Whether the disk took it, [`Consumer::close`](super::Consumer::close)
     /// tells; where the partitions go to others in a `poll`, these begin at the offset that was committed before if it
-    /// did not: records are processed again, but none is passed over.
+    /// did not: records are processed again, but none is passed over. Where one is refused (a transaction that is open
+    /// may commit more than the position), the others are committed all the same.
     fn revoked(&mut self, handover: &mut Handover) {
         let _ = handover;
     }
