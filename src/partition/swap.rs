@@ -293,6 +293,7 @@ impl Log {
         drop(self.checkpointed.lock());
         drop(self.writer.lock());
         drop(self.producers.files.lock());
+        drop(self.epochs.lock());
     }
 
     fn are_listed(&self, sources: &[CleanableSegment], to: u64) -> bool {

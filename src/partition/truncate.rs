@@ -260,6 +260,11 @@ impl Log {
         if epochs.latest().is_some_and(|(latest, _)| latest == epoch) {
             return Ok(());
         }
+        if self.has_ended() {
+            // The folder may be another topic's of this name by now, or another broker's.
+            drop(epochs);
+            return self.check_going_on();
+        }
         let mut changed = epochs.clone();
         changed.truncate_from_end(start as i64);
         if let Some((latest, _)) = changed.latest().filter(|&(latest, _)| epoch < latest) {
