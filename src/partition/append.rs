@@ -30,7 +30,7 @@ pub(crate) enum Patience<'a> {
     No,
     /// Until this point of the monotonic clock.
     Until(Duration),
-    /// The same, unless its producer is closed before, which wakes those who wait for room.
+    /// The same, unless its producer is closed before, which wakes those who wait for room, or for others who flush.
     UntilClosed(Duration, &'a AtomicBool),
 }
 
@@ -43,8 +43,13 @@ impl Patience<'_> {
     }
 
     /// Whether its producer has been closed.
-    fn has_ended(self) -> bool {
+    pub(super) fn has_ended(self) -> bool {
         matches!(self, Patience::UntilClosed(_, closed) if closed.load(Ordering::Acquire))
+    }
+
+    /// What who waits is told when its producer has been closed.
+    pub(super) fn check(self) -> Result<()> {
+        if self.has_ended() { Err(Error::closed("the producer")) } else { Ok(()) }
     }
 }
 
@@ -288,7 +293,7 @@ impl Log {
     fn clear(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
         self.remove(obstacle, patience)?;
         // What stood in the way may have taken a while: the flush of who closed the producer may be over.
-        if patience.has_ended() { Err(Error::closed("the producer")) } else { Ok(()) }
+        patience.check()
     }
 
     fn remove(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
@@ -306,7 +311,7 @@ impl Log {
                     self.attendant.flush_soon();
                     Err(self.backpressure("the flush of the last interval is not done"))
                 }
-                Some(deadline) => self.flush_before(deadline),
+                Some(deadline) => self.flush_before(deadline, patience),
             },
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),

@@ -18,7 +18,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::leadership::Leadership;
+use super::append::Patience;
+use super::leadership::{Deadline, Leadership};
 use super::log::Log;
 use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +30,7 @@ use crate::telemetry;
 /// Who leads the flush, and what the last one covered.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
-    leadership: Leadership,
+    pub(super) leadership: Leadership,
     covered: Mutex<Covered>,
 }
 
@@ -95,11 +96,15 @@ impl Log {
         self.flush_to(end, None)
     }
 
-    /// As [`flush`](Self::flush), waiting for others who flush until this point of the monotonic clock.
-    pub(super) fn flush_before(&self, deadline: Duration) -> Result<()> {
+    /// As [`flush`](Self::flush), waiting for others who flush until this point of the monotonic clock, or until
+    /// `patience` has ended. (Who flushes by itself is told that when it is done.)
+    pub(super) fn flush_before(&self, deadline: Duration, patience: Patience<'_>) -> Result<()> {
         self.poison.check(&self.tp)?;
         let end = self.append.lock().next_offset();
-        self.flush_to(end, Some(deadline))
+        // Whoever closes the producer wakes the followers: for one that has ended the time is up.
+        let now = || if patience.has_ended() { Duration::MAX } else { self.monotonic() };
+        let done = || patience.check().and_then(|()| self.is_flushed_to(end));
+        self.follow_or_lead(done, end, Some((deadline, &now)))
     }
 
     /// Makes everything below `end`, an offset that has been appended, durable.
@@ -154,7 +159,16 @@ impl Log {
     fn flush_to(&self, end: u64, deadline: Option<Duration>) -> Result<()> {
         let now = || self.monotonic();
         let deadline = deadline.map(|until| (until, &now as &dyn Fn() -> Duration));
-        if self.commit.leadership.until(|| self.is_flushed_to(end), || self.lead_to(end), deadline)? {
+        self.follow_or_lead(|| self.is_flushed_to(end), end, deadline)
+    }
+
+    fn follow_or_lead(
+        &self,
+        done: impl Fn() -> Result<bool>,
+        end: u64,
+        deadline: Deadline<'_>,
+    ) -> Result<()> {
+        if self.commit.leadership.until(done, || self.lead_to(end), deadline)? {
             return Ok(());
         }
         Err(Error::new(ErrorKind::TimedOut, "not yet on the device").in_partition(&self.tp))

@@ -104,6 +104,13 @@ impl Leadership {
         (!runs).then_some(Leader { leadership: self })
     }
 
+    /// Wakes the followers in the middle of a turn, to look at the time: for some of them it may be up.
+    pub(super) fn stir(&self) {
+        // Who has looked at the time and sleeps not yet holds the lock.
+        drop(self.lock());
+        self.ended.notify_all();
+    }
+
     /// Lets those who followed the last turn come again and follow this one.
     pub(super) fn gather(&self) {
         let expected = self.group.load(Ordering::Relaxed);

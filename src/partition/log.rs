@@ -405,6 +405,7 @@ impl Log {
 
     /// Who waits to append looks again whether it still may.
     pub(crate) fn wake_senders(&self) {
+        self.commit.leadership.stir();
         self.acks.wake_all();
         self.budget.waiters().wake_all();
     }

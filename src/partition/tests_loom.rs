@@ -109,6 +109,38 @@ fn loom_a_failed_flush_leaves_nobody_asleep() {
     model(3, || appenders(2, true));
 }
 
+/// A follower that has enough of it, in the middle of a turn.
+fn gives_up(stirs: bool) {
+    let pond = Pond::new(false);
+    let ended = Arc::new(AtomicBool::new(false));
+    pond.leadership.claim();
+    let follower = {
+        let (pond, ended) = (Arc::clone(&pond), Arc::clone(&ended));
+        thread::spawn(move || {
+            let now = || if ended.load(Ordering::Acquire) { Duration::MAX } else { Duration::ZERO };
+            let deadline: super::leadership::Deadline<'_> = Some((Duration::from_secs(1), &now));
+            assert!(!pond.leadership.until(|| pond.done(1), || pond.lead(), deadline).unwrap());
+        })
+    };
+    ended.store(true, Ordering::Release);
+    if stirs {
+        pond.leadership.stir();
+    }
+    follower.join().unwrap();
+    assert_eq!(pond.leadership.following(), 0);
+}
+
+#[test]
+fn loom_who_gives_up_in_the_middle_of_a_turn_is_woken() {
+    model(4, || gives_up(true));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn loom_who_gives_up_and_is_not_woken_sleeps_on() {
+    model(4, || gives_up(false));
+}
+
 /// As [`appenders`], but who finds a leader sleeps only after a moment in which that turn may end.
 #[test]
 #[should_panic(expected = "deadlock")]

@@ -131,6 +131,36 @@ fn a_send_waits_for_a_flush_no_longer_than_max_block() {
     assert_eq!(values(&topic), ["first", "after"]);
 }
 
+/// Nor longer than its producer is open, whatever the device is at.
+#[test]
+fn a_send_behind_a_flush_hears_that_its_producer_is_closed() {
+    let sim = SimEnvironment::new(1);
+    let busy = busy_files(&sim);
+    let broker = busy.broker(&sim);
+    let level = Durability::Interval(Duration::from_millis(100));
+    let topic = broker.create_topic("t", TopicConfig::new().durability(level)).unwrap();
+    let patient = ProducerConfig::new().max_block(Duration::from_secs(20));
+    let producer = topic.producer_builder().config(patient).build().unwrap();
+    drop(producer.send(Record::new("first")).unwrap());
+    sim.clock().advance(Duration::from_millis(60));
+    let (clock, sender) = (sim.clock().clone(), producer.clone());
+    let answer = Arc::new(Mutex::new(None));
+    let told = answer.clone();
+    busy.during_the_next_sync(move || {
+        clock.advance(Duration::from_millis(41));
+        let (tell, hear) = std::sync::mpsc::channel();
+        let late = sender.clone();
+        let thread = std::thread::spawn(move || tell.send(late.send(Record::new("late")).map(drop)).unwrap());
+        assert!(hear.recv_timeout(Duration::from_millis(20)).is_err(), "it waits");
+        drop(sender.close());
+        *told.lock().unwrap() = hear.recv().unwrap().map_err(|e| e.kind()).err();
+        thread.join().unwrap();
+    });
+    broker.tick().unwrap();
+    assert_eq!(*answer.lock().unwrap(), Some(ErrorKind::Closed), "while the flush runs");
+    assert_eq!(values(&topic), ["first"]);
+}
+
 /// A wall clock that is set back by hours makes nobody wait for hours.
 #[test]
 fn a_clock_that_is_set_back_puts_no_flush_off() {
