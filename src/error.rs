@@ -117,7 +117,8 @@ pub enum ErrorKind {
     /// The member has been put out of its group, and its partitions belong to others: join again. Or another
     /// producer has taken over the name: end this one.
     Fenced,
-    /// The handle, its topic or its broker has been closed or deleted.
+    /// The handle, its topic or its broker has been closed or deleted. Readers are told when they have read what there
+    /// is.
     Closed,
     // -- stop, and look at the disk --
     /// The operating system refused a file operation.

@@ -37,7 +37,7 @@ pub(crate) fn table(rows: &[Row], options: &Options) -> Result<()> {
             eprint!("\r{}/{} {:60}", repetition + 1, options.reps, row.name);
             match child(row, options, repetition % 2 == 0) {
                 Ok(figures) => measured.entry(row.name).or_default().push(figures),
-                Err(error) => eprintln!("\r{}: {error}", row.name),
+                Err(error) => eprintln!("\r{}: {error:#}", row.name),
             }
         }
     }

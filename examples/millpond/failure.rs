@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   64  the command line, or a setting in it, makes no sense      (sysexits' EX_USAGE)
-//!    1  it makes sense and could not be done
+//!    1  it makes sense and could not be done, or not for all of what was asked (which is printed as far as it goes)
 //!    0  nobody reads our output any more: nothing is left to do
 //! ```
 //!
