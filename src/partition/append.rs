@@ -148,7 +148,6 @@ impl Log {
     /// Appends a batch that was encoded outside the lock; offset and epoch are patched in.
     /// Its memory is left to the caller; if the batch is staged, that of an earlier one.
     pub(crate) fn append_batch(&self, batch: &mut FinishedBatch, patience: Patience<'_>) -> Result<Appended> {
-        self.check_batch(batch)?;
         loop {
             let now = self.environment.clock().now().millis();
             let outcome = {
@@ -162,7 +161,7 @@ impl Log {
                     self.follow_up(&appended, after);
                     return Ok(appended);
                 }
-                Err(obstacle) => self.clear(obstacle, patience)?,
+                Err(obstacle) => self.clear_for(batch, obstacle, patience)?,
             }
         }
     }
@@ -177,7 +176,6 @@ impl Log {
         gate: impl Fn(&BatchHeader, u64) -> Result<bool>,
         after: impl Fn(Option<&BatchHeader>, i64),
     ) -> Result<Option<Appended>> {
-        self.check_batch(batch)?;
         loop {
             let now = self.environment.clock().now().millis();
             let outcome = {
@@ -197,22 +195,19 @@ impl Log {
                     self.follow_up(&appended, aftermath);
                     return Ok(Some(appended));
                 }
-                Err(obstacle) => self.clear(obstacle, patience)?,
+                Err(obstacle) => self.clear_for(batch, obstacle, patience)?,
             }
         }
     }
 
-    /// Whether a batch may go into this log as it is.
-    fn check_batch(&self, batch: &FinishedBatch) -> Result<()> {
-        let (limit, needs_key) =
-            self.with_settings(|settings| (settings.segment_size, settings.cleanup.policy.compacts()));
-        if batch.len() > limit {
-            return Err(self.too_large("the batch", batch.len(), limit));
+    /// Removes what stood in the way of a batch. Its keys are looked for out here, where nobody waits for it.
+    #[cold]
+    fn clear_for(&self, batch: &mut FinishedBatch, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
+        match obstacle {
+            Obstacle::KeysUnseen if batch.see_keys()? => Ok(()),
+            Obstacle::KeysUnseen => Err(self.without_key()),
+            _ => self.clear(obstacle, patience),
         }
-        if needs_key && batch.lacks_a_key()? {
-            return Err(self.without_key());
-        }
-        Ok(())
     }
 
     /// A record must fit as a batch of its own.
@@ -313,6 +308,9 @@ impl Log {
                 }
                 Some(deadline) => self.flush_before(deadline, patience),
             },
+            Obstacle::TooLarge { size, limit } => Err(self.too_large("the batch", size, limit)),
+            // Only batches have keys that nobody has seen: `clear_for`.
+            Obstacle::KeysUnseen => Err(self.without_key()),
             Obstacle::Poisoned => Err(self.poison.check(&self.tp).err().unwrap_or_else(|| self.closed())),
             Obstacle::Closed => Err(self.closed()),
         }

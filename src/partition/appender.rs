@@ -42,6 +42,8 @@ pub(crate) struct Appender {
     spec: BatchSpec,
     /// Greatest size of a record as encoded, in bytes.
     pub(super) max_record_size: u64,
+    /// Greatest size of a batch, in bytes.
+    max_batch_size: u64,
     /// Values of so many bytes are written by calls, as batches of their own.
     large_from: usize,
     /// The log is compacted: a record without a key could never be found again.
@@ -90,6 +92,13 @@ pub(super) enum Obstacle {
     Resting,
     /// The record is large: it goes a way of its own.
     Large,
+    /// No segment can hold the batch.
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
+    /// Each record needs a key, and nobody has looked whether those of the batch have one.
+    KeysUnseen,
     /// Staging memory is used up.
     Budget(u64),
     /// The interval has passed and the flush is not done.
@@ -119,6 +128,7 @@ impl Appender {
             limits: limits(settings, epoch),
             spec: spec(settings, epoch),
             max_record_size: settings.max_record_size,
+            max_batch_size: settings.segment_size,
             large_from: usize::MAX,
             needs_key: false,
             flush_after_ms: None,
@@ -138,6 +148,7 @@ impl Appender {
         self.limits = limits(settings, epoch);
         self.spec = spec(settings, epoch);
         self.max_record_size = settings.max_record_size;
+        self.max_batch_size = settings.segment_size;
         self.large_from = settings.large_from();
         self.needs_key = settings.cleanup.policy.compacts();
         self.flush_after_ms = settings.flush_after().map(millis);
@@ -444,6 +455,12 @@ impl Appender {
         budget: &Budget,
     ) -> Result<(Appended, Aftermath), Obstacle> {
         self.check(now)?;
+        if batch.len() > self.max_batch_size {
+            return Err(Obstacle::TooLarge { size: batch.len(), limit: self.max_batch_size });
+        }
+        if self.needs_key && !batch.is_keyed() {
+            return Err(Obstacle::KeysUnseen);
+        }
         let mut after = Aftermath::default();
         let epoch = self.limits.leader_epoch;
         let settled = match &mut self.mode {

@@ -21,6 +21,8 @@ pub(crate) struct FinishedBatch {
     bytes: Vec<u8>,
     header: BatchHeader,
     assign: Assign,
+    /// Each record is known to have a key, or needs none.
+    keyed: bool,
 }
 
 impl FinishedBatch {
@@ -31,7 +33,7 @@ impl FinishedBatch {
     pub(crate) fn of(builder: &mut BatchBuilder, level: Option<i32>) -> Result<FinishedBatch> {
         let unable = |error: FormatError| Error::codec(format!("could not build a batch: {error}"));
         let (bytes, header) = builder.finish_with_header(0, level).map_err(unable)?;
-        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here, keyed: false })
     }
 
     /// A batch that this process has just built, so that its checksum need not be computed again.
@@ -39,15 +41,12 @@ impl FinishedBatch {
         let header = BatchHeader::parse(&bytes)
             .map_err(|e| Error::invalid_argument(format!("not a batch that can be appended: {e}")))?;
         debug_assert_eq!(header.total_len(), bytes.len());
-        Ok(FinishedBatch { bytes, header, assign: Assign::Here })
+        let keyed = header.attributes.is_control();
+        Ok(FinishedBatch { bytes, header, assign: Assign::Here, keyed })
     }
 
     /// A batch whose offsets and epoch are given.
     pub(crate) fn given(bytes: Vec<u8>) -> Result<FinishedBatch> {
-        FinishedBatch::checked(bytes, Assign::Given)
-    }
-
-    fn checked(bytes: Vec<u8>, assign: Assign) -> Result<FinishedBatch> {
         let bad = |why: String| Error::invalid_argument(format!("not a batch that can be appended: {why}"));
         let header = BatchView::parse(&bytes)
             .and_then(|view| view.check_crc().map(|()| view.header))
@@ -55,7 +54,7 @@ impl FinishedBatch {
         if header.total_len() != bytes.len() {
             return Err(bad(format!("{} bytes where {} were announced", bytes.len(), header.total_len())));
         }
-        Ok(FinishedBatch { bytes, header, assign })
+        Ok(FinishedBatch { bytes, header, assign: Assign::Given, keyed: true })
     }
 
     /// Bytes, the header included.
@@ -91,21 +90,29 @@ impl FinishedBatch {
         self.bytes.get(crate::format::batch::HEADER_LEN..).unwrap_or_default()
     }
 
-    /// Whether a record of it has no key; never of one whose offsets are given, or of a control batch.
-    pub(crate) fn lacks_a_key(&self) -> Result<bool> {
+    /// The same, whose builder has seen whether each record has a key.
+    pub(crate) fn with_keys_seen(self, seen: bool) -> FinishedBatch {
+        FinishedBatch { keyed: self.keyed || seen, ..self }
+    }
+
+    /// Each record is known to have a key, or needs none: its offset is given, or it is a marker.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// Looks whether each record has a key.
+    pub(crate) fn see_keys(&mut self) -> Result<bool> {
         const MAX: usize = 1 << 30;
-        if self.assign == Assign::Given || self.header.attributes.is_control() {
-            return Ok(false);
-        }
         let bad = |e: FormatError| Error::invalid_argument(format!("not a batch that can be appended: {e}"));
         let view = BatchView { header: self.header, bytes: &self.bytes };
         let payload = view.decompressed(MAX).map_err(bad)?;
         for record in Records::new(&self.header, &payload) {
             if record.map_err(bad)?.key.is_none() {
-                return Ok(true);
+                return Ok(false);
             }
         }
-        Ok(false)
+        self.keyed = true;
+        Ok(true)
     }
 
     /// Writes offset and epoch into it, unless they were given.

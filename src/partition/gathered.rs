@@ -27,8 +27,8 @@ pub(super) struct Gathered {
 }
 
 /// Bytes whose checksums are computed for one chunk: who reads the records then still finds them in the
-/// processor's cache.
-const CHECKED_AT_ONCE: u64 = 128 << 10;
+/// processor's nearest cache. (Records of 1 KiB 8.12 M/s; with 128 KiB, which the second cache holds, 7.94.)
+const CHECKED_AT_ONCE: u64 = 48 << 10;
 
 impl Gathered {
     pub(super) fn new(from: u64, until: u64) -> Gathered {

@@ -1,8 +1,8 @@
-//! Buffers for what codecs write, used again.
+//! Buffers for what codecs write, and memory for batches, used again.
 //!
 //! Invariants
 //! - Codecs that lend their value's own bytes never cost more here than one load: no buffer is fetched
-//!   before a codec has written to one.
+//!   before a codec has written to one, whether or not batches are built, too.
 //! - What is kept is bounded in number and in size.
 
 use crate::sync::Mutex;
@@ -13,10 +13,9 @@ const KEPT: usize = 16;
 /// A buffer that grew beyond this many bytes is not kept.
 const KEPT_SIZE: usize = 1 << 20;
 
-/// A key's and a value's bytes, and memory for a batch.
+/// A key's and a value's bytes.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    pub(super) batch: Vec<u8>,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
 }
@@ -25,7 +24,7 @@ impl Buffers {
     /// Whether a codec has ever written to one of them.
     #[inline(always)]
     fn were_used(&self) -> bool {
-        self.key.capacity() | self.value.capacity() | self.batch.capacity() != 0
+        self.key.capacity() | self.value.capacity() != 0
     }
 }
 
@@ -41,11 +40,16 @@ pub(super) struct BufferPool {
     /// Whether a codec has ever written to a buffer.
     written: AtomicBool,
     spare: Mutex<Vec<Buffers>>,
+    batches: Mutex<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     pub(super) fn new() -> BufferPool {
-        BufferPool { written: AtomicBool::new(false), spare: Mutex::new(Vec::new()) }
+        BufferPool {
+            written: AtomicBool::new(false),
+            spare: Mutex::new(Vec::new()),
+            batches: Mutex::new(Vec::new()),
+        }
     }
 
     /// Buffers, for as long as what is answered lives.
@@ -54,18 +58,27 @@ impl BufferPool {
         LentBuffers { pool: self, buffers: self.take() }
     }
 
-    /// Buffers, empty or not.
-    #[inline]
-    pub(super) fn take(&self) -> Buffers {
-        if self.written.load(Ordering::Relaxed) { self.take_spare() } else { Buffers::default() }
+    /// Memory for a batch.
+    pub(super) fn take_for_batch(&self) -> Vec<u8> {
+        self.batches.try_lock().and_then(|mut batches| batches.pop()).unwrap_or_default()
     }
 
-    /// Keeps buffers for the next `take`.
-    #[inline]
-    pub(super) fn give(&self, buffers: Buffers) {
-        if buffers.were_used() {
-            self.keep(buffers);
+    /// Keeps the memory of a batch for the next one.
+    pub(super) fn keep_of_batch(&self, memory: Vec<u8>) {
+        if !(1..=KEPT_SIZE).contains(&memory.capacity()) {
+            return;
         }
+        if let Some(mut batches) = self.batches.try_lock() {
+            if batches.len() < KEPT {
+                batches.push(memory);
+            }
+        }
+    }
+
+    /// Buffers, empty or not.
+    #[inline]
+    fn take(&self) -> Buffers {
+        if self.written.load(Ordering::Relaxed) { self.take_spare() } else { Buffers::default() }
     }
 
     fn take_spare(&self) -> Buffers {
@@ -73,7 +86,7 @@ impl BufferPool {
     }
 
     fn keep(&self, buffers: Buffers) {
-        if buffers.key.capacity().max(buffers.value.capacity()).max(buffers.batch.capacity()) > KEPT_SIZE {
+        if buffers.key.capacity().max(buffers.value.capacity()) > KEPT_SIZE {
             return;
         }
         if !self.written.load(Ordering::Relaxed) {
@@ -110,25 +123,38 @@ mod tests {
     #[test]
     fn a_buffer_that_was_written_to_comes_back() {
         let pool = BufferPool::new();
-        pool.give(pool.take());
+        drop(pool.lend());
         assert!(pool.spare.lock().is_empty(), "nothing was written: nothing is kept");
 
-        let mut buffers = pool.take();
-        buffers.value.extend_from_slice(&[7; 1000]);
-        pool.give(buffers);
-        assert!(pool.take().value.capacity() >= 1000);
-        assert_eq!(pool.take().value.capacity(), 0);
+        pool.lend().buffers().value.extend_from_slice(&[7; 1000]);
+        let mut first = pool.lend();
+        assert!(first.buffers().value.capacity() >= 1000);
+        assert_eq!(pool.lend().buffers().value.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_of_batches_is_not_looked_for_by_single_records() {
+        let pool = BufferPool::new();
+        pool.keep_of_batch(pool.take_for_batch());
+        assert!(pool.batches.lock().is_empty(), "there was none");
+        pool.keep_of_batch(Vec::with_capacity(1000));
+        assert!(!pool.written.load(Ordering::Relaxed), "no codec has written");
+        assert!(pool.take_for_batch().capacity() >= 1000);
+        assert_eq!(pool.take_for_batch().capacity(), 0);
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let pool = BufferPool::new();
         for _ in 0..100 {
-            pool.give(Buffers { key: Vec::with_capacity(8), ..Buffers::default() });
+            pool.keep(Buffers { key: Vec::with_capacity(8), ..Buffers::default() });
+            pool.keep_of_batch(Vec::with_capacity(8));
         }
-        assert_eq!(pool.spare.lock().len(), KEPT);
+        assert_eq!((pool.spare.lock().len(), pool.batches.lock().len()), (KEPT, KEPT));
         pool.spare.lock().clear();
-        pool.give(Buffers { value: Vec::with_capacity(KEPT_SIZE + 1), ..Buffers::default() });
-        assert!(pool.spare.lock().is_empty());
+        pool.batches.lock().clear();
+        pool.keep(Buffers { value: Vec::with_capacity(KEPT_SIZE + 1), ..Buffers::default() });
+        pool.keep_of_batch(Vec::with_capacity(KEPT_SIZE + 1));
+        assert!(pool.spare.lock().is_empty() && pool.batches.lock().is_empty());
     }
 }

@@ -329,7 +329,7 @@ impl<K, V> Shared<K, V> {
     {
         self.check_open()?;
         let mut lent = self.buffers.lend();
-        let Buffers { key, value, .. } = lent.buffers();
+        let Buffers { key, value } = lent.buffers();
         let encoded = record.encode(&self.key_codec, &self.value_codec, key, value)?;
         let partition = self.partition_for(record.given_partition(), &encoded)?;
         let log = self.target.partition(partition)?;

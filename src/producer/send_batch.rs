@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::batch_delivery::BatchDelivery;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, LentBuffers};
 use super::metadata::BatchMetadata;
 use super::producer::Shared;
 use super::sequenced::{BatchTerms, check_alone};
@@ -36,7 +36,9 @@ pub(super) struct BatchSender<'p, K, V> {
     building: Vec<Building<'p>>,
     /// Where the last record went: the next one often goes there, too.
     last: usize,
-    buffers: Buffers,
+    buffers: LentBuffers<'p>,
+    /// For the first batch, of an earlier one.
+    memory: Vec<u8>,
     delivery: BatchDelivery,
 }
 
@@ -63,8 +65,14 @@ struct Settings {
 
 impl<'p, K, V> BatchSender<'p, K, V> {
     pub(super) fn new(shared: &'p Shared<K, V>) -> BatchSender<'p, K, V> {
-        let buffers = shared.buffers.take();
-        BatchSender { shared, building: Vec::new(), last: 0, buffers, delivery: BatchDelivery::default() }
+        BatchSender {
+            shared,
+            building: Vec::new(),
+            last: 0,
+            buffers: shared.buffers.lend(),
+            memory: shared.buffers.take_for_batch(),
+            delivery: BatchDelivery::default(),
+        }
     }
 
     /// Encodes a record into the batch of its partition; hands that over first if it is full.
@@ -75,14 +83,13 @@ impl<'p, K, V> BatchSender<'p, K, V> {
     {
         let shared = self.shared;
         shared.check_open()?;
-        let buffers = &mut self.buffers;
-        let encoded =
-            record.encode(&shared.key_codec, &shared.value_codec, &mut buffers.key, &mut buffers.value)?;
+        let Buffers { key, value } = self.buffers.buffers();
+        let encoded = record.encode(&shared.key_codec, &shared.value_codec, key, value)?;
         let partition = shared.partition_for(record.given_partition(), &encoded)?;
         let building = match self.building.get_mut(self.last) {
             Some(last) if last.partition == partition => last,
             _ => {
-                self.last = begin_or_find(&mut self.building, shared, partition, &mut buffers.batch)?;
+                self.last = begin_or_find(&mut self.building, shared, partition, &mut self.memory)?;
                 &mut self.building[self.last]
             }
         };
@@ -105,9 +112,8 @@ impl<'p, K, V> BatchSender<'p, K, V> {
         let sent =
             sent.and_then(|()| building.iter_mut().try_for_each(|batch| batch.hand_over(shared, delivery)));
         if let Some(last) = building.pop() {
-            self.buffers.batch = last.builder.into_memory();
+            shared.buffers.keep_of_batch(last.builder.into_memory());
         }
-        shared.buffers.give(std::mem::take(&mut self.buffers));
         match sent {
             Ok(()) => Ok(self.delivery),
             Err(error) if self.delivery.batches().is_empty() => Err(error),
@@ -213,7 +219,8 @@ impl<'p> Building<'p> {
         }
         let count = self.builder.count() as u32;
         let mut batch = FinishedBatch::of(&mut self.builder, self.settings.compression.level())
-            .map_err(|error| error.in_partition(self.log.topic_partition()))?;
+            .map_err(|error| error.in_partition(self.log.topic_partition()))?
+            .with_keys_seen(self.settings.needs_key);
         let appended = shared.patiently(self.log, |patience| self.log.append_batch(&mut batch, patience))?;
         self.builder.reuse(batch.into_memory());
         let batch = BatchMetadata::new(self.partition, Offset::of(appended.offset), count);

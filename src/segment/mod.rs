@@ -20,10 +20,12 @@ mod index;
 mod landmarks;
 mod large_record;
 mod name;
+mod on_device;
 mod open_batch;
 mod open_segment;
 mod open_segments;
 mod prepare;
+mod room;
 mod scan;
 mod seek;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]

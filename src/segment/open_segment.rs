@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::landmarks::{Landmark, Landmarks, TimedRecords};
 use super::name::FileKind;
 use super::open_segments::OpenTicket;
-use super::prepare::{Preparation, Way};
+use super::prepare::Way;
 use super::segment::{BatchAt, Index, Segment};
 use crate::env::map::{MapWriter, Mark, Region, SegmentMap, prefetch};
 use crate::env::{File, OpenMode, read_exact_at, sync_data, write_back};
@@ -273,7 +273,7 @@ impl Segment {
             let why = format!("the file has become shorter than its {} bytes", end.position);
             return Err(Error::corrupted(&path, len, why));
         }
-        let map_len = if self.is_closed() { end.position.into() } else { self.max_len };
+        let map_len = if self.is_closed() { end.position.into() } else { self.room.greatest() };
         let (open, writer) = self.mapped(file, end, map_len)?;
         slot.resting = Some(writer).filter(|_| !self.is_closed());
         slot.open = Some(open.clone());
@@ -345,8 +345,7 @@ impl Segment {
             return Err(e);
         }
         let end = u64::from(self.published().position);
-        *self.preparation.lock() = Preparation::new(end, self.max_len);
-        self.low_water.store(0, Ordering::Release);
+        self.room.begin(end);
         Ok(Some(writer))
     }
 
@@ -354,15 +353,10 @@ impl Segment {
     /// everything is sealed.
     pub(super) fn give_up_room(&self, writer: &mut MapWriter) -> Result<()> {
         let Some(open) = self.opened() else { return Ok(()) };
-        let mut preparation = self.preparation.lock();
-        let end = writer.give_up_room();
-        if preparation.allocated() > end {
-            let path = self.log_path();
-            open.file.set_size(end).map_err(|e| Error::io("cut a segment's unused room", &path, e))?;
-            self.cut.store(true, Ordering::Release);
+        let cut = self.room.give_back(&*open.file, || writer.give_up_room());
+        if cut.map_err(|e| Error::io("cut a segment's unused room", &self.log_path(), e))? {
+            self.on_device.note_cut();
         }
-        // Who prepares room right now must not make the file longer again.
-        preparation.finish();
         Ok(())
     }
 
@@ -370,8 +364,7 @@ impl Segment {
     /// everything is sealed.
     pub(super) fn cut_room(&self, writer: &mut MapWriter) -> Result<()> {
         self.give_up_room(writer)?;
-        *self.preparation.lock() = Preparation::new(writer.prepared(), self.max_len);
-        self.low_water.store(0, Ordering::Release);
+        self.room.begin(writer.prepared());
         Ok(())
     }
 
@@ -390,7 +383,7 @@ impl Segment {
         let at_rest = !growing || slot.resting.is_some();
         let unused = slot.open.as_mut().is_some_and(|open| Arc::get_mut(open).is_some());
         let Some(end) = slot.open.as_ref().map(|open| open.map.published()) else { return Ok(false) };
-        if !at_rest || !unused || !self.is_durable(end.position.into()) {
+        if !at_rest || !unused || !self.on_device.covers(end.position.into()) {
             return Ok(false);
         }
         let closed_index = match &*index {

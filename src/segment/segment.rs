@@ -19,20 +19,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::append_times::AppendTimes;
 use super::files::SegmentFiles;
 use super::index::{IndexLengths, LiveIndex, RestingIndex};
 use super::name::FileKind;
+use super::on_device::OnDevice;
 use super::open_batch::{OpenBatch, OpenBatchCell};
 use super::open_segment::{OpenSegment, Slot};
-use super::prepare::{Preparation, Reach, Way};
+use super::room::Room;
 use super::stored_index::StoredIndex;
 use super::verified::Verified;
 use crate::env::File;
 use crate::env::map::{MapWriter, Mark};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -45,8 +45,6 @@ const UNBOUNDED: u64 = u64::MAX;
 pub(crate) struct Segment {
     pub(super) base: u64,
     pub(super) home: Arc<SegmentFiles>,
-    /// The greatest size it may grow to, in bytes.
-    pub(super) max_len: u64,
     pub(super) slot: RwLock<Slot>,
     pub(super) index: Mutex<Index>,
     /// Readers stop at this position, where the next segment's first offset would be.
@@ -54,19 +52,8 @@ pub(crate) struct Segment {
     open_batch: OpenBatchCell,
     verified: Verified,
     pub(super) times: AppendTimes,
-    pub(super) preparation: Mutex<Preparation>,
-    /// A completed sync covers everything below.
-    synced: AtomicU64,
-    /// The file has been cut since the last sync.
-    pub(super) cut: AtomicBool,
-    /// Where more room should be asked for.
-    pub(super) low_water: AtomicU64,
-    /// It grows no more, and its end has not been cut or its side files not been written yet.
-    pub(super) unfinished: AtomicBool,
-    /// The index files have been written to since their last sync.
-    pub(super) index_unsynced: AtomicBool,
-    /// A sync has failed; held while one runs.
-    sync_failed: Mutex<Option<Error>>,
+    pub(super) room: Room,
+    pub(super) on_device: OnDevice,
     /// The newest timestamp of the time index and the end of the log have been found true.
     pub(super) vouched: AtomicBool,
     /// The newest timestamp, once somebody has asked the closed segment for it.
@@ -77,9 +64,6 @@ pub(crate) struct Segment {
     /// Compaction has replaced it: its files may be those of another one by now.
     retired: AtomicBool,
 }
-
-/// How often a writer looks whether the piece being prepared is there.
-const LOOKS: u32 = 200;
 
 /// The indexes of a segment, wherever they are.
 #[derive(Debug)]
@@ -114,8 +98,6 @@ impl Segment {
         let segment = Segment::new(home, base, Index::Unopened, Verified::new(0, UNBOUNDED), index_settings);
         // Anything but unbounded: how long the file is shows when it is opened.
         segment.end.store(UNBOUNDED - 1, Ordering::Relaxed);
-        // Nobody writes to it any more.
-        segment.synced.store(UNBOUNDED, Ordering::Relaxed);
         Arc::new(segment)
     }
 
@@ -133,9 +115,8 @@ impl Segment {
         let verified = Verified::new(checked, written);
         let index = Index::Resting(RestingIndex { lengths, newest: None });
         let mut segment = Segment::new(home, base, index, verified, settings.index);
-        segment.max_len = settings.max_len;
-        segment.synced.store(written, Ordering::Relaxed);
-        segment.preparation.lock().finish();
+        segment.room = Room::given_back(settings.max_len);
+        segment.on_device = OnDevice::below(written);
         segment.slot.write().rested = Some(end);
         Arc::new(segment)
     }
@@ -154,8 +135,8 @@ impl Segment {
         let written = u64::from(end.position);
         let verified = Verified::new(checked, written);
         let mut segment = Segment::new(home, base, Index::Live(index), verified, settings.index);
-        segment.max_len = settings.max_len;
-        *segment.preparation.lock() = Preparation::new(written, settings.max_len);
+        segment.room = Room::behind(written, settings.max_len);
+        segment.on_device = OnDevice::below(0);
         let (open, writer) = segment.mapped(file, end, settings.max_len)?;
         segment.slot.write().open = Some(open);
         Ok((Arc::new(segment), writer))
@@ -175,7 +156,6 @@ impl Segment {
         let verified = Verified::new(len.into(), UNBOUNDED);
         let mut segment = Segment::new(home, base, Index::Live(index), verified, index_settings);
         segment.end.store(UNBOUNDED - 1, Ordering::Relaxed);
-        segment.synced.store(UNBOUNDED, Ordering::Relaxed);
         segment.times = times;
         let (open, _) = segment.mapped(file, Mark { position: len, delta: u32::MAX }, len.into())?;
         segment.slot.write().open = Some(open.clone());
@@ -226,20 +206,15 @@ impl Segment {
         Segment {
             base,
             home: home.clone(),
-            max_len: 0,
             slot: RwLock::new(Slot::closed()),
             index: Mutex::new(index),
             end: AtomicU64::new(UNBOUNDED),
             open_batch: OpenBatchCell::new(),
             verified,
             times: AppendTimes::none(),
-            preparation: Mutex::new(Preparation::new(0, 0)),
-            low_water: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
-            cut: AtomicBool::new(false),
-            unfinished: AtomicBool::new(false),
-            index_unsynced: AtomicBool::new(false),
-            sync_failed: Mutex::new(None),
+            room: Room::behind(0, 0),
+            // Nobody writes to it any more.
+            on_device: OnDevice::below(UNBOUNDED),
             vouched: AtomicBool::new(false),
             newest_time: Mutex::new(None),
             index_settings,
@@ -303,12 +278,12 @@ impl Segment {
 
     /// Another segment grows now: what [`close`](Self::close) does is due.
     pub(crate) fn grows_no_more(&self) {
-        self.unfinished.store(true, Ordering::Release);
+        self.on_device.set_unfinished(true);
     }
 
     /// Does what a [`close`](Self::close) has left undone on a full disk.
     pub(crate) fn finish_close(&self) -> Result<()> {
-        if self.unfinished.load(Ordering::Acquire) { self.close() } else { Ok(()) }
+        if self.on_device.is_unfinished() { self.close() } else { Ok(()) }
     }
 
     /// It grows no more: readers that have reached its end go on in the next one.
@@ -365,97 +340,6 @@ impl Segment {
     /// Damage at `position`, as an error.
     pub(crate) fn corrupted(&self, position: u64, why: impl std::fmt::Display) -> Error {
         Error::corrupted(&self.log_path(), position, why)
-    }
-
-    /// Makes the log durable up to `position` at least; no call if it is already. One thread at a time, and
-    /// never again after a failure, which the system may have told to one caller only. `way` is how the bytes
-    /// since the last sync have come here.
-    pub(crate) fn sync(&self, position: u64, way: Way) -> Result<()> {
-        let mut failed = self.sync_failed.lock();
-        if let Some(earlier) = &*failed {
-            let what = "could not sync a segment: an earlier sync of it has failed";
-            return Err(Error::new(ErrorKind::Io, what).at_path(&self.log_path()).caused_by(earlier.again()));
-        }
-        let cut = self.cut.swap(false, Ordering::AcqRel);
-        if !cut && self.synced.load(Ordering::Acquire) >= position {
-            return Ok(());
-        }
-        if let Err(e) = self.open()?.sync(self.synced()..position, way) {
-            let error = Error::io("sync a segment", &self.log_path(), e);
-            *failed = Some(error.again());
-            return Err(error);
-        }
-        self.synced.fetch_max(position, Ordering::AcqRel);
-        Ok(())
-    }
-
-    /// Up to where a completed sync covers the log.
-    pub(crate) fn synced(&self) -> u64 {
-        self.synced.load(Ordering::Acquire)
-    }
-
-    /// Whether a completed sync covers everything up to `end`, and nothing has been cut since. A sync that
-    /// runs has not completed.
-    pub(super) fn is_durable(&self, end: u64) -> bool {
-        let failed = self.sync_failed.try_lock().is_none_or(|failed| failed.is_some());
-        let undone = self.cut.load(Ordering::Acquire) || self.unfinished.load(Ordering::Acquire);
-        !failed && !undone && self.synced.load(Ordering::Acquire) >= end
-    }
-
-    /// Allocates (and, if stores will go through the map, prefaults) at least up to `need`, and as much
-    /// further as `reach` says. Never to be called under the append lock.
-    pub(crate) fn prepare(&self, need: u64, way: Way, reach: Reach, now: Duration) -> Result<()> {
-        // At rest it needs no room: who appends wakes it first.
-        let Some(open) = self.opened() else { return Ok(()) };
-        let (file, map) = (open.file(), open.map());
-        let failed = |e| Error::io("allocate room in a segment", &self.log_path(), e);
-        let (mut goal, mut looks) = (None, 0);
-        while need > map.prepared() || goal.is_some() {
-            // Who prepares ahead makes piece after piece, and the next one may be all that is needed: so
-            // look a few times before queueing up.
-            let mut preparation = match self.preparation.try_lock() {
-                Some(preparation) => preparation,
-                None if looks < LOOKS => {
-                    looks += 1;
-                    crate::sync::thread::yield_now();
-                    continue;
-                }
-                None => self.preparation.lock(),
-            };
-            let goal = *goal.get_or_insert_with(|| {
-                let goal = preparation.goal(map.prepared(), need, reach, now);
-                self.low_water.store(preparation.low_water(goal), Ordering::Release);
-                goal
-            });
-            if !preparation.advance(&**file, map, need, goal, way).map_err(failed)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Allocates up to `end` for a large record that is written by calls, though batches are built in the map here;
-    /// `false` where pages cannot be made present. Never to be called under the append lock.
-    pub(crate) fn reserve(&self, end: u64) -> Result<bool> {
-        let Some(open) = self.opened() else { return Ok(false) };
-        let reserved = self.preparation.lock().reserve(&**open.file(), open.map(), end);
-        reserved.map_err(|e| Error::io("allocate room in a segment", &self.log_path(), e))
-    }
-
-    /// Writes zeros ahead of batches that are each synced, from the tail's `end`, at least up to `need`;
-    /// to be called by who holds the tail, after [`prepare`](Self::prepare).
-    pub(crate) fn write_zeros_ahead(&self, end: u64, need: u64) -> Result<()> {
-        let Some(open) = self.opened() else { return Ok(()) };
-        let mut preparation = self.preparation.lock();
-        preparation
-            .write_zeros_ahead(&**open.file(), end, need)
-            .map_err(|e| Error::io("write zeros into a segment", &self.log_path(), e))
-    }
-
-    /// The position at which more room should be asked for.
-    #[inline]
-    pub(crate) fn low_water(&self) -> u64 {
-        self.low_water.load(Ordering::Acquire)
     }
 }
 

@@ -18,7 +18,6 @@ use super::stored_index::StoredIndex;
 use crate::env::{File, OpenMode, read_whole, sync_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{self, OffsetEntry, TimeEntry};
-use crate::sync::atomic::Ordering;
 
 impl Segment {
     /// Changes the indexes while they grow; nothing once they are stored.
@@ -201,11 +200,11 @@ impl Segment {
             Index::Resting(resting) => (None, resting.lengths),
             Index::Unopened | Index::Stored(_) => (None, IndexLengths::default()),
         };
-        let Some(tail) = tail else { return Ok((written, self.index_unsynced.load(Ordering::Acquire))) };
+        let Some(tail) = tail else { return Ok((written, self.on_device.is_index_behind())) };
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         let lengths = tail.write(&*offsets, &*times).map_err(|e| self.index_error(e))?;
         // Before anybody can learn of the lengths.
-        self.index_unsynced.store(true, Ordering::Release);
+        self.on_device.set_index_behind(true);
         self.with_live_index(|live| live.mark_written(lengths));
         Ok((lengths, true))
     }
@@ -213,11 +212,11 @@ impl Segment {
     /// Makes the index files durable.
     pub(crate) fn sync_index(&self) -> Result<()> {
         // What is written from here on is not covered.
-        self.index_unsynced.store(false, Ordering::Release);
+        self.on_device.set_index_behind(false);
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         let synced = sync_data(&*offsets).and_then(|()| sync_data(&*times));
         synced.map_err(|e| {
-            self.index_unsynced.store(true, Ordering::Release);
+            self.on_device.set_index_behind(true);
             self.index_error(e)
         })
     }
@@ -241,14 +240,9 @@ impl Segment {
     fn cut_unused(&self) -> Result<()> {
         let open = self.open()?;
         let end = u64::from(open.map().published().position);
-        let path = self.log_path();
-        {
-            // Who prepares room right now must not make the file longer again.
-            let mut preparation = self.preparation.lock();
-            preparation.finish();
-            open.file().set_size(end).map_err(|e| Error::io("cut a segment's unused end", &path, e))?;
-        }
-        self.cut.store(true, Ordering::Release);
+        let cut = self.room.end(&**open.file(), end);
+        cut.map_err(|e| Error::io("cut a segment's unused end", &self.log_path(), e))?;
+        self.on_device.note_cut();
         Ok(())
     }
 
@@ -260,17 +254,17 @@ impl Segment {
         let (offsets, times) = self.index_files(OpenMode::CreateIfMissing)?;
         offsets.set_size(lengths.offsets).map_err(|e| self.index_error(e))?;
         times.set_size(lengths.times).map_err(|e| self.index_error(e))?;
-        self.index_unsynced.store(true, Ordering::Release);
+        self.on_device.set_index_behind(true);
         self.times.set_index_lengths(lengths);
         self.write_times()?;
-        self.unfinished.store(false, Ordering::Release);
+        self.on_device.set_unfinished(false);
         Ok(())
     }
 
     /// Makes the side files of a closed segment durable, and the cut of its unused end: a recovery point
     /// above it says that nobody looks at that end again.
     pub(crate) fn sync_side_files(&self) -> Result<()> {
-        if self.cut.load(Ordering::Acquire) {
+        if self.on_device.has_cut() {
             self.sync(0, Way::Written)?;
         }
         self.write_index()?;

@@ -49,12 +49,47 @@ fn records_without_a_key_are_refused() {
     };
     refused(producer.send(Record::new("no key")).unwrap_err());
     refused(producer.send_batch([Record::new("a"), Record::new("b")]).unwrap_err());
+    let partition = topic.partition(0).unwrap();
+    let end = || partition.high_watermark();
+    refused(partition.append_expecting(end(), [Record::new("a")]).unwrap_err());
     producer.send(Record::new("kept").key("k")).unwrap().wait().unwrap();
+    let kept = [Record::new("kept, too").key("k")];
+    partition.append_expecting(end(), kept).unwrap().wait().unwrap();
+    assert_eq!(end(), Offset::new(2).unwrap());
     let error = broker.create_topic("other", TopicConfig::new()).unwrap().compact().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let both = compacted().retention(Retention::age(Duration::from_secs(1)));
     assert_eq!(broker.create_topic("both", both.clone()).unwrap_err().kind(), ErrorKind::InvalidConfig);
     broker.create_topic("both", both.cleanup_policy(CleanupPolicy::CompactAndDelete)).unwrap();
+}
+
+/// The producer looks at its records while the topic takes any; when it hands them over, each needs a key.
+#[test]
+fn a_batch_begun_before_its_topic_was_compacted_needs_keys_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    for (name, keys) in [("keyed", ["k", "l"].as_slice()), ("unkeyed", &[])] {
+        let anything = compacted().cleanup_policy(CleanupPolicy::Delete);
+        let topic = broker.create_topic(name, anything).unwrap();
+        let producer = topic.producer().unwrap();
+        let compact_at = |n| {
+            if n == 1 {
+                broker.alter_topic(name, compacted()).unwrap()
+            }
+        };
+        let sent = if keys.is_empty() {
+            producer.send_batch((0..2).inspect(|n| compact_at(*n)).map(|_| Record::new("value")))
+        } else {
+            producer.send_batch((0..2).inspect(|n| compact_at(*n)).map(|n| Record::new("value").key(keys[n])))
+        };
+        match sent {
+            Ok(delivery) => assert_eq!((name, delivery.wait().unwrap()[0].count()), ("keyed", 2)),
+            Err(error) => {
+                assert_eq!((name, error.kind()), ("unkeyed", ErrorKind::InvalidArgument));
+                assert!(read_all(&topic).is_empty());
+            }
+        }
+    }
 }
 
 #[test]
