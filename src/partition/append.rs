@@ -11,47 +11,15 @@
 //! - An offset is given exactly once, in the order of the lock (a large record has the tail, and with it the next
 //!   offset, to itself while it is written: `large.rs`).
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::appender::{Aftermath, Appended, Obstacle};
 use super::batch_in::FinishedBatch;
 use super::log::Log;
+use super::waiting::Patience;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchHeader, HEADER_LEN};
 use crate::segment::NewRecord;
-use crate::sync::WaitKey;
-use crate::sync::atomic::{AtomicBool, Ordering};
-
-/// How long an append may wait for room.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience<'a> {
-    /// Not at all: `Backpressure` at once.
-    No,
-    /// Until this point of the monotonic clock.
-    Until(Duration),
-    /// The same, unless its producer is closed before, which wakes those who wait for room, or for others who flush.
-    UntilClosed(Duration, &'a AtomicBool),
-}
-
-impl Patience<'_> {
-    fn deadline(self) -> Option<Duration> {
-        match self {
-            Patience::No => None,
-            Patience::Until(deadline) | Patience::UntilClosed(deadline, _) => Some(deadline),
-        }
-    }
-
-    /// Whether its producer has been closed.
-    pub(super) fn has_ended(self) -> bool {
-        matches!(self, Patience::UntilClosed(_, closed) if closed.load(Ordering::Acquire))
-    }
-
-    /// What who waits is told when its producer has been closed.
-    pub(super) fn check(self) -> Result<()> {
-        if self.has_ended() { Err(Error::closed("the producer")) } else { Ok(()) }
-    }
-}
 
 /// Nobody waits for a marker to be flushed: it goes with the next flush, or after so many milliseconds.
 const MARKER_LINGER_MS: i64 = 1000;
@@ -264,25 +232,6 @@ impl Log {
         }
     }
 
-    /// Waits, as a task does, until no flush that appends must wait for is overdue; `key` is taken back by
-    /// [`cancel_acked`](Log::cancel_acked).
-    pub(crate) fn poll_on_time(&self, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<()> {
-        if !self.is_overdue() {
-            return Poll::Ready(());
-        }
-        self.acks.register(key, cx.waker());
-        if !self.is_overdue() {
-            return Poll::Ready(());
-        }
-        self.attendant.flush_soon();
-        Poll::Pending
-    }
-
-    fn is_overdue(&self) -> bool {
-        let now = self.environment.clock().now().millis();
-        matches!(self.append.lock().check(now), Err(Obstacle::Overdue))
-    }
-
     /// Removes what stood in the way of an append.
     #[cold]
     fn clear(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
@@ -319,65 +268,5 @@ impl Log {
     fn closed(&self) -> Error {
         let closed = self.append.lock().closed_error(&self.tp);
         closed.unwrap_or_else(|| Error::closed("the partition").in_partition(&self.tp))
-    }
-
-    fn backpressure(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Backpressure, why.to_string()).in_partition(&self.tp)
-    }
-
-    /// Staging memory is used up: write out our own batches, then wait for those of others. Where written batches
-    /// stay in it, let go of what may go, then wait for more to be released.
-    fn wait_for_room(&self, bytes: u64, patience: Patience<'_>) -> Result<()> {
-        if self.is_bounded() && self.let_go_for(bytes)? {
-            return Ok(());
-        }
-        let Some(deadline) = patience.deadline() else {
-            self.attendant.flush_soon();
-            let what = if self.is_bounded() { "the topic's memory" } else { "staging memory" };
-            return Err(self.backpressure(&format!("{what} is used up")));
-        };
-        self.seal_and_write()?;
-        let mut room = RoomWait { log: self, bytes, patience, key: None };
-        let now = || self.monotonic();
-        let left = deadline.saturating_sub(now());
-        match crate::sync::block_on_for(&mut room, left, &now) {
-            Some(()) => Ok(()),
-            None => Err(self.backpressure("no memory came free within max_block")),
-        }
-    }
-}
-
-/// Waits until there may be room for `bytes` more.
-struct RoomWait<'a> {
-    log: &'a Log,
-    bytes: u64,
-    patience: Patience<'a>,
-    key: Option<WaitKey>,
-}
-
-impl RoomWait<'_> {
-    fn done(&self) -> bool {
-        self.log.may_have_room(self.bytes) || self.log.check_open().is_err() || self.patience.has_ended()
-    }
-}
-
-impl Future for RoomWait<'_> {
-    type Output = ();
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.done() {
-            return Poll::Ready(());
-        }
-        let this = &mut *self;
-        this.log.budget.waiters().register(&mut this.key, cx.waker());
-        if this.done() { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Drop for RoomWait<'_> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.log.budget.waiters().cancel(key);
-        }
     }
 }

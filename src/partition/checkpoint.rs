@@ -5,7 +5,6 @@
 //!   of the active one up to the lengths it names, and the folder.
 //! - It is lowered durably before any truncation (the broker does it, asked through the manifest).
 
-use super::appender::Appender;
 use super::flush::FlushPoint;
 use super::log::Log;
 use crate::config::Durability;
@@ -165,28 +164,6 @@ impl Log {
         self.poison.check(&self.tp)?;
         done.point = Some(recovery);
         Ok(recovery)
-    }
-
-    /// Closes the partition without a flush: what is staged is lost, everybody who waits is told.
-    pub(crate) fn abandon(&self) {
-        self.give_up(Appender::close);
-    }
-
-    /// The same, as the topic is deleted.
-    pub(crate) fn delete(&self) {
-        self.give_up(Appender::delete);
-    }
-
-    fn give_up(&self, stop: impl FnOnce(&mut Appender)) {
-        let taken = {
-            let mut appender = self.append.lock();
-            stop(&mut appender);
-            appender.staging_mut().map_or(0, super::staging::Staging::discard)
-        };
-        if taken > 0 {
-            self.budget.give_back(taken);
-        }
-        self.end();
     }
 
     /// Does what is due at `now` (monotonic clock): linger, flush interval, age of the segment. Answers when

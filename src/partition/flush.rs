@@ -18,9 +18,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::append::Patience;
 use super::leadership::{Deadline, Leadership};
 use super::log::Log;
+use super::waiting::Patience;
 use crate::config::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::{Segment, Way};

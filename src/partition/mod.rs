@@ -22,6 +22,8 @@ mod checkpoint;
 mod chunk;
 mod counts;
 mod cursor;
+mod ending;
+mod extent;
 mod flush;
 mod gathered;
 mod idle;
@@ -43,6 +45,7 @@ mod settings;
 mod staging;
 mod swap;
 mod truncate;
+mod waiting;
 mod watermarks;
 
 #[cfg(test)]
@@ -51,7 +54,6 @@ mod tests;
 #[cfg(all(test, loom))]
 mod tests_loom;
 
-pub(crate) use append::Patience;
 pub(crate) use appender::Appended;
 pub(crate) use attendant::Attendant;
 #[cfg(any(test, all(fuzzing, feature = "testing")))]
@@ -62,8 +64,9 @@ pub(crate) use checkpoint::RecoveryPoint;
 pub(crate) use chunk::{Chunk, ChunkMark, ChunkRecord, ChunkRecords};
 pub(crate) use counts::{Passed, ReadCount, Took};
 pub(crate) use cursor::{Cursor, ReadLimits};
+pub(crate) use extent::{ClosedSegment, ClosedSegments};
 pub(crate) use idle::Idle;
-pub(crate) use log::{ClosedSegment, ClosedSegments, Log};
+pub(crate) use log::Log;
 pub(crate) use manifest::PartitionManifest;
 pub(crate) use open::{Found, OpenLog, Opening};
 pub(crate) use produced::Produced;
@@ -75,3 +78,4 @@ pub use recover::PartitionRecovery;
 pub(crate) use settings::Cleanup;
 pub(crate) use settings::LogSettings;
 pub(crate) use swap::{CleanableSegment, CleaningGuard, SwapRange, settle_names};
+pub(crate) use waiting::Patience;

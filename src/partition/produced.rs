@@ -14,13 +14,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::append::Patience;
 use super::appender::Appended;
 use super::batch_in::FinishedBatch;
 use super::log::Log;
 use super::producers::{
     AbortedIndex, Admission, Candidate, KnownProducer, Marker, ProducerFiles, ProducerTable, Refusal,
 };
+use super::waiting::Patience;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::BatchHeader;
 use crate::format::control::{ControlType, EndTxnMarker, TxnOutcome, parse_marker_value};

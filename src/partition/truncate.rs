@@ -238,7 +238,7 @@ impl Log {
         self.expect_given(batch.header())?;
         let header = *batch.header();
         let marker = if header.attributes.is_control() { batch.records().to_vec() } else { Vec::new() };
-        self.append_batch(&mut batch, super::append::Patience::Until(std::time::Duration::MAX))?;
+        self.append_batch(&mut batch, super::waiting::Patience::Until(std::time::Duration::MAX))?;
         self.note_given(&header, &marker);
         Ok(())
     }
