@@ -24,9 +24,11 @@ mod idempotent;
 mod metadata;
 #[expect(clippy::module_inception, reason = "one noun per file, and this one is the module's")]
 mod producer;
+mod ready;
 pub(crate) mod schema;
 mod send_batch;
 mod sequenced;
+mod shared;
 #[cfg(feature = "stream")]
 mod sink;
 mod target;
