@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What [`repair`](crate::broker::repair) did, in its order; nothing where nothing was corrupt.
+/// What [`repair`](fn@crate::broker::repair) did, in its order; nothing where nothing was corrupt.
 #[derive(Clone, Debug, Default)]
 pub struct RepairReport {
     pub(super) actions: Vec<RepairAction>,

@@ -13,7 +13,7 @@ pub enum Verdict {
     Clean,
     /// A torn tail, a batch that was open, something begun and not finished: the next opening settles it.
     Unsettled,
-    /// Bytes that had been written safely are damaged or missing: see [`repair`](crate::broker::repair).
+    /// Bytes that had been written safely are damaged or missing: see [`repair`](fn@crate::broker::repair).
     Corrupt,
 }
 

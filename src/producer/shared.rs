@@ -107,8 +107,8 @@ impl<K, V> Shared<K, V> {
         HeaderList::new(given, self.target.schema.as_deref())
     }
 
-    /// Sends a record. What is answered from here is small, so that the caller of [`Producer::send`], into which the
-    /// rest goes, need not move a delivery that it looks at only to drop it.
+    /// Sends a record. What is answered from here is small, so that the caller of [`send`](super::Producer::send), into
+    /// which the rest goes, need not move a delivery that it looks at only to drop it.
     #[inline(never)]
     pub(super) fn send<RV, RK>(&self, record: &Record<'_, RV, RK>, waits: bool) -> Result<Sent>
     where
