@@ -12,10 +12,14 @@
 
 mod audit;
 mod crash;
+mod damage;
 mod groups;
 mod log;
+mod observed;
+mod readers;
 mod sending;
 mod tables;
+mod times;
 mod topics;
 mod transactions;
 mod world;

@@ -72,6 +72,7 @@ impl World {
         if self.openings != opening {
             return;
         }
+        self.observe_some(&snapshots);
         let end = self.draw_crash();
         let left = match self.below(snapshots.len() as u64 + 1) as usize {
             0 => disk.snapshot(),
@@ -114,6 +115,7 @@ impl World {
             }
         }
         let left = self.sim.disk().snapshot();
+        self.damage_a_copy(&left);
         self.crash(End::Close, &left, &claims);
     }
 
@@ -124,6 +126,7 @@ impl World {
         self.say(format!("== {end:?}"));
         let starts = self.starts();
         self.members.clear();
+        self.readers.clear();
         self.transactional.clear();
         self.broker = None;
         self.trouble = Trouble::None;

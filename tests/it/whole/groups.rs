@@ -301,8 +301,7 @@ impl World {
             }
         };
         for record in seen {
-            record.check(&self.records[record.id], number, n);
-            self.place(record.id, record.offset);
+            self.witness(record, number, n);
             if let Source::Txn(txn) = self.records[record.id].source {
                 let state = &mut self.txns[txn].state;
                 assert!(

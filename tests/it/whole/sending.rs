@@ -14,6 +14,18 @@ pub(super) struct Made {
     pub(super) value: Option<Vec<u8>>,
     pub(super) header: Vec<u8>,
     pub(super) partition: u32,
+    /// Its timestamp, where it is given one.
+    pub(super) stamp: Option<Timestamp>,
+}
+
+impl Made {
+    /// The record with the time that it is to have.
+    pub(super) fn dated<'a, V, K>(&self, record: Record<'a, V, K>) -> Record<'a, V, K> {
+        match self.stamp {
+            Some(stamp) => record.timestamp(stamp),
+            None => record,
+        }
+    }
 }
 
 /// What a record may be.
@@ -33,17 +45,17 @@ macro_rules! with_record {
         let made = &$made;
         match (&made.key, &made.value) {
             (Some(key), Some(value)) => {
-                let $record = Record::new(value).key(key).partition(made.partition);
+                let $record = made.dated(Record::new(value).key(key).partition(made.partition));
                 $body
             }
             (Some(key), None) => {
-                let $record =
-                    Record::tombstone().key(key).header("id", &made.header).partition(made.partition);
+                let record = Record::tombstone().key(key).header("id", &made.header);
+                let $record = made.dated(record.partition(made.partition));
                 $body
             }
             (None, value) => {
                 let value = value.as_ref().expect("a tombstone has a key");
-                let $record = Record::new(value).partition(made.partition);
+                let $record = made.dated(Record::new(value).partition(made.partition));
                 $body
             }
         }
@@ -71,6 +83,7 @@ impl World {
             _ => self.below(300) as usize,
         };
         let tombstone = kind == Kind::Any && self.one_in(6);
+        let stamp = self.draw_time();
         let id = self.records.len();
         self.records.push(Sent {
             topic: number,
@@ -79,6 +92,8 @@ impl World {
             tombstone,
             source,
             at: self.now(),
+            stamp,
+            stored: None,
             padding,
             offset: None,
             doubtful: false,
@@ -90,6 +105,7 @@ impl World {
             value: (!tombstone).then(|| value_bytes(id, padding)),
             header: id.to_string().into_bytes(),
             partition,
+            stamp: stamp.map(Timestamp::from_millis),
         }
     }
 
@@ -148,12 +164,14 @@ impl World {
                 .zip(&values)
                 .map(|(made, value)| {
                     let key = made.key.as_ref().expect("all have");
-                    Record::new(value).key(key).partition(made.partition)
+                    made.dated(Record::new(value).key(key).partition(made.partition))
                 })
                 .collect();
             producer.send_batch(records)
         } else {
-            producer.send_batch(records.map(|(made, value)| Record::new(value).partition(made.partition)))
+            producer.send_batch(
+                records.map(|(made, value)| made.dated(Record::new(value).partition(made.partition))),
+            )
         };
         self.delivered(&made, answer);
     }
@@ -202,7 +220,7 @@ impl World {
         let expected = end + self.below(2);
         self.say(format!("append_expecting {number}-{} {expected}: {}", made.partition, made.id));
         let (key, value) = (made.key.clone().unwrap_or_default(), made.value.clone().unwrap_or_default());
-        let answer = partition.append_expecting(offset(expected), [Record::new(&value).key(&key)]);
+        let answer = partition.append_expecting(offset(expected), [made.dated(Record::new(&value).key(&key))]);
         match answer {
             Err(error) if matches!(error.kind(), ErrorKind::UnexpectedOffset { .. }) => {
                 self.records[made.id].lost = true;
@@ -255,7 +273,9 @@ impl World {
         let producer = self.topics.get_mut(&number).unwrap().named[name].take().unwrap();
         let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().unwrap_or_default();
         let pairs: Vec<_> = made.iter().map(|made| (bytes(&made.key), bytes(&made.value))).collect();
-        let records = pairs.iter().map(|(key, value)| Record::new(value).key(key).partition(partition));
+        let records = pairs.iter().zip(&made).map(|((key, value), made)| {
+            made.dated(Record::new(value).key(key).partition(partition))
+        });
         let by_itself = at == next && self.one_in(2);
         let answer = match by_itself {
             true => producer.send(records),

@@ -86,7 +86,7 @@ impl World {
             None => Expected::Version(Offset::ZERO),
         };
         self.say(format!("append_if {number}-{}, {expected:?}: {}", made.partition, made.id));
-        let record = Record::new(&value).key(&key).partition(made.partition);
+        let record = made.dated(Record::new(&value).key(&key).partition(made.partition));
         match table.append_if(expected, record) {
             Ok(offset) => {
                 self.place(made.id, offset.get());

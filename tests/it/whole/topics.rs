@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millpond::config::{CleanupPolicy, Compression};
+use millpond::config::{CleanupPolicy, Compression, TimestampType};
 use millpond::prelude::*;
 use millpond::producer::IdempotentProducer;
 use millpond::{ErrorKind, TopicId};
@@ -20,10 +20,15 @@ const LEVELS: [Durability; 3] =
 const CODECS: &[Compression] = &[
     Compression::None,
     Compression::None,
+    Compression::None,
     #[cfg(feature = "lz4")]
     Compression::Lz4,
     #[cfg(feature = "zstd")]
     Compression::Zstd { level: None },
+    #[cfg(feature = "gzip")]
+    Compression::Gzip { level: None },
+    #[cfg(feature = "snappy")]
+    Compression::Snappy,
 ];
 
 /// A topic, and its model.
@@ -44,6 +49,8 @@ pub(super) struct Modelled {
     pub(super) ages: Option<Duration>,
     /// Retention by size, once.
     pub(super) sized: bool,
+    /// Which timestamps its records had, once: those they were given, those of their appends.
+    pub(super) times: [bool; 2],
 }
 
 impl Modelled {
@@ -60,6 +67,7 @@ impl Modelled {
         if let Some(age) = config.retention_policy().max_age() {
             self.ages = least(self.ages, age);
         }
+        self.times[usize::from(config.timestamp_kind() == TimestampType::LogAppend)] = true;
         self.sized |= config.retention_policy().max_size().is_some();
         self.config = config;
     }
@@ -83,6 +91,7 @@ impl World {
             .segment_size(ByteSize::kib(16))
             .max_record_size(ByteSize::kib(8))
             .index_interval(ByteSize::bytes(200 + self.below(2) * 4_000))
+            .timestamp_type(if self.one_in(6) { TimestampType::LogAppend } else { TimestampType::Create })
             .min_cleanable_dirty_percent(self.below(30) as u32)
             .delete_retention(Duration::from_secs(30 + self.below(2) * 86_400));
         let retention = match self.below(3) {
@@ -125,6 +134,7 @@ impl World {
             compacts: None,
             ages: None,
             sized: false,
+            times: [false; 2],
         };
         modelled.takes(config);
         self.topics.insert(self.next_topic, modelled);
@@ -302,8 +312,7 @@ impl World {
             assert!(found.contains(offset), "{}-{n}: record {id} at {offset} is not there", topic.name);
         }
         for record in seen {
-            record.check(&self.records[record.id], number, n as u32);
-            self.place(record.id, record.offset);
+            self.witness(&record, number, n as u32);
         }
         self.topics.get_mut(&number).unwrap().logs[n].read_to = high;
     }
