@@ -256,7 +256,11 @@ pub(super) fn open_batch_bytes(walk: &Walk, cell: &FoundCell, position: u64) -> 
         return Ok(None);
     }
     let mut bytes = vec![0; cell.length as usize];
-    read_exact_at(&*file, &mut bytes, at).map_err(failed)?;
+    match read_exact_at(&*file, &mut bytes, at) {
+        // Cut meanwhile by whoever has it open.
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read.map_err(failed)?,
+    }
     Ok((crc32c(&bytes) == cell.crc).then_some(bytes))
 }
 

@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod groups;
 mod log;
+mod named;
 mod observed;
 mod readers;
 mod sending;

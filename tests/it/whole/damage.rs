@@ -34,7 +34,7 @@ impl World {
             .filter(|(len, _)| *len > 0)
             .collect();
         let whole = copy();
-        let truth = contents(&open(&whole, self.seed).unwrap()).unwrap();
+        let truth = contents(&open(&whole, self.seed, false).unwrap()).unwrap();
         for _ in 0..2 {
             let (len, path) = &files[self.below(files.len() as u64) as usize];
             let (byte, bit) = (self.below(*len), self.below(8) as u8);
@@ -49,7 +49,7 @@ impl World {
         let report = Observer::open_in(flipped.environment(), "/data").unwrap().verify(|_| {}).unwrap();
         let read = {
             let sim = SimEnvironment::on(flipped.disk().snapshot(), 1);
-            open(&sim, self.seed).and_then(|broker| contents(&broker))
+            open(&sim, self.seed, false).and_then(|broker| contents(&broker))
         };
         match (report.verdict(), read) {
             (_, Ok(read)) => assert_eq!(&read, truth, "{:?}", report.findings()),
@@ -60,7 +60,7 @@ impl World {
             (verdict, Err(error)) => panic!("{verdict:?}, but {error}"),
         }
         repair_in(flipped.environment(), "/data").unwrap();
-        let broker = open(flipped, self.seed).unwrap();
+        let broker = open(flipped, self.seed, false).unwrap();
         let left = contents(&broker).unwrap();
         for ((name, n, committed), records) in truth {
             let left = left.get(&(name.clone(), *n, *committed)).map_or(&[][..], Vec::as_slice);

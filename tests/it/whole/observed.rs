@@ -2,11 +2,11 @@
 //!
 //! Invariants: nothing is ever corrupt; marks are in order; records are those that were sent, at their offsets.
 
+use millpond::Observer;
 use millpond::broker::{TopicDescription, Verdict};
 use millpond::consumer::OwnedRecord;
 use millpond::prelude::*;
 use millpond::testing::{SimDisk, SimEnvironment};
-use millpond::Observer;
 
 use super::log::{Seen, read};
 use super::world::{Trouble, World, offset};
@@ -21,7 +21,11 @@ impl World {
         let observer = Observer::open_in(self.sim.environment(), "/data").unwrap();
         assert!(observer.is_live().unwrap(), "somebody has it open");
         nothing_is_corrupt(&observer);
+        everything_is_told(&observer);
         for (&number, topic) in &self.topics {
+            if topic.config.volatile_bound().is_some() {
+                continue;
+            }
             let described = observer.describe(&topic.name).unwrap();
             assert_eq!(described.id(), topic.id, "{}", topic.name);
             check_order_of_marks(&described);
@@ -56,11 +60,13 @@ impl World {
             let sim = SimEnvironment::on(state.after_kill(), 1);
             let observer = Observer::open_in(sim.environment(), "/data").unwrap();
             nothing_is_corrupt(&observer);
+            everything_is_told(&observer);
             let names = observer.topics().unwrap();
             for name in names.into_iter().filter(|name| !name.as_str().starts_with("__")) {
                 let described = observer.describe(&name).unwrap();
                 check_order_of_marks(&described);
-                let known = self.topics.iter().chain(self.deleted.as_ref().map(|(number, topic)| (number, topic)));
+                let known =
+                    self.topics.iter().chain(self.deleted.as_ref().map(|(number, topic)| (number, topic)));
                 let number = known.clone().find(|(_, topic)| topic.id == described.id());
                 let (&number, _) = number.unwrap_or_else(|| panic!("{name} is nobody's"));
                 for part in described.partitions() {
@@ -103,6 +109,16 @@ fn of_owned(record: &OwnedRecord) -> Seen {
 fn nothing_is_corrupt(observer: &Observer) {
     let report = observer.verify(|_| {}).unwrap();
     assert!(report.verdict() != Verdict::Corrupt, "{:?}", report.findings());
+}
+
+/// Groups, transactions and lag can be told at any moment.
+fn everything_is_told(observer: &Observer) {
+    let groups = observer.groups().unwrap();
+    for group in groups {
+        observer.group(&group).unwrap();
+    }
+    observer.transactions().unwrap();
+    observer.watch().look().unwrap();
 }
 
 fn check_order_of_marks(described: &TopicDescription) {

@@ -55,6 +55,9 @@ impl Drop for Trace {
     }
 }
 
+/// Producers, transactional ids and offsets of who is away are forgotten after this time, where they are at all.
+pub(super) const EXPIRY: Duration = Duration::from_secs(3_600);
+
 /// A broker on a simulated disk, and what it must show.
 pub(super) struct World {
     pub(super) trace: Trace,
@@ -89,7 +92,7 @@ impl World {
         if seed % 8 == 5 {
             sim.disk().distrust_mapped_stores();
         }
-        let broker = Some(open(&sim, seed).unwrap());
+        let broker = Some(open(&sim, seed, seed % 5 == 2).unwrap());
         World {
             trace: Trace { seed, lines: Vec::new() },
             sim,
@@ -109,6 +112,11 @@ impl World {
             trouble: Trouble::None,
             steps: 0,
         }
+    }
+
+    /// Whether this broker forgets who is away for long.
+    pub(super) fn expires(&self) -> bool {
+        self.seed % 5 == 2
     }
 
     /// Runs a program, and ends it in order.
@@ -159,7 +167,9 @@ impl World {
                 kind,
                 ErrorKind::Io
                     | ErrorKind::StorageFull
-                    | ErrorKind::Poisoned | ErrorKind::Backpressure | ErrorKind::TimedOut
+                    | ErrorKind::Poisoned
+                    | ErrorKind::Backpressure
+                    | ErrorKind::TimedOut
             ),
         };
         assert!(of_the_disk || kinds.contains(&kind), "{what}: {error} ({kind:?})");
@@ -276,7 +286,7 @@ impl World {
 }
 
 /// A broker whose upkeep happens in `tick`; every third one reads by calls.
-pub(super) fn open(sim: &SimEnvironment, seed: u64) -> millpond::Result<Broker> {
+pub(super) fn open(sim: &SimEnvironment, seed: u64, forgets: bool) -> millpond::Result<Broker> {
     let read_mode = if seed % 3 == 0 { ReadMode::Buffered } else { ReadMode::Mapped };
     let config = BrokerConfig::new()
         .background(Background::Manual)
@@ -285,6 +295,12 @@ pub(super) fn open(sim: &SimEnvironment, seed: u64) -> millpond::Result<Broker> 
         .compaction_interval(Duration::from_secs(15))
         .max_block(Duration::from_millis(20))
         .read_mode(read_mode);
+    let config = match forgets {
+        true => {
+            config.offsets_retention(EXPIRY).producer_expiration(EXPIRY).transactional_id_expiration(EXPIRY)
+        }
+        false => config,
+    };
     let config = if seed % 4 == 1 { config.max_open_segments(16) } else { config };
     Broker::builder("/data").environment(sim.environment()).config(config).open()
 }
