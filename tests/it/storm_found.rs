@@ -19,10 +19,10 @@ fn open(sim: &SimEnvironment) -> Broker {
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// Files during one of whose listings something is done.
+/// Files during one of whose listings, or openings, something is done.
 struct Interrupting {
     files: Arc<dyn FileSystem>,
-    /// How many listings of this folder come before, and what is done.
+    /// Which listing of this folder, or opening of this file, it is, and what is done before.
     next: Mutex<Option<(&'static str, u32, Meanwhile)>>,
 }
 
@@ -32,22 +32,43 @@ impl fmt::Debug for Interrupting {
     }
 }
 
+impl Interrupting {
+    /// An observer, and what is done when it comes by a path for the so many-th time.
+    fn observer(
+        sim: &SimEnvironment,
+        path: &'static str,
+        looks: u32,
+        meanwhile: impl FnOnce() + Send + 'static,
+    ) -> Observer {
+        let environment = sim.environment();
+        let next = Mutex::new(Some((path, looks, Box::new(meanwhile) as Meanwhile)));
+        let files = Arc::new(Interrupting { files: environment.files().clone(), next });
+        let (clock, random) = (environment.clock().clone(), environment.random().clone());
+        Observer::open_in(Environment::new(files, clock, random), "/data").unwrap()
+    }
+
+    fn interrupt(&self, path: &Path) {
+        let due = {
+            let mut next = self.next.lock().unwrap();
+            next.iter_mut().filter(|(of, ..)| path.ends_with(of)).for_each(|(_, left, _)| *left -= 1);
+            next.take_if(|(_, left, _)| *left == 0)
+        };
+        due.into_iter().for_each(|(_, _, meanwhile)| meanwhile());
+    }
+}
+
 impl FileSystem for Interrupting {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.files.create_dir(path)
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.interrupt(path);
         self.files.open(path, mode)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        let due = {
-            let mut next = self.next.lock().unwrap();
-            next.iter_mut().filter(|(of, ..)| dir.ends_with(of)).for_each(|(_, left, _)| *left -= 1);
-            next.take_if(|(_, left, _)| *left == 0)
-        };
-        due.into_iter().for_each(|(_, _, meanwhile)| meanwhile());
+        self.interrupt(dir);
         self.files.list(dir)
     }
 
@@ -96,13 +117,9 @@ fn a_segment_that_is_closed_under_an_observer_is_no_damage() {
         producer.flush().wait().unwrap();
     };
     send(3);
-    let environment = sim.environment();
     for looks in 1..4 {
         let send = send.clone();
-        let next = Mutex::new(Some(("t-0", looks, Box::new(move || send(40)) as Meanwhile)));
-        let files = Arc::new(Interrupting { files: environment.files().clone(), next });
-        let (clock, random) = (environment.clock().clone(), environment.random().clone());
-        let observer = Observer::open_in(Environment::new(files, clock, random), "/data").unwrap();
+        let observer = Interrupting::observer(&sim, "t-0", looks, move || send(40));
         let end = observer.describe("t").unwrap().partitions()[0].log_end_offset();
         assert!(end.get() >= 3);
         assert!(observer.verify(|_| {}).unwrap().findings().is_empty());
@@ -126,4 +143,30 @@ fn a_topic_that_is_deleted_while_somebody_verifies_is_no_damage() {
         .unwrap();
     assert!(broker.topics().len() == 1 && report.was_live());
     assert!(report.findings().is_empty(), "{:?}", report.findings());
+}
+
+/// Segments that are deleted while somebody reads from outside are passed over, as records that are deleted before.
+#[test]
+fn segments_that_go_under_an_observer_are_passed_over() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().durability(Durability::Memory).segment_size(ByteSize::kib(16));
+    let topic = broker.create_topic("t", config.max_record_size(ByteSize::kib(8))).unwrap();
+    let producer = topic.producer().unwrap();
+    for _ in 0..100 {
+        drop(producer.send(Record::new(&[b'x'; 1_000])).unwrap());
+    }
+    producer.flush().wait().unwrap();
+    let partition = topic.partition(0).unwrap();
+    let first = "t-0/00000000000000000000.log";
+    let delete = move || {
+        partition.delete_records(Offset::new(70).unwrap()).unwrap();
+    };
+    let observer = Interrupting::observer(&sim, first, 1, delete);
+    let mut records = observer.read("t", 0, ..).unwrap();
+    let mut offsets = Vec::new();
+    while let Some(record) = records.next().unwrap() {
+        offsets.push(record.offset().get());
+    }
+    assert_eq!(offsets, (70..100).collect::<Vec<_>>());
 }

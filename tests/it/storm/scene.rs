@@ -198,7 +198,7 @@ impl Scene {
         drop(broker);
         let report = millpond::Observer::open(dir.path()).unwrap().verify(|_| {}).unwrap();
         assert!(report.findings().is_empty(), "{:?}", report.findings());
-        let broker = open(dir.path(), true);
+        let broker = open(dir.path(), false);
         let after = ledger.check(&broker);
         assert!(before == after, "what is read after an orderly end is what was read before");
         broker.close().wait().unwrap();

@@ -9,7 +9,7 @@ use super::ledger::{Book, Fate};
 use super::scene::{Actor, PARTITIONS};
 
 /// Records that one sender sends at most.
-const MOST: u64 = 12_000;
+const MOST: u64 = 8_000;
 
 fn value(actor: &Actor, number: u64) -> String {
     let padding = if actor.one_in(40) { actor.below(7_000) } else { actor.below(120) };

@@ -156,11 +156,29 @@ pub(super) fn observer(actor: &Actor) -> Book {
             report.findings().iter().filter(|found| found.verdict() == Verdict::Corrupt).collect();
         assert!(corrupt.is_empty(), "{corrupt:?}");
         actor.now("describe from outside");
-        let described = observer.describe("events").unwrap();
+        let name = ["events", "state", "out", "churn"][actor.below(4) as usize];
+        let described = match observer.describe(name) {
+            Ok(described) => described,
+            Err(error) if name == "churn" => {
+                actor.now(error);
+                continue;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
         for part in described.partitions() {
             assert!(part.log_start_offset() <= part.high_watermark(), "{part:?}");
             assert!(part.high_watermark() <= part.log_end_offset(), "{part:?}");
         }
+        actor.now(format!("read {name} from outside"));
+        if name != "churn" {
+            let mut records = observer.read(name, 0, ..).unwrap();
+            let mut last = None;
+            while let Some(record) = records.next().unwrap() {
+                let before = last.replace(record.offset());
+                assert!(before < Some(record.offset()), "{name}: {before:?}, {}", record.offset());
+            }
+        }
+        observer.watch().look().unwrap();
         observer
             .group("pipe")
             .map(drop)
