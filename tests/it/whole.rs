@@ -54,7 +54,7 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
 
 #[test]
 fn whole_programs_do_what_the_model_does() {
-    seeds(0..40).for_each(run);
+    seeds(0..25).for_each(run);
 }
 
 /// Far more of them, in a release build; every seed that fails is named.

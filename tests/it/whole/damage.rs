@@ -38,11 +38,20 @@ impl World {
         for _ in 0..2 {
             let (len, path) = &files[self.below(files.len() as u64) as usize];
             let (byte, bit) = (self.below(*len), self.below(8) as u8);
+            let is_log = path.extension().is_some_and(|extension| extension == "log");
+            if is_log && self.has_gaps() && is_of_base_offset(&left.read_file(path).unwrap(), byte) {
+                continue; // under no checksum: one that fits a gap is an offset like any other
+            }
             self.say(format!("    in a copy bit {bit} of byte {byte} of {} flips", path.display()));
             let flipped = copy();
             flipped.disk().flip_bit(path, byte, bit).unwrap();
             self.check_flipped(&flipped, &truth);
         }
+    }
+
+    /// Logs may be compacted.
+    fn has_gaps(&self) -> bool {
+        self.topics.values().any(|topic| topic.compacts.is_some())
     }
 
     fn check_flipped(&self, flipped: &SimEnvironment, truth: &Contents) {
@@ -79,6 +88,18 @@ impl World {
         let again = Observer::open_in(flipped.environment(), "/data").unwrap().verify(|_| {}).unwrap();
         assert!(again.findings().is_empty(), "repaired and closed: {:?}", again.findings());
     }
+}
+
+/// Whether a byte of a log file belongs to the base offset of a batch.
+fn is_of_base_offset(log: &[u8], byte: u64) -> bool {
+    let mut at = 0;
+    while let Some(len) = log.get(at + 8..at + 12) {
+        if (at..at + 8).contains(&(byte as usize)) {
+            return true;
+        }
+        at += 12 + u32::from_be_bytes(len.try_into().unwrap()) as usize;
+    }
+    false
 }
 
 /// All that can be read.
