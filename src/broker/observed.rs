@@ -8,15 +8,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cells;
+use super::folders;
 use super::observer::points_of;
 use super::walk::{Walk, WalkStop};
 use crate::consumer::OwnedRecord;
 use crate::env::{FileSystem, read_exact_at};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::batch::{BatchView, HEADER_LEN, Records};
 use crate::format::checksum::crc32c;
 use crate::format::record::RecordRef;
@@ -25,6 +26,9 @@ use crate::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
 /// The greatest size of a batch once it is decompressed.
 const MAX_DECOMPRESSED: usize = 1 << 30;
+
+/// So often a partition is looked at in which segments come and go.
+const LOOKS: u32 = 5;
 
 /// Records of one partition, one after another, as [`Observer::read`](crate::Observer::read) found them.
 ///
@@ -150,7 +154,7 @@ impl ObservedRecords {
 
     /// The next batch, or where what has been written ends now.
     fn step(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
-        let stop = match self.walk.next()? {
+        let stop = match self.walk_on()? {
             Err(stop) if !stop.last => return Err(self.damaged(&stop)),
             Err(stop) if !self.reached_the_end || stop.why.is_some() => stop,
             found => return Ok(found),
@@ -159,11 +163,33 @@ impl ObservedRecords {
             self.reached_the_end = true;
             return Ok(Err(stop));
         }
-        match self.walk.next()? {
+        match self.walk_on()? {
             // A broker may have written it meanwhile, and the point have risen.
             Err(again) if !again.last || again.place() == stop.place() => Err(self.damaged(&again)),
             found => Ok(found),
         }
+    }
+
+    /// One batch further. Where a segment has gone, with its records or into another one, it looks anew from there.
+    fn walk_on(&mut self) -> Result<std::result::Result<ScannedBatch, WalkStop>> {
+        let mut step = self.walk.next();
+        for _ in 1..LOOKS {
+            let Err(error) = &step else { break };
+            let gone = |path: &Path| self.files.exists(path).is_ok_and(|there| !there);
+            if error.kind() != ErrorKind::Io || !error.path().is_some_and(gone) {
+                break;
+            }
+            let folder = folders::folder(&self.dir, &self.tp);
+            let Ok(Some(walk)) = Walk::new(&self.files, &folder) else { break };
+            if walk.manifest().topic_id != self.topic_id {
+                break;
+            }
+            self.walk = walk;
+            self.next = self.next.max(self.walk.manifest().log_start);
+            self.walk.seek_segment(self.next);
+            step = self.walk.next();
+        }
+        step
     }
 
     /// What was on the device once is no torn tail.
@@ -256,7 +282,11 @@ pub(super) fn open_batch_bytes(walk: &Walk, cell: &FoundCell, position: u64) -> 
         return Ok(None);
     }
     let mut bytes = vec![0; cell.length as usize];
-    read_exact_at(&*file, &mut bytes, at).map_err(failed)?;
+    match read_exact_at(&*file, &mut bytes, at) {
+        // Cut meanwhile by whoever has it open.
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read.map_err(failed)?,
+    }
     Ok((crc32c(&bytes) == cell.crc).then_some(bytes))
 }
 

@@ -21,13 +21,13 @@ use super::repair_report::{RepairAction, RepairReport};
 use super::small_file::{self, BROKER, POINTS};
 use super::verify::Verification;
 use super::verify_report::{Verdict, VerifyReport};
-use super::walk::{Walk, WalkStop};
+use super::walk::{Walk, WalkStop, denied_by};
 use super::{exchange, folders, open};
 use crate::config::TopicConfig;
 use crate::env::{DirLock, Environment, FileSystem, OpenMode, Previous, replace_file, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::leader_epochs::LeaderEpochs;
-use crate::partition::{PartitionManifest, settle_names};
+use crate::partition::{PartitionManifest, RecoveryPoint, settle_names};
 use crate::segment::{FileKind, ScannedBatch, SegmentFileName};
 use crate::topic::{TopicLife, TopicManifest};
 use crate::types::{TopicId, TopicName, TopicPartition};
@@ -240,10 +240,10 @@ impl Repair<'_> {
         let mut denied = false;
         let stop = loop {
             match walk.next()? {
-                Ok(batch) => match denied_epoch(&epochs, &batch) {
+                Ok(batch) => match denied_by_either(point.as_ref(), walk.segment(), &epochs, &batch) {
                     Some(why) => {
                         denied = true;
-                        break stop_at(&walk, &batch, why)?;
+                        break walk.stop_before(&batch, why)?;
                     }
                     None => index.batch(&walk, walk.segment(), &batch),
                 },
@@ -404,17 +404,13 @@ fn denied_epoch(epochs: &LeaderEpochs, batch: &ScannedBatch) -> Option<String> {
     Some(format!("a batch of the leader epoch {}, where the checkpoint says {known}", header.leader_epoch))
 }
 
-/// The walk ends before this batch.
-fn stop_at(walk: &Walk, batch: &ScannedBatch, why: String) -> Result<WalkStop> {
-    let segment = walk.segment();
-    let path = walk.path(FileKind::Log, segment);
-    let size = walk.open_log(segment)?.size().map_err(|e| Error::io("look at a segment", &path, e))?;
-    Ok(WalkStop {
-        segment,
-        position: batch.position,
-        offset: batch.header.base_offset as u64,
-        why: Some(why),
-        last: walk.bases().last() == Some(&segment),
-        file_len: size,
-    })
+/// Why a batch cannot stand where it is: its offsets are beyond the recovery point, or its epoch is not known there.
+fn denied_by_either(
+    point: Option<&RecoveryPoint>,
+    segment: u64,
+    epochs: &LeaderEpochs,
+    batch: &ScannedBatch,
+) -> Option<String> {
+    let by_point = point.and_then(|point| denied_by(point, segment, batch));
+    by_point.or_else(|| denied_epoch(epochs, batch))
 }

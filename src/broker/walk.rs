@@ -21,6 +21,15 @@ use crate::error::{Error, Result};
 use crate::partition::{PartitionManifest, RecoveryPoint};
 use crate::segment::{BatchCheck, FileKind, Scan, ScannedBatch, SegmentFileName, Stop};
 
+/// Why a batch cannot stand below a recovery point.
+pub(super) fn denied_by(point: &RecoveryPoint, segment: u64, batch: &ScannedBatch) -> Option<String> {
+    let last = batch.header.last_offset() as u64;
+    let below = (segment, batch.position) < (point.segment, point.position);
+    let denied = below && last >= point.offset;
+    denied
+        .then(|| format!("a batch up to offset {last}, below the recovery point of offset {}", point.offset))
+}
+
 impl WalkStop {
     /// Segment and position.
     pub(super) fn place(&self) -> (u64, u64) {
@@ -132,6 +141,9 @@ impl Walk {
                     }
                 }
                 Ok(batch) => {
+                    if let Some(why) = self.reaches_beyond(&batch)? {
+                        return self.stop_before(&batch, why).map(Err);
+                    }
                     (self.position, self.check) = (scan.position(), scan.check());
                     self.scan = Some(scan);
                     return Ok(Ok(batch));
@@ -190,6 +202,31 @@ impl Walk {
         })
     }
 
+    /// The batch has offsets of the next segment: its base offset is damaged, where gaps keep that from being seen.
+    fn reaches_beyond(&mut self, batch: &ScannedBatch) -> Result<Option<String>> {
+        let last = batch.header.last_offset() as u64;
+        let beyond = |walk: &Walk| walk.bases.get(walk.at + 1).copied().filter(|&next| last >= next);
+        if beyond(self).is_some() {
+            // Unless an exchange has taken that one away meanwhile.
+            self.look_for_segments()?;
+        }
+        Ok(beyond(self)
+            .map(|next| format!("a batch up to offset {last}, but the next segment begins at {next}")))
+    }
+
+    /// The walk ends before this batch.
+    pub(super) fn stop_before(&self, batch: &ScannedBatch, why: String) -> Result<WalkStop> {
+        let segment = self.segment();
+        Ok(WalkStop {
+            segment,
+            position: batch.position,
+            offset: batch.header.base_offset as u64,
+            why: Some(why),
+            last: self.bases.last() == Some(&segment),
+            file_len: self.size_of(segment)?,
+        })
+    }
+
     /// The segment gives no more: on to the next one, if there is one and it follows.
     fn end_of_segment(
         &mut self,
@@ -198,8 +235,13 @@ impl Walk {
         position: u64,
     ) -> Result<ControlFlow<WalkStop>> {
         self.position = position;
+        let was_last = self.at + 1 >= self.bases.len();
         self.look_for_segments()?;
         let next = self.bases.get(self.at + 1).copied();
+        if was_last && next.is_some() {
+            // A broker has gone on here, too, before it began the next one: what was read may be from before.
+            return Ok(ControlFlow::Continue(()));
+        }
         let expected = self.check.next_offset;
         let why = match next {
             Some(next) if why.is_none() && self.follows(next) => {

@@ -205,8 +205,10 @@ impl Watch {
 
     /// Reads on in the offsets topic.
     fn read_offsets(&mut self, known: &Topics<'_>) -> Result<()> {
-        let Some(manifest) = known.manifests.iter().find(|manifest| manifest.name.as_str() == OFFSETS_TOPIC)
-        else {
+        // Without its partition it is just being made.
+        let of_offsets =
+            |manifest: &&TopicManifest| manifest.name.as_str() == OFFSETS_TOPIC && manifest.ready > 0;
+        let Some(manifest) = known.manifests.iter().find(of_offsets) else {
             (self.offsets, self.groups) = (None, RecordedGroups::default());
             return Ok(());
         };

@@ -187,7 +187,13 @@ impl Leaving {
     fn look_at(&mut self, log: &Arc<Log>) -> Result<&ClosedSegments> {
         let entry = match self.seen.entry(address(log)) {
             Entry::Occupied(seen) => seen.into_mut(),
-            Entry::Vacant(new) => new.insert((log.clone(), log.closed_segments()?)),
+            Entry::Vacant(new) => {
+                let closed = match log.closed_segments() {
+                    Err(_) if log.is_closed() => ClosedSegments::default(),
+                    closed => closed?,
+                };
+                new.insert((log.clone(), closed))
+            }
         };
         Ok(&entry.1)
     }
@@ -220,7 +226,11 @@ impl LeavingSegment {
 
 fn let_go(log: &Log, end_offset: u64, segments: usize) -> Result<RetentionReport> {
     let before = RetentionReport::now(log);
-    let log_start = log.delete_records(end_offset)?;
+    let log_start = match log.delete_records(end_offset) {
+        // Its topic has been deleted since: there is nothing to let go of.
+        Err(_) if log.is_closed() => return Ok(RetentionReport::default()),
+        moved => moved?,
+    };
     telemetry::retained(log.topic_partition(), segments, log_start);
     Ok(before.until(log))
 }

@@ -330,7 +330,10 @@ impl Coordinator {
         for tp in partitions {
             self.check_unread(id, tp)?;
         }
-        let there = |tp: &&TopicPartition| group.offsets.latest(tp) != Committed::Absent;
+        // Also where it is being deleted, or expires, just now: whoever asks is told when that is durable.
+        let offsets = &group.offsets;
+        let there =
+            |tp: &&TopicPartition| offsets.latest(tp) != Committed::Absent || offsets.pending(tp).is_some();
         let gone: Vec<TopicPartition> = partitions.iter().filter(there).cloned().collect();
         Ok(self.tombstone_offsets(id, &gone, out))
     }

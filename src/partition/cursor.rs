@@ -463,10 +463,15 @@ impl Cursor {
             let why = format!("offset {} is expected, but the log goes on at {}", self.next, segment.base());
             return Err(place.segment.corrupted(place.position, why));
         }
+        if self.next > segment.base() {
+            let why =
+                format!("offsets up to {} before a segment that begins at {}", self.next, segment.base());
+            return Err(place.segment.corrupted(place.position, why));
+        }
         self.log.make_room();
         let open = Some(segment.open()?);
         self.log.note_opened();
-        self.next = self.next.max(segment.base());
+        self.next = segment.base();
         let ends_at = segment.base(); // who jumps from here asks anew
         self.place = Some(Place::begin(segment, open, gaps, ends_at));
         Ok(Step::NextSegment)
@@ -489,6 +494,9 @@ impl Cursor {
         if last >= bound.visible {
             // Not acknowledged yet, if that is what was written: damage must not end the log in silence.
             place.check(&batch, limits.crc, &self.log, &mut self.scratch)?;
+            if last >= self.log.log_end() {
+                place.check_end(&batch, &self.log)?;
+            }
             return Ok(Step::Stop);
         }
         let uncompressed = header.attributes.is_uncompressed();

@@ -223,6 +223,20 @@ impl Place {
         Err(self.segment.corrupted(batch.position, why))
     }
 
+    /// A batch whose offsets lie beyond the end of the log is damaged: of its base offset no CRC tells. Unless it was
+    /// taken back since it was looked at.
+    #[cold]
+    pub(super) fn check_end(&self, batch: &BatchAt, log: &Log) -> Result<()> {
+        let (last, end) = (batch.header.last_offset() as u64, log.appended_end());
+        let Some(open) = self.open.as_ref().filter(|_| last >= end) else { return Ok(()) };
+        let there = self.segment.batch_in(open, batch.position)?;
+        if there.is_none_or(|there| there.header != batch.header) {
+            return Ok(());
+        }
+        let why = format!("a batch up to offset {last}, and the log ends at {end}");
+        Err(self.segment.corrupted(batch.position, why))
+    }
+
     /// Checks a batch's CRC, if it is to be checked, and with it the leader epoch, which it does not cover;
     /// answers whether that was so.
     pub(super) fn check(

@@ -138,8 +138,14 @@ impl Log {
 
     /// Rolls because the active segment is full, unless somebody else has just done it.
     pub(super) fn roll(&self) -> Result<()> {
+        let base = || self.active_segment().map(|active| active.base());
+        let full = base();
         let mut writer = self.writer.lock();
         self.check_open()?;
+        let empty = self.active_segment().is_some_and(|active| active.published().position == 0);
+        if empty || base() != full {
+            return Ok(()); // another sender has met the full segment, too, and was faster
+        }
         if writer.tail.is_some() {
             return Ok(()); // staged by now: the batch is rolled for when it is written
         }
@@ -184,11 +190,15 @@ impl Log {
         };
         let Some(mut old) = taken else { return Err(Error::closed("the partition")) };
         old.seal();
-        match self.next_tail(&old, &settings) {
+        match self.next_tail(&mut old, &settings) {
             Ok(tail) => {
                 let closed = old.segment().clone();
                 drop(old);
-                closed.grows_no_more();
+                // An empty one has been replaced, over the same files: they are the new one's.
+                let replaced = closed.base() == tail.segment().base();
+                if !replaced {
+                    closed.grows_no_more();
+                }
                 let base = tail.next_offset();
                 self.append.lock().install(tail, in_place, writer);
                 telemetry::rolled(&self.tp, base);
@@ -196,6 +206,9 @@ impl Log {
                 if settings.durability == Durability::Memory && !self.is_bounded() {
                     // Nobody waits for it: so that recovery stays short.
                     self.flush_soon(base);
+                }
+                if replaced {
+                    return Ok(());
                 }
                 match closed.close() {
                     // The flush that passes it tries again.
@@ -231,10 +244,12 @@ impl Log {
         HeldBack { log: self, undo }
     }
 
-    fn next_tail(&self, old: &Tail, settings: &LogSettings) -> Result<Tail> {
+    fn next_tail(&self, old: &mut Tail, settings: &LogSettings) -> Result<Tail> {
         if old.is_empty() {
-            // Nothing in it: the same segment serves the new mode.
-            return self.tail_over(old.next_offset(), settings, OpenMode::ReadWrite);
+            // Nothing in it: the same segment serves the new mode. Its room goes before anybody appends to the new one.
+            old.give_up_room()?;
+            let next = self.tail_over(old.next_offset(), settings, OpenMode::ReadWrite);
+            return next.or_else(|e| old.cut_room().and(Err(e)));
         }
         old.segment().set_end(old.end());
         let next = self.tail_over(old.next_offset(), settings, OpenMode::CreateIfMissing);

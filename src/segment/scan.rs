@@ -88,6 +88,26 @@ impl Scan {
 
     /// As [`next`](Self::next), without a copy of the batch: [`passed_bytes`](Self::passed_bytes) are its bytes.
     pub(crate) fn pass(&mut self) -> std::io::Result<Result<BatchAt, Stop>> {
+        loop {
+            match self.step() {
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof && self.has_become_shorter()? => {}
+                step => return step,
+            }
+        }
+    }
+
+    /// Whoever writes the file gives back room that it has not used, also while somebody else looks at it.
+    fn has_become_shorter(&mut self) -> std::io::Result<bool> {
+        let size = self.file.size()?;
+        let shorter = size < self.end;
+        if shorter {
+            self.end = size.max(self.position);
+            self.piece.clear();
+        }
+        Ok(shorter)
+    }
+
+    fn step(&mut self) -> std::io::Result<Result<BatchAt, Stop>> {
         if self.position >= self.end {
             return Ok(Err(Stop::End));
         }

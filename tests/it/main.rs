@@ -56,6 +56,10 @@ mod scale;
 #[cfg(test)]
 mod shape;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod storm_found;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod telemetry;

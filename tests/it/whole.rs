@@ -12,10 +12,15 @@
 
 mod audit;
 mod crash;
+mod damage;
 mod groups;
 mod log;
+mod named;
+mod observed;
+mod readers;
 mod sending;
 mod tables;
+mod times;
 mod topics;
 mod transactions;
 mod world;
@@ -49,7 +54,7 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
 
 #[test]
 fn whole_programs_do_what_the_model_does() {
-    seeds(0..40).for_each(run);
+    seeds(0..25).for_each(run);
 }
 
 /// Far more of them, in a release build; every seed that fails is named.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use millpond::Observer;
-use millpond::config::{Background, BrokerConfig};
+use millpond::broker::{Verdict, repair_in};
+use millpond::config::{Background, BrokerConfig, CleanupPolicy};
 use millpond::prelude::*;
 use millpond::testing::SimEnvironment;
+use millpond::{TopicName, TopicPartition};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -186,4 +188,115 @@ fn a_reader_of_a_deleted_topic_reads_no_other() {
         }
     };
     assert_eq!(end.unwrap_err().kind(), ErrorKind::Closed, "after {count} records");
+}
+
+/// Whoever looks from outside while the offsets topic is being made sees no groups yet, and no error.
+#[test]
+fn groups_can_be_told_while_the_first_one_is_made() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    broker.create_topic("t", TopicConfig::new()).unwrap();
+    sim.disk().snapshot_every_call(1_000);
+    let _member = broker.group("g").unwrap().join("t").unwrap();
+    let states = sim.disk().take_snapshots();
+    assert!(states.len() > 5);
+    for state in states {
+        let beside = SimEnvironment::on(state.after_kill(), 1);
+        let observer = Observer::open_in(beside.environment(), "/data").unwrap();
+        assert!(observer.groups().unwrap().len() <= 1);
+        observer.watch().look().unwrap();
+    }
+}
+
+/// A file that gets shorter, because its broker gives back room that it has not used, is read to its end from outside.
+#[test]
+fn room_that_is_given_back_disturbs_nobody_outside() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let topic = broker.create_topic("t", TopicConfig::new().durability(Durability::Memory)).unwrap();
+    let producer = topic.producer().unwrap();
+    for _ in 0..300 {
+        drop(producer.send(Record::new(&[b'x'; 1_000])).unwrap());
+    }
+    producer.flush().wait().unwrap();
+    let observer = Observer::open_in(sim.environment(), "/data").unwrap();
+    let mut records = observer.read("t", 0, ..).unwrap();
+    records.next().unwrap().unwrap();
+    for _ in 0..3 {
+        sim.clock().advance(HOUR);
+        broker.tick().unwrap();
+    }
+    let mut count = 1;
+    while records.next().unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 300);
+}
+
+/// A base offset is under no checksum, and a compacted log has gaps: what lies beyond the end is damage all the same,
+/// for readers, for whoever verifies, and for a repair.
+#[test]
+fn a_batch_that_claims_offsets_beyond_the_log_is_corrupt() {
+    let sim = SimEnvironment::new(1);
+    let broker = open(&sim);
+    let config = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact).segment_size(ByteSize::kib(16));
+    let config = config.max_record_size(ByteSize::kib(8)).min_cleanable_dirty_percent(0);
+    let topic = broker.create_topic("t", config).unwrap();
+    let producer = topic.producer().unwrap();
+    for number in 0..200 {
+        let key = format!("key {}", number % 40);
+        producer.send(Record::new(&[b'x'; 1_000]).key(&key)).unwrap().wait().unwrap();
+    }
+    sim.clock().advance(HOUR);
+    broker.tick().unwrap();
+    topic.compact().and_then(|compaction| compaction.wait()).unwrap();
+    broker.close().wait().unwrap();
+    let logs = sim.disk().files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
+    let logs: Vec<_> = logs.filter(|path| !sim.disk().read_file(path).unwrap().is_empty()).collect();
+    assert!(logs.len() > 1);
+    for path in logs {
+        let flipped = SimEnvironment::on(sim.disk().after_kill(), 2);
+        flipped.disk().flip_bit(&path, 2, 3).unwrap();
+        let observer = Observer::open_in(flipped.environment(), "/data").unwrap();
+        assert_eq!(observer.verify(|_| {}).unwrap().verdict(), Verdict::Corrupt, "{}", path.display());
+        let copy = SimEnvironment::on(flipped.disk().snapshot(), 2);
+        let mut reader = open(&copy).topic("t").unwrap().partition(0).unwrap().read(..).unwrap();
+        let error = loop {
+            match reader.next() {
+                Ok(records) => assert!(records.is_some(), "the log ends in silence: {}", path.display()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Corrupted, "{error}");
+        repair_in(flipped.environment(), "/data").unwrap();
+        let broker = open(&flipped);
+        assert!(broker.topic("t").unwrap().partition(0).unwrap().log_end_offset().get() <= 200);
+        broker.close().wait().unwrap();
+        assert_eq!(observer.verify(|_| {}).unwrap().verdict(), Verdict::Clean);
+    }
+}
+
+/// Offsets that are just expiring are deleted when that is told, and not only soon.
+#[test]
+fn offsets_that_expire_just_now_are_deleted_when_that_is_told() {
+    let sim = SimEnvironment::new(1);
+    let config = BrokerConfig::new().background(Background::Manual).offsets_retention(HOUR);
+    let open = |sim: &SimEnvironment| {
+        Broker::builder("/data").environment(sim.environment()).config(config.clone()).open().unwrap()
+    };
+    let broker = open(&sim);
+    broker.create_topic("t", TopicConfig::new()).unwrap();
+    let tp = TopicPartition::new(TopicName::new("t").unwrap(), 0);
+    broker.group("g").unwrap().reset_partition(&tp, Offset::ZERO).unwrap();
+    assert!(broker.group("g").unwrap().committed(&tp).unwrap().is_some());
+    broker.create_topic("u", TopicConfig::new()).unwrap();
+    let _member = broker.group("g").unwrap().join("u").unwrap();
+    for _ in 0..2 {
+        sim.clock().advance(HOUR);
+        broker.tick().unwrap();
+    }
+    broker.group("g").unwrap().delete_offsets("t").unwrap();
+    assert!(broker.group("g").unwrap().committed(&tp).unwrap().is_none());
+    let dark = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2);
+    assert!(open(&dark).group("g").unwrap().committed(&tp).unwrap().is_none());
 }

@@ -10,7 +10,7 @@ use crate::env::sim::{SimDisk, SimEnvironment};
 use crate::env::{Environment, FileSystem, OpenMode};
 use crate::error::Result;
 use crate::partition::{
-    Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
+    Attendant, Budget, Chunk, Cursor, Found, Log, LogSettings, OpenLog, Opening, PartitionRecovery, Patience,
     ReadLimits, RecoveryPoint, Unattended,
 };
 use crate::segment::{Cell, FoundCell, NewRecord, OpenSegments, TailCells};
@@ -24,6 +24,7 @@ pub(super) struct Machine {
     pub(super) settings: LogSettings,
     pub(super) map: bool,
     pub(super) open_segments: Arc<OpenSegments>,
+    pub(super) attendant: Arc<dyn Attendant>,
 }
 
 /// An open partition of a machine.
@@ -63,7 +64,8 @@ impl Machine {
         let environment = SimEnvironment::on(disk, 1);
         environment.disk().create_dir(Path::new("/data")).unwrap();
         environment.disk().sync_dir(Path::new("/")).unwrap();
-        Machine { environment, settings, map: true, open_segments: OpenSegments::new(64) }
+        let (open_segments, attendant) = (OpenSegments::new(64), Arc::new(Unattended));
+        Machine { environment, settings, map: true, open_segments, attendant }
     }
 
     pub(super) fn disk(&self) -> &SimDisk {
@@ -107,7 +109,7 @@ impl Machine {
             pin: Arc::from(pin),
             open_segments: self.open_segments.clone(),
             budget: Arc::new(Budget::new(1 << 20)),
-            attendant: Arc::new(Unattended),
+            attendant: self.attendant.clone(),
             state,
             cell: Cell::new(&cells, 0),
             found_cells: &found,

@@ -10,7 +10,8 @@ use super::harness::{Machine, Opened, settings};
 use crate::config::Durability;
 use crate::env::sim::ManualClock;
 use crate::env::{Clock, Environment};
-use crate::partition::{Found, LogSettings};
+use crate::partition::{Attendant, Found, LogSettings};
+use crate::segment::OpenSegments;
 use crate::types::Timestamp;
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -136,4 +137,52 @@ fn a_level_holds_from_the_first_record_that_finds_it() {
         }
         assert!(met > 0, "nothing came in between");
     }
+}
+
+/// An attendant that does something when it hears of too many open files, once.
+#[derive(Default)]
+struct Crowded(Mutex<Option<Meanwhile>>);
+
+impl fmt::Debug for Crowded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Crowded")
+    }
+}
+
+impl Attendant for Crowded {
+    fn flush_soon(&self) {}
+
+    fn flushed(&self, _above_point: u64) {}
+
+    fn prepare_soon(&self) {}
+
+    fn close_idle_soon(&self) {
+        let next = self.0.lock().unwrap().take();
+        next.into_iter().for_each(|meanwhile| meanwhile());
+    }
+
+    fn close_idle_now(&self) {}
+
+    fn due_at(&self, _when: Duration) {}
+}
+
+/// Of two senders that meet a full segment, one comes too late: it does not cut the next segment, in which others have
+/// begun to build.
+#[test]
+fn a_second_roll_does_not_cut_the_segment_that_the_first_has_begun() {
+    let crowded = Arc::new(Crowded::default());
+    let machine = Machine::new(at(Durability::Interval(INTERVAL), true));
+    let machine = Machine { open_segments: OpenSegments::new(0), attendant: crowded.clone(), ..machine };
+    let opened = Arc::new(machine.open(Found::New).unwrap());
+    opened.send_many(1);
+    opened.log.roll().unwrap();
+    // Between the new tail and the end of the roll, if there is a second one.
+    let other = opened.clone();
+    *crowded.0.lock().unwrap() = Some(Box::new(move || other.send_many(3)));
+    opened.log.roll().unwrap();
+    let not_yet = crowded.0.lock().unwrap().take();
+    not_yet.into_iter().for_each(|meanwhile| meanwhile());
+    opened.log.flush().unwrap();
+    opened.assert_holds(0, 4);
+    machine.killed().open(Found::Unclean(None)).unwrap().assert_holds(0, 4);
 }

@@ -90,11 +90,10 @@ impl World {
         let name = format!("{}-{n}", self.topics[&number].name);
         let mut there = BTreeSet::new();
         for record in &view.all {
-            record.check(&self.records[record.id], number, n as u32);
             assert!(there.insert(record.offset), "{name}: {record:?} twice");
             let log = &self.topics[&number].logs[n];
             assert!(!log.absent.contains(&record.offset), "{name}: {record:?} was gone, and is back");
-            self.place(record.id, record.offset);
+            self.witness(record, number, n as u32);
         }
         let known: Vec<(u64, usize)> = self.topics[&number].logs[n]
             .known
@@ -112,6 +111,7 @@ impl World {
         self.check_markers(&name, view, &known);
         self.check_order(&name, &known);
         self.check_committed(&name, view);
+        self.check_times(&name, number, n, view.high, &view.all);
     }
 
     /// The last record of each key that supersedes those before it.

@@ -72,6 +72,7 @@ impl World {
         if self.openings != opening {
             return;
         }
+        self.observe_some(&snapshots);
         let end = self.draw_crash();
         let left = match self.below(snapshots.len() as u64 + 1) as usize {
             0 => disk.snapshot(),
@@ -114,6 +115,7 @@ impl World {
             }
         }
         let left = self.sim.disk().snapshot();
+        self.damage_a_copy(&left);
         self.crash(End::Close, &left, &claims);
     }
 
@@ -124,6 +126,7 @@ impl World {
         self.say(format!("== {end:?}"));
         let starts = self.starts();
         self.members.clear();
+        self.readers.clear();
         self.transactional.clear();
         self.broker = None;
         self.trouble = Trouble::None;
@@ -139,7 +142,7 @@ impl World {
         if end != End::Close && self.one_in(4) {
             self.crash_in_recovery(end, &random);
         }
-        let broker = open(&self.sim, self.seed.wrapping_add(self.openings)).unwrap();
+        let broker = open(&self.sim, self.seed.wrapping_add(self.openings), self.expires()).unwrap();
         self.broker = Some(broker.clone());
         self.verify();
         let restored = self.survive_topics(end, claims, &starts);
@@ -174,7 +177,7 @@ impl World {
         self.say("== and once more while it is opened");
         let disk = self.sim.disk().clone();
         disk.snapshot_every_call(1_000);
-        drop(open(&self.sim, self.seed).unwrap());
+        drop(open(&self.sim, self.seed, self.expires()).unwrap());
         let mut snapshots = disk.take_snapshots();
         if snapshots.is_empty() {
             return;
@@ -208,6 +211,7 @@ impl World {
             let Some(found) = found else {
                 // Made, or deleted, in the step that was cut off.
                 let may = !claims.topics.contains_key(&number) || restored == Some(number);
+                let may = may || topic.config.volatile_bound().is_some();
                 assert!(may, "{} is gone", topic.name);
                 self.topics.remove(&number);
                 continue;
@@ -296,6 +300,9 @@ impl World {
     /// Offsets: as seen before, or one of those begun; then every transaction is decided.
     fn survive_commits(&mut self, claims: &Claims, restored: Option<u64>) {
         let after = std::mem::replace(&mut self.committed, claims.committed.clone());
+        let there = |key: &(String, u64, u32)| self.topics.contains_key(&key.1);
+        self.committed.retain(|key, _| there(key));
+        let after: BTreeMap<_, _> = after.into_iter().filter(|(key, _)| there(key)).collect();
         for (key, entry) in after {
             let known = self.committed.entry(key).or_default();
             known.pending.extend(entry.pending);
@@ -319,6 +326,7 @@ impl World {
             let end = ends.get(&(*number, *n)).copied().unwrap_or_default();
             if entry.seen.is_some_and(|seen| seen > end) {
                 entry.cut = Some(entry.cut.map_or(end, |cut| cut.min(end)));
+                entry.again = false;
             }
         }
     }

@@ -17,7 +17,7 @@ use millpond::{ErrorKind, TopicName, TopicPartition};
 
 use super::log::{Seen, Source, read};
 use super::transactions::State;
-use super::world::{World, offset};
+use super::world::{EXPIRY, World, offset};
 
 pub(super) const GROUPS: [&str; 2] = ["g0", "g1"];
 
@@ -37,6 +37,10 @@ pub(super) struct Committed {
     pub(super) pending: Vec<Pending>,
     /// A power cut has taken what lies above, since it was committed.
     pub(super) cut: Option<u64>,
+    /// Since then a commit of the same value was begun: nobody can tell whether it holds.
+    pub(super) again: bool,
+    /// When a commit was begun last.
+    at: i64,
 }
 
 /// Where a member stands in a partition.
@@ -61,6 +65,8 @@ pub(super) struct Member {
     changes: Arc<Mutex<Vec<TopicPartition>>>,
     pub(super) places: BTreeMap<(u64, u32), Place>,
     pub(super) held: Option<Held>,
+    /// Its polls commit what the ones before have handed out.
+    auto: bool,
 }
 
 /// Notes which partitions come and go.
@@ -99,27 +105,37 @@ impl World {
             false => self.topics.values().map(|topic| topic.name.clone()).collect(),
         };
         self.say(format!("join {group}: {names:?}"));
-        self.join_as(group, &names);
+        let instance = self.one_in(3).then(|| format!("i{}", self.below(2)));
+        self.join_as(group, &names, instance);
     }
 
-    fn join_as(&mut self, group: &str, names: &[String]) {
+    fn join_as(&mut self, group: &str, names: &[String], instance: Option<String>) {
+        let auto = self.one_in(4);
         let few = GroupConfig::new().max_records(1 + self.below(20) as u32);
+        let few = if auto { few.auto_commit_interval(Duration::from_millis(100)) } else { few };
         let changes = Arc::new(Mutex::new(Vec::new()));
         let broker = self.broker();
         let joined = broker
             .group(group)
+            .and_then(|group| match &instance {
+                Some(instance) => group.instance_id(instance),
+                None => Ok(group),
+            })
             .and_then(|group| group.config(few).listener(Listener(changes.clone())).join(names));
         match joined {
             Ok(consumer) => {
                 let (group, topics, places) = (group.to_owned(), names.to_vec(), BTreeMap::new());
-                self.members.push(Member { group, consumer, topics, changes, places, held: None });
+                self.members.push(Member { group, consumer, topics, changes, places, held: None, auto });
             }
+            // A static member is one at a time.
+            Err(error) if instance.is_some() => self.bear("join", &error, &[ErrorKind::GroupInUse]),
             Err(error) => self.bear("join", &error, &[]),
         }
     }
 
     pub(super) fn leave(&mut self) {
         let Some(at) = self.any_member() else { return };
+        self.commits_by_itself(at);
         let member = self.members.remove(at);
         let how = self.below(3);
         self.say(format!("leave {at} of {}, {how}", member.group));
@@ -147,10 +163,13 @@ impl World {
     }
 
     pub(super) fn begin_commit(&mut self, group: &str, number: u64, n: u32, pending: Pending) {
+        let now = self.now();
         let entry = self.committed.entry((group.to_owned(), number, n)).or_default();
         // Where the log was cut below, what is committed may be less than before.
         let back = pending.back || entry.cut.is_some();
+        entry.again |= entry.cut.is_some() && pending.value == entry.seen;
         entry.pending.push(Pending { back, ..pending });
+        entry.at = now;
     }
 
     /// A commit of this value was acknowledged.
@@ -182,6 +201,7 @@ impl World {
     }
 
     fn take_up_commit(&mut self, group: &str, number: u64, n: u32, now: Option<u64>) {
+        let (expires, time) = (self.expires(), self.now());
         let txns = &self.txns;
         let entry = self.committed.entry((group.to_owned(), number, n)).or_default();
         if now != entry.seen {
@@ -193,7 +213,9 @@ impl World {
                 pending.value == now && (pending.back || now > entry.seen) && holds(pending)
             };
             let by = entry.pending.iter().rposition(reached);
-            assert!(by.is_some(), "{group} in {number}-{n}: {now:?} is committed; {entry:?}");
+            // Of a group that is away what it has committed goes with time.
+            let expired = expires && now.is_none() && time - entry.at >= EXPIRY.as_millis() as i64;
+            assert!(expired || by.is_some(), "{group} in {number}-{n}: {now:?} is committed; {entry:?}");
             entry.seen = now;
             entry.cut = None;
         }
@@ -202,6 +224,24 @@ impl World {
             Some(txn) => matches!(txns[txn].state, State::Open | State::Unknown),
             None => pending.back || pending.value > entry.seen,
         });
+    }
+
+    /// What a member may commit by itself when it polls or leaves.
+    fn commits_by_itself(&mut self, at: usize) {
+        if !self.members[at].auto {
+            return;
+        }
+        let group = self.members[at].group.clone();
+        for ((number, n), place) in self.members[at].places.clone() {
+            if place.at.is_some() {
+                self.begin_commit(
+                    &group,
+                    number,
+                    n,
+                    Pending { value: place.at, back: place.sought, txn: None },
+                );
+            }
+        }
     }
 
     pub(super) fn poll(&mut self) {
@@ -213,6 +253,7 @@ impl World {
     /// Polls, and checks what comes; answers how many records it was.
     fn poll_one(&mut self, at: usize) -> usize {
         let before = self.all_committed(at);
+        self.commits_by_itself(at);
         let mut member = self.members.remove(at);
         let answer = member.consumer.poll().wait_timeout(Duration::ZERO);
         for tp in member.changes.lock().unwrap().drain(..) {
@@ -225,7 +266,9 @@ impl World {
             Err(error) => {
                 let is_there = |name: &String| self.topics.values().any(|topic| topic.name == *name);
                 let gone = !member.topics.iter().any(is_there);
-                self.bear("poll", &error, if gone { &[ErrorKind::Closed] } else { &[] });
+                // Or a static member that was put out, whose place another one has taken.
+                let known = [ErrorKind::GroupInUse, ErrorKind::Closed];
+                self.bear("poll", &error, if gone { &known } else { &known[..1] });
                 0
             }
         };
@@ -290,7 +333,8 @@ impl World {
         position: u64,
     ) {
         let name = format!("{group} in {number}-{n}");
-        let cut = self.committed.get(&(group.to_owned(), number, n)).and_then(|entry| entry.cut);
+        let entry = self.committed.get(&(group.to_owned(), number, n));
+        let (cut, again) = entry.map_or((None, false), |entry| (entry.cut, entry.again));
         let from = match was {
             Some(was) => was,
             None => {
@@ -301,12 +345,11 @@ impl World {
                     let first = seen.first().map_or(position, |first| first.offset);
                     assert!(first >= least, "{name}: begins at {first}, before {least}, which is committed");
                 }
-                cut.map_or(resumed, |cut| resumed.min(cut))
+                cut.filter(|_| !again).map_or(resumed, |cut| resumed.min(cut))
             }
         };
         for record in seen {
-            record.check(&self.records[record.id], number, n);
-            self.place(record.id, record.offset);
+            self.witness(record, number, n);
             if let Source::Txn(txn) = self.records[record.id].source {
                 let state = &mut self.txns[txn].state;
                 assert!(
@@ -474,12 +517,20 @@ impl World {
     pub(super) fn everybody_reads_everything(&mut self) {
         self.members.clear();
         let names: Vec<String> = self.topics.values().map(|topic| topic.name.clone()).collect();
+        if names.is_empty() {
+            return;
+        }
         for group in GROUPS {
             self.say(format!("{group} reads everything"));
-            self.join_as(group, &names);
+            self.join_as(group, &names, None);
+            self.look_at_commits();
             let mut idle = 0;
             while idle < 4 {
                 idle = if self.poll_one(0) == 0 { idle + 1 } else { 0 };
+                if idle > 0 {
+                    // Static members that are away are waited for.
+                    self.advance(Duration::from_secs(30));
+                }
             }
             let member = self.members.remove(0);
             for (number, topic) in &self.topics {

@@ -30,6 +30,10 @@ pub(super) struct Sent {
     pub(super) tombstone: bool,
     pub(super) source: Source,
     pub(super) at: i64,
+    /// The timestamp that it was given, if any.
+    pub(super) stamp: Option<i64>,
+    /// The one that it is stored with, once that is known: it stays.
+    pub(super) stored: Option<i64>,
     pub(super) padding: usize,
     /// Where it is, once that is known.
     pub(super) offset: Option<u64>,
@@ -67,6 +71,7 @@ pub(super) struct LogModel {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) offset: u64,
+    pub(super) timestamp: i64,
     pub(super) id: Id,
     pub(super) key: Option<Vec<u8>>,
     pub(super) tombstone: bool,
@@ -122,6 +127,7 @@ impl Seen {
         };
         Seen {
             offset: record.offset().get(),
+            timestamp: record.timestamp().millis(),
             id: String::from_utf8(text).unwrap().parse().unwrap(),
             key: record.key().unwrap().map(<[u8]>::to_vec),
             tombstone: value.is_none(),
@@ -139,5 +145,6 @@ impl Seen {
         }
         assert!(!sent.lost, "{self:?} was lost in a crash, and is back");
         assert!(sent.offset.is_none_or(|offset| offset == self.offset), "{self:?} is at {:?}", sent.offset);
+        assert!(sent.stored.is_none_or(|time| time == self.timestamp), "{self:?} was of {:?}", sent.stored);
     }
 }

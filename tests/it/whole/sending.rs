@@ -14,6 +14,18 @@ pub(super) struct Made {
     pub(super) value: Option<Vec<u8>>,
     pub(super) header: Vec<u8>,
     pub(super) partition: u32,
+    /// Its timestamp, where it is given one.
+    pub(super) stamp: Option<Timestamp>,
+}
+
+impl Made {
+    /// The record with the time that it is to have.
+    pub(super) fn dated<'a, V, K>(&self, record: Record<'a, V, K>) -> Record<'a, V, K> {
+        match self.stamp {
+            Some(stamp) => record.timestamp(stamp),
+            None => record,
+        }
+    }
 }
 
 /// What a record may be.
@@ -33,17 +45,17 @@ macro_rules! with_record {
         let made = &$made;
         match (&made.key, &made.value) {
             (Some(key), Some(value)) => {
-                let $record = Record::new(value).key(key).partition(made.partition);
+                let $record = made.dated(Record::new(value).key(key).partition(made.partition));
                 $body
             }
             (Some(key), None) => {
-                let $record =
-                    Record::tombstone().key(key).header("id", &made.header).partition(made.partition);
+                let record = Record::tombstone().key(key).header("id", &made.header);
+                let $record = made.dated(record.partition(made.partition));
                 $body
             }
             (None, value) => {
                 let value = value.as_ref().expect("a tombstone has a key");
-                let $record = Record::new(value).partition(made.partition);
+                let $record = made.dated(Record::new(value).partition(made.partition));
                 $body
             }
         }
@@ -71,6 +83,7 @@ impl World {
             _ => self.below(300) as usize,
         };
         let tombstone = kind == Kind::Any && self.one_in(6);
+        let stamp = self.draw_time();
         let id = self.records.len();
         self.records.push(Sent {
             topic: number,
@@ -79,6 +92,8 @@ impl World {
             tombstone,
             source,
             at: self.now(),
+            stamp,
+            stored: None,
             padding,
             offset: None,
             doubtful: false,
@@ -90,6 +105,7 @@ impl World {
             value: (!tombstone).then(|| value_bytes(id, padding)),
             header: id.to_string().into_bytes(),
             partition,
+            stamp: stamp.map(Timestamp::from_millis),
         }
     }
 
@@ -104,7 +120,8 @@ impl World {
                 Ok(delivery) => delivery,
                 Err(error) => {
                     self.records[made.id].doubtful = true;
-                    self.bear("send", &error, &[]);
+                    let full = self.when_full(number);
+                    self.bear("send", &error, full);
                     continue;
                 }
             };
@@ -148,12 +165,14 @@ impl World {
                 .zip(&values)
                 .map(|(made, value)| {
                     let key = made.key.as_ref().expect("all have");
-                    Record::new(value).key(key).partition(made.partition)
+                    made.dated(Record::new(value).key(key).partition(made.partition))
                 })
                 .collect();
             producer.send_batch(records)
         } else {
-            producer.send_batch(records.map(|(made, value)| Record::new(value).partition(made.partition)))
+            producer.send_batch(
+                records.map(|(made, value)| made.dated(Record::new(value).partition(made.partition))),
+            )
         };
         self.delivered(&made, answer);
     }
@@ -164,7 +183,8 @@ impl World {
             Ok(delivery) => delivery,
             Err(error) => {
                 made.iter().for_each(|made| self.records[made.id].doubtful = true);
-                return self.bear("batch", &error, &[]);
+                let full = made.first().map_or(&[][..], |made| self.when_full(self.records[made.id].topic));
+                return self.bear("batch", &error, full);
             }
         };
         let mut rest: Vec<&Made> = made.iter().collect();
@@ -175,7 +195,8 @@ impl World {
                 self.place(made.id, offset);
             }
         }
-        assert!(rest.is_empty() || self.in_trouble(), "{} records were not handed over", rest.len());
+        let full = made.first().is_some_and(|made| !self.when_full(self.records[made.id].topic).is_empty());
+        assert!(rest.is_empty() || full || self.in_trouble(), "{} records were not handed over", rest.len());
         rest.iter().for_each(|made| self.records[made.id].doubtful = true);
         if self.one_in(2) {
             return;
@@ -189,7 +210,8 @@ impl World {
             }
             Err(error) => {
                 made.iter().for_each(|made| self.records[made.id].doubtful = true);
-                self.bear("wait for a batch", &error, &[]);
+                let full = made.first().map_or(&[][..], |made| self.when_full(self.records[made.id].topic));
+                self.bear("wait for a batch", &error, full);
             }
         }
     }
@@ -202,7 +224,8 @@ impl World {
         let expected = end + self.below(2);
         self.say(format!("append_expecting {number}-{} {expected}: {}", made.partition, made.id));
         let (key, value) = (made.key.clone().unwrap_or_default(), made.value.clone().unwrap_or_default());
-        let answer = partition.append_expecting(offset(expected), [Record::new(&value).key(&key)]);
+        let answer =
+            partition.append_expecting(offset(expected), [made.dated(Record::new(&value).key(&key))]);
         match answer {
             Err(error) if matches!(error.kind(), ErrorKind::UnexpectedOffset { .. }) => {
                 self.records[made.id].lost = true;
@@ -220,65 +243,6 @@ impl World {
         let topic = &self.topics[&number];
         let known = topic.logs[partition as usize].known.keys().next_back().map_or(0, |last| last + 1);
         known.max(topic.partition(partition as usize).log_end_offset().get())
-    }
-
-    /// Which number a partition expects next from a producer with a name; any, where it knows of none.
-    pub(super) fn next_of(&self, number: u64, partition: u32, name: usize) -> Option<u64> {
-        let log = &self.topics[&number].logs[partition as usize];
-        let sequence = |id: &Id| match self.records[*id].source {
-            Source::Named(by, sequence) if by == name => Some(sequence + 1),
-            _ => None,
-        };
-        log.known.values().rev().find_map(sequence)
-    }
-
-    pub(super) fn send_named(&mut self) {
-        let Some(number) = self.any_topic() else { return };
-        let name = self.below(2) as usize;
-        let topic = self.topics.get_mut(&number).unwrap();
-        if topic.named[name].is_none() {
-            let text = format!("named-{name}");
-            match topic.topic.idempotent_producer(&text) {
-                Ok(producer) => topic.named[name] = Some(producer),
-                Err(error) => return self.bear("idempotent_producer", &error, &[]),
-            }
-        }
-        let partition = self.below(self.topics[&number].logs.len() as u64) as u32;
-        let known = self.next_of(number, partition, name);
-        let next = known.unwrap_or(0);
-        let at = (next + self.below(3)).saturating_sub(self.below(4));
-        let count = 1 + self.below(6);
-        let made: Vec<Made> = (at..at + count)
-            .map(|sequence| self.make(number, Some(partition), Kind::Full, Source::Named(name, sequence)))
-            .collect();
-        self.say(format!("named-{name} to {number}-{partition}: {at} of {next}, {}", made[0].id));
-        let producer = self.topics.get_mut(&number).unwrap().named[name].take().unwrap();
-        let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().unwrap_or_default();
-        let pairs: Vec<_> = made.iter().map(|made| (bytes(&made.key), bytes(&made.value))).collect();
-        let records = pairs.iter().map(|(key, value)| Record::new(value).key(key).partition(partition));
-        let by_itself = at == next && self.one_in(2);
-        let answer = match by_itself {
-            true => producer.send(records),
-            false => producer.send_at(partition, at, records),
-        };
-        match &answer {
-            Err(error) if matches!(error.kind(), ErrorKind::Duplicate { .. }) => {
-                let ErrorKind::Duplicate { next_sequence, .. } = error.kind() else { unreachable!() };
-                assert!(at < next && next_sequence == next, "{error} where {next} is next, not {at}");
-                made.iter().for_each(|made| self.records[made.id].lost = true);
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::OutOfOrderSequence { .. }) => {
-                let kind = ErrorKind::OutOfOrderSequence { expected: next };
-                assert!(at > next && error.kind() == kind, "{error} where {next} is next, not {at}");
-                made.iter().for_each(|made| self.records[made.id].lost = true);
-            }
-            Ok(_) => assert!(at == next || known.is_none(), "what is not next is refused"),
-            Err(_) => {}
-        }
-        if made.iter().all(|made| !self.records[made.id].lost) {
-            self.delivered(&made, answer);
-        }
-        self.topics.get_mut(&number).unwrap().named[name] = Some(producer);
     }
 
     pub(super) fn flush(&mut self) {

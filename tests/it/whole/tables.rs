@@ -86,7 +86,7 @@ impl World {
             None => Expected::Version(Offset::ZERO),
         };
         self.say(format!("append_if {number}-{}, {expected:?}: {}", made.partition, made.id));
-        let record = Record::new(&value).key(&key).partition(made.partition);
+        let record = made.dated(Record::new(&value).key(&key).partition(made.partition));
         match table.append_if(expected, record) {
             Ok(offset) => {
                 self.place(made.id, offset.get());
@@ -97,14 +97,21 @@ impl World {
                 self.records[made.id].doubtful = true;
                 self.records[made.id].lost = conflict;
                 let kind = error.kind();
-                let of_others = conflict || kind == ErrorKind::Backpressure;
+                let full = self.when_full(number).contains(&kind);
+                let of_others = conflict || full || kind == ErrorKind::Backpressure;
                 self.bear("append_if", &error, if of_others { std::slice::from_ref(&kind) } else { &[] });
             }
         }
     }
 
+    fn stable_ends(&self, number: u64) -> Vec<Offset> {
+        let topic = &self.topics[&number];
+        (0..topic.logs.len()).map(|n| topic.partition(n).last_stable_offset()).collect()
+    }
+
     /// Tables, old and new, are what the log comes to.
     pub(super) fn audit_tables(&mut self, number: u64) {
+        let stable = self.stable_ends(number);
         let topic = &self.topics[&number];
         let views = topic.logs.iter().enumerate().map(|(n, _)| {
             let partition = topic.partition(n);
@@ -112,6 +119,9 @@ impl World {
         });
         let expected = fold(&views.collect::<Vec<_>>());
         let fresh = topic.topic.table().unwrap();
+        if self.stable_ends(number) != stable {
+            return; // a commit on its way has come to its end meanwhile
+        }
         let how = if fresh.is_from_snapshot() { "from a snapshot" } else { "from the log" };
         assert_eq!(rows_of(&fresh), expected, "the table of {}, {how}", topic.name);
         let topic = self.topics.get_mut(&number).unwrap();

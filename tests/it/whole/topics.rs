@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millpond::config::{CleanupPolicy, Compression};
+use millpond::config::{CleanupPolicy, Compression, Overflow, TimestampType, Volatile};
 use millpond::prelude::*;
 use millpond::producer::IdempotentProducer;
 use millpond::{ErrorKind, TopicId};
@@ -20,10 +20,15 @@ const LEVELS: [Durability; 3] =
 const CODECS: &[Compression] = &[
     Compression::None,
     Compression::None,
+    Compression::None,
     #[cfg(feature = "lz4")]
     Compression::Lz4,
     #[cfg(feature = "zstd")]
     Compression::Zstd { level: None },
+    #[cfg(feature = "gzip")]
+    Compression::Gzip { level: None },
+    #[cfg(feature = "snappy")]
+    Compression::Snappy,
 ];
 
 /// A topic, and its model.
@@ -44,6 +49,8 @@ pub(super) struct Modelled {
     pub(super) ages: Option<Duration>,
     /// Retention by size, once.
     pub(super) sized: bool,
+    /// Which timestamps its records had, once: those they were given, those of their appends.
+    pub(super) times: [bool; 2],
 }
 
 impl Modelled {
@@ -60,7 +67,8 @@ impl Modelled {
         if let Some(age) = config.retention_policy().max_age() {
             self.ages = least(self.ages, age);
         }
-        self.sized |= config.retention_policy().max_size().is_some();
+        self.times[usize::from(config.timestamp_kind() == TimestampType::LogAppend)] = true;
+        self.sized |= config.volatile_bound().is_some() || config.retention_policy().max_size().is_some();
         self.config = config;
     }
 
@@ -83,6 +91,7 @@ impl World {
             .segment_size(ByteSize::kib(16))
             .max_record_size(ByteSize::kib(8))
             .index_interval(ByteSize::bytes(200 + self.below(2) * 4_000))
+            .timestamp_type(if self.one_in(6) { TimestampType::LogAppend } else { TimestampType::Create })
             .min_cleanable_dirty_percent(self.below(30) as u32)
             .delete_retention(Duration::from_secs(30 + self.below(2) * 86_400));
         let retention = match self.below(3) {
@@ -98,6 +107,41 @@ impl World {
         }
     }
 
+    /// The same for a topic that is in memory only.
+    fn in_memory(&self, config: TopicConfig) -> TopicConfig {
+        let bound = ByteSize::kib(64);
+        let waits = self.one_in(2);
+        keep_in_memory(
+            config,
+            if waits { Volatile::senders_wait(bound) } else { Volatile::drop_oldest(bound) },
+        )
+    }
+
+    /// The errors of senders to a topic whose memory may be full.
+    pub(super) fn when_full(&self, number: u64) -> &'static [ErrorKind] {
+        match self.topics.get(&number).and_then(|topic| topic.config.volatile_bound()) {
+            Some(volatile) if volatile.overflow() == Overflow::SendersWait => {
+                &[ErrorKind::TimedOut, ErrorKind::Backpressure]
+            }
+            _ => &[],
+        }
+    }
+
+    /// What a group has not committed yet stays, where senders wait.
+    fn check_unread(&self, number: u64, n: usize, to: u64) {
+        let asked = self.topics[&number].logs[n].asked_start >= to;
+        if asked || self.when_full(number).is_empty() {
+            return;
+        }
+        for ((group, of, part), committed) in &self.committed {
+            if (*of, *part as usize) == (number, n) {
+                let reached = committed.pending.iter().any(|pending| pending.value >= Some(to));
+                let seen = committed.seen;
+                assert!(reached || seen.is_none_or(|seen| seen >= to), "{number}-{n}: {group} {seen:?} {to}");
+            }
+        }
+    }
+
     /// Admin calls on a full disk are another test's.
     fn room_for_admin(&mut self) {
         self.heal();
@@ -110,6 +154,7 @@ impl World {
         self.room_for_admin();
         let partitions = 1 + self.below(3) as u32;
         let config = self.draw_config().partitions(partitions);
+        let config = if self.one_in(6) { self.in_memory(config) } else { config };
         self.say(format!("create {name}: {:?}", brief(&config)));
         let topic = self.broker().create_topic(name, config.clone()).unwrap();
         let mut modelled = Modelled {
@@ -125,6 +170,7 @@ impl World {
             compacts: None,
             ages: None,
             sized: false,
+            times: [false; 2],
         };
         modelled.takes(config);
         self.topics.insert(self.next_topic, modelled);
@@ -173,6 +219,10 @@ impl World {
         let broker = self.broker();
         let topic = self.topics.get_mut(&number).unwrap();
         let config = config.partitions(topic.logs.len() as u32);
+        let config = match topic.config.volatile_bound() {
+            Some(volatile) => keep_in_memory(config, volatile),
+            None => config,
+        };
         topic.takes(config.clone());
         let name = topic.name.clone();
         self.say(format!("alter {name}: {:?}", brief(&config)));
@@ -266,6 +316,7 @@ impl World {
         }
         if now.start > before.start {
             self.check_retention(number, n, before.start, now.start);
+            self.check_unread(number, n, now.start);
         }
         self.learn(number, n, now.high);
         self.topics.get_mut(&number).unwrap().logs[n].marks = now;
@@ -302,8 +353,7 @@ impl World {
             assert!(found.contains(offset), "{}-{n}: record {id} at {offset} is not there", topic.name);
         }
         for record in seen {
-            record.check(&self.records[record.id], number, n as u32);
-            self.place(record.id, record.offset);
+            self.witness(&record, number, n as u32);
         }
         self.topics.get_mut(&number).unwrap().logs[n].read_to = high;
     }
@@ -317,6 +367,16 @@ impl World {
         assert!(sent.offset.is_none_or(|known| known == offset), "{id} is at {offset} and {:?}", sent.offset);
         sent.offset = Some(offset);
     }
+}
+
+fn keep_in_memory(config: TopicConfig, volatile: Volatile) -> TopicConfig {
+    config
+        .durability(Durability::Memory)
+        .volatile(volatile)
+        .cleanup_policy(CleanupPolicy::Delete)
+        .retention(Retention::forever())
+        .segment_size(ByteSize::kib(8))
+        .max_record_size(ByteSize::kib(8))
 }
 
 fn brief(config: &TopicConfig) -> Vec<(&'static str, String)> {

@@ -108,6 +108,10 @@ impl World {
             self.say(format!("    {this} sends to {number}-{}: {}", made.partition, made.id));
             if let Err(error) = with_record!(made, |record| txn.send(&topic, record)) {
                 self.records[made.id].doubtful = true;
+                if self.when_full(number).contains(&error.kind()) {
+                    self.say(format!("    {this}: {error}"));
+                    continue;
+                }
                 self.bear_within(this, "send within", &error);
             }
         }

@@ -12,8 +12,24 @@ use millpond::{Error, ErrorKind};
 
 use super::groups::{Committed, Member};
 use super::log::Sent;
+use super::readers::OpenReader;
 use super::topics::Modelled;
 use super::transactions::Txn;
+
+/// The calls that fail; the syncs matter most.
+const OPS: [Op; 11] = [
+    Op::Sync,
+    Op::Sync,
+    Op::Sync,
+    Op::Sync,
+    Op::Write,
+    Op::Write,
+    Op::SyncDir,
+    Op::Rename,
+    Op::Create,
+    Op::Remove,
+    Op::SetSize,
+];
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +55,9 @@ impl Drop for Trace {
     }
 }
 
+/// Producers, transactional ids and offsets of who is away are forgotten after this time, where they are at all.
+pub(super) const EXPIRY: Duration = Duration::from_secs(3_600);
+
 /// A broker on a simulated disk, and what it must show.
 pub(super) struct World {
     pub(super) trace: Trace,
@@ -58,6 +77,7 @@ pub(super) struct World {
     pub(super) committed: BTreeMap<(String, u64, u32), Committed>,
     pub(super) members: Vec<Member>,
     pub(super) transactional: BTreeMap<usize, TransactionalProducer>,
+    pub(super) readers: Vec<OpenReader>,
     pub(super) trouble: Trouble,
     pub(super) steps: usize,
 }
@@ -72,7 +92,7 @@ impl World {
         if seed % 8 == 5 {
             sim.disk().distrust_mapped_stores();
         }
-        let broker = Some(open(&sim, seed).unwrap());
+        let broker = Some(open(&sim, seed, seed % 5 == 2).unwrap());
         World {
             trace: Trace { seed, lines: Vec::new() },
             sim,
@@ -88,9 +108,15 @@ impl World {
             committed: BTreeMap::new(),
             members: Vec::new(),
             transactional: BTreeMap::new(),
+            readers: Vec::new(),
             trouble: Trouble::None,
             steps: 0,
         }
+    }
+
+    /// Whether this broker forgets who is away for long.
+    pub(super) fn expires(&self) -> bool {
+        self.seed % 5 == 2
     }
 
     /// Runs a program, and ends it in order.
@@ -139,7 +165,11 @@ impl World {
             }
             Trouble::Broken(_) => matches!(
                 kind,
-                ErrorKind::Io | ErrorKind::Poisoned | ErrorKind::Backpressure | ErrorKind::TimedOut
+                ErrorKind::Io
+                    | ErrorKind::StorageFull
+                    | ErrorKind::Poisoned
+                    | ErrorKind::Backpressure
+                    | ErrorKind::TimedOut
             ),
         };
         assert!(of_the_disk || kinds.contains(&kind), "{what}: {error} ({kind:?})");
@@ -165,7 +195,7 @@ impl World {
 
     /// A step that opens nothing again.
     fn leaf(&mut self) {
-        match self.below(40) {
+        match self.below(45) {
             0..=4 => self.send(),
             5..=7 => self.send_batch(),
             8..=9 => self.send_named(),
@@ -187,6 +217,8 @@ impl World {
             35 => self.seek(),
             36 => self.change_group(),
             37..=38 => self.table(),
+            39..=42 => self.read_on(),
+            43 => self.observe(),
             _ => self.audit(),
         }
     }
@@ -204,9 +236,11 @@ impl World {
                 self.trouble = Trouble::Full(1 + self.below(4) as usize);
             }
             Trouble::None if self.one_in(60) => {
-                let (nth, op) = (1 + self.below(6), if self.one_in(4) { Op::Write } else { Op::Sync });
-                self.say(format!("the {nth}th {op:?} fails"));
-                self.sim.disk().inject(Failure::nth(nth, Fault::Io).only(op).times(Times::Once));
+                let (nth, op) = (1 + self.below(6), OPS[self.below(OPS.len() as u64) as usize]);
+                let times = if self.one_in(4) { Times::Always } else { Times::Once };
+                let fault = if self.one_in(4) { Fault::StorageFull } else { Fault::Io };
+                self.say(format!("the {nth}th {op:?} fails with {fault:?}, {times:?}"));
+                self.sim.disk().inject(Failure::nth(nth, fault).only(op).times(times));
                 self.trouble = Trouble::Broken(3 + self.below(6) as usize);
             }
             Trouble::None => {}
@@ -252,7 +286,7 @@ impl World {
 }
 
 /// A broker whose upkeep happens in `tick`; every third one reads by calls.
-pub(super) fn open(sim: &SimEnvironment, seed: u64) -> millpond::Result<Broker> {
+pub(super) fn open(sim: &SimEnvironment, seed: u64, forgets: bool) -> millpond::Result<Broker> {
     let read_mode = if seed % 3 == 0 { ReadMode::Buffered } else { ReadMode::Mapped };
     let config = BrokerConfig::new()
         .background(Background::Manual)
@@ -261,6 +295,12 @@ pub(super) fn open(sim: &SimEnvironment, seed: u64) -> millpond::Result<Broker> 
         .compaction_interval(Duration::from_secs(15))
         .max_block(Duration::from_millis(20))
         .read_mode(read_mode);
+    let config = match forgets {
+        true => {
+            config.offsets_retention(EXPIRY).producer_expiration(EXPIRY).transactional_id_expiration(EXPIRY)
+        }
+        false => config,
+    };
     let config = if seed % 4 == 1 { config.max_open_segments(16) } else { config };
     Broker::builder("/data").environment(sim.environment()).config(config).open()
 }
