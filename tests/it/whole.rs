@@ -10,6 +10,7 @@
 //! A failing program prints its seed and its steps. `MILLPOND_SEED=n` runs one seed, `MILLPOND_STEPS=n` only its first
 //! steps, `MILLPOND_SEEDS=from..to` a range of them.
 
+mod administering;
 mod audit;
 mod crash;
 mod damage;

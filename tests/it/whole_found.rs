@@ -300,3 +300,19 @@ fn offsets_that_expire_just_now_are_deleted_when_that_is_told() {
     let dark = SimEnvironment::on(sim.disk().after_power_cut_losing_everything(), 2);
     assert!(open(&dark).group("g").unwrap().committed(&tp).unwrap().is_none());
 }
+
+/// Offsets that were set for a group which nobody ever joins expire, too.
+#[test]
+fn offsets_that_were_set_and_never_used_expire() {
+    let sim = SimEnvironment::new(1);
+    let config = BrokerConfig::new().background(Background::Manual).offsets_retention(HOUR);
+    let broker = Broker::builder("/data").environment(sim.environment()).config(config).open().unwrap();
+    broker.create_topic("t", TopicConfig::new()).unwrap();
+    let tp = TopicPartition::new(TopicName::new("t").unwrap(), 0);
+    broker.group("g").unwrap().reset_partition(&tp, Offset::ZERO).unwrap();
+    for _ in 0..3 {
+        sim.clock().advance(HOUR);
+        broker.tick().unwrap();
+    }
+    assert!(broker.group("g").unwrap().committed(&tp).unwrap().is_none());
+}

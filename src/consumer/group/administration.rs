@@ -165,7 +165,11 @@ impl GroupService {
         let entries = offsets.into_iter().map(entry).collect();
         let write =
             self.act_and_write(|coordinator, now, out| coordinator.reset(group, entries, now, out))?;
-        self.wait_for(write)
+        self.wait_for(write)?;
+        // Perhaps nobody ever joins: what has been set expires all the same.
+        self.look(|_| ());
+        self.schedule();
+        Ok(())
     }
 
     /// Deletes offsets of a group, durably.

@@ -33,6 +33,8 @@ pub(super) struct Txn {
     /// What it commits of groups: group, topic, partition, offset.
     pub(super) offsets: Vec<(String, u64, u32, u64)>,
     begun: i64,
+    /// Something of it was refused, by a full disk for example: that aborts it.
+    refused: bool,
 }
 
 impl World {
@@ -52,7 +54,7 @@ impl World {
             Err(error) => return self.bear("begin", &error, &[ErrorKind::Fenced]),
         };
         let (records, offsets) = (Vec::new(), Vec::new());
-        self.txns.push(Txn { state: State::Open, records, offsets, begun: self.now() });
+        self.txns.push(Txn { state: State::Open, records, offsets, begun: self.now(), refused: false });
         for _ in 0..1 + self.below(6) {
             match self.below(5) {
                 0..=2 => self.cut_off_sometimes(|world| world.send_within(this, &mut txn)),
@@ -86,8 +88,10 @@ impl World {
         let old = self.now() - self.txns[this].begun >= TIMEOUT.as_millis() as i64;
         let over = matches!(error.kind(), ErrorKind::TransactionAborted);
         // What a full disk has refused aborts it.
-        let reason =
-            old || self.in_trouble() || self.txns[this].records.iter().any(|&id| self.records[id].doubtful);
+        let reason = old
+            || self.in_trouble()
+            || self.txns[this].refused
+            || self.txns[this].records.iter().any(|&id| self.records[id].doubtful);
         assert!(!over || reason, "{what}: {error}, for no reason");
         // A topic of the name that was deleted is forgotten with the first error.
         let deleted = [
@@ -96,6 +100,7 @@ impl World {
             ErrorKind::Closed,
             ErrorKind::PartitionNotFound,
         ];
+        self.txns[this].refused = true;
         self.bear(what, error, &deleted);
     }
 
