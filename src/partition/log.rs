@@ -104,6 +104,7 @@ impl Log {
         let segment = parts.end.segment().clone();
         let counts = Counts::new(end, parts.end.end());
         let flushed = FlushPoint { segment, position: parts.end.end(), offset: end };
+        let swaps = Swaps::new(parts.point_segment, &parts.manifest);
         let (appender, writer) = Appender::over(parts.end, &parts.settings, epoch);
         Log {
             tp: parts.tp,
@@ -127,7 +128,7 @@ impl Log {
             producers: Producers::new(),
             flush_wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            swaps: Swaps::new(parts.point_segment),
+            swaps,
             pinned: Mutex::new(Vec::new()),
             readers: WaitList::new(),
             acks: WaitList::new(),

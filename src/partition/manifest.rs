@@ -4,6 +4,7 @@
 //!   millpond.partition: topic id | log start | compacted | truncation (0/1, offset) | generation
 //!                       | lowest truncation (0/1, offset) | overlaps
 //!                       | since version 2: compacted to | swap of segments (0/1, from, to)
+//!                       | since version 3: tombstones gone to
 //! ```
 //!
 //! Invariants
@@ -21,7 +22,7 @@ use crate::types::TopicId;
 
 /// Kind number of the file.
 const KIND: u16 = 0x5041;
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// Content of the partition manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct PartitionManifest {
     pub(crate) overlaps: Vec<u64>,
     /// Below this offset every record has been seen by compaction.
     pub(crate) cleaned_to: u64,
+    /// Behind the last tombstone that compaction has taken away.
+    pub(crate) tombstones_gone: u64,
     /// A compacted segment is to take the place of those in this range.
     pub(crate) swap: Option<SwapRange>,
 }
@@ -61,6 +64,7 @@ impl PartitionManifest {
             lowest_truncation: None,
             overlaps: Vec::new(),
             cleaned_to: 0,
+            tombstones_gone: 0,
             swap: None,
         }
     }
@@ -84,6 +88,7 @@ impl PartitionManifest {
         self.overlaps.retain(|&overlap| overlap < to);
         self.overlaps.push(to);
         self.cleaned_to = self.cleaned_to.min(to);
+        self.tombstones_gone = self.tombstones_gone.min(to);
     }
 
     /// Writes it durably.
@@ -120,6 +125,7 @@ impl PartitionManifest {
         let swap = self.swap.unwrap_or(SwapRange { from: 0, to: 0 });
         writer.put_u64(swap.from);
         writer.put_u64(swap.to);
+        writer.put_u64(self.tombstones_gone);
         writer.seal(KIND, VERSION)
     }
 
@@ -144,6 +150,8 @@ impl PartitionManifest {
             let range = SwapRange { from: reader.get_u64()?, to: reader.get_u64()? };
             swap = swapping.then_some(range);
         }
+        // Before, nobody wrote that down: any below may have gone.
+        let tombstones_gone = if version >= 3 { reader.get_u64()? } else { cleaned_to };
         Ok(PartitionManifest {
             topic_id,
             log_start,
@@ -153,6 +161,7 @@ impl PartitionManifest {
             lowest_truncation: truncated.then_some(lowest),
             overlaps,
             cleaned_to,
+            tombstones_gone,
             swap,
         })
     }
@@ -168,6 +177,22 @@ mod tests {
     use crate::env::make_file;
     use crate::env::sim::SimEnvironment;
     use crate::error::ErrorKind;
+
+    /// Before version 3 nobody wrote down which tombstones have gone, before version 2 nothing was compacted.
+    #[test]
+    fn older_versions_are_read() {
+        let mut manifest = PartitionManifest::new(TopicId::from_bytes([3; 16]), 5);
+        (manifest.compacted, manifest.cleaned_to, manifest.tombstones_gone) = (true, 90, 70);
+        assert_eq!(PartitionManifest::decode(&manifest.encode()).unwrap(), manifest);
+        let bytes = manifest.encode();
+        let (_, payload) = sealed_file::open(KIND, VERSION, &bytes).unwrap();
+        for (version, left_out, known) in [(2, 8, (90, 90)), (1, 8 + 25, (0, 0))] {
+            let older = sealed_file::seal(KIND, version, &payload[..payload.len() - left_out]);
+            let read = PartitionManifest::decode(&older).unwrap();
+            assert_eq!((read.cleaned_to, read.tombstones_gone), known, "version {version}");
+            assert_eq!((read.log_start, read.compacted, read.swap), (5, true, None));
+        }
+    }
 
     /// `repair` makes a damaged one anew: one of a newer version is not damaged.
     #[test]

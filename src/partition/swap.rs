@@ -35,7 +35,7 @@ pub(crate) struct Swaps {
     below: AtomicU64,
     /// Odd while segments are exchanged; rises after truncations, too.
     count: AtomicU64,
-    /// Behind the last tombstone that compaction has taken away since the opening.
+    /// What the manifest says of it, for those who look often.
     tombstones_gone: AtomicU64,
     /// Segments that were replaced, and where they begin: readers may be at them still.
     replaced: Mutex<Vec<(u64, Weak<Segment>)>>,
@@ -82,13 +82,13 @@ pub(crate) struct CleaningGuard<'a> {
 
 impl Swaps {
     /// Of a log whose recovery point on the device lies in the segment `below`.
-    pub(super) fn new(below: u64) -> Swaps {
+    pub(super) fn new(below: u64, manifest: &PartitionManifest) -> Swaps {
         Swaps {
             upkeep: Mutex::new(None),
             cleaning: Mutex::new(()),
             below: AtomicU64::new(below),
             count: AtomicU64::new(0),
-            tombstones_gone: AtomicU64::new(0),
+            tombstones_gone: AtomicU64::new(manifest.tombstones_gone),
             replaced: Mutex::new(Vec::new()),
         }
     }
@@ -119,14 +119,14 @@ impl Log {
         self.swaps.count.fetch_add(2, Ordering::AcqRel);
     }
 
-    /// A truncation: points from before it are not on the device any more.
-    pub(super) fn no_point_stored(&self) {
+    /// A truncation to this offset: points from before it are not on the device any more.
+    pub(super) fn no_point_stored(&self, to: u64) {
         self.swaps.below.store(0, Ordering::Release);
-        self.swaps.tombstones_gone.store(0, Ordering::Release);
+        self.swaps.tombstones_gone.fetch_min(to, Ordering::AcqRel);
     }
 
-    /// Behind the last tombstone that compaction has taken away since the opening: who has come so far has met all of
-    /// them. What it deletes was gone before, when the log was compacted so far.
+    /// Behind the last tombstone that compaction has ever taken away: who has come so far has met all of them. What they
+    /// delete was gone before.
     pub(crate) fn tombstones_gone(&self) -> u64 {
         self.swaps.tombstones_gone.load(Ordering::Acquire)
     }
@@ -256,6 +256,7 @@ impl Log {
         self.change_manifest(|manifest| {
             manifest.compacted = true;
             manifest.swap = Some(range);
+            manifest.tombstones_gone = manifest.tombstones_gone.max(tombstones_gone);
         })
         .map_err(|e| self.fail(e))?;
         // Before anybody can read without them.

@@ -133,7 +133,7 @@ impl Log {
     fn truncate_recorded(&self, to: u64, writer: &mut super::roll::Writer) -> Result<()> {
         self.marks.truncate(to);
         let (end, bytes_in) = (self.log_end(), self.passed_in().bytes);
-        self.no_point_stored();
+        self.no_point_stored(to);
         let (kept_end, gone) = self.cut_list(to)?;
         self.segments_cut();
         for segment in gone.iter().rev() {

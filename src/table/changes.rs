@@ -146,7 +146,6 @@ impl<K: Codec, V: Codec> Future for PollChanges<'_, K, V> {
         let table = &mut *self.table;
         let mut changes = Changes::default();
         while changes.is_empty() {
-            let now = table.now();
             match table.reader.poll_records(context) {
                 Poll::Ready(Ok(records)) => {
                     table.apply(&records, &mut changes)?;
@@ -157,7 +156,6 @@ impl<K: Codec, V: Codec> Future for PollChanges<'_, K, V> {
                     // What came may have been nothing but deletions, and gone.
                     table.keep_up(&mut changes)?;
                     if changes.is_empty() {
-                        table.was_current(now);
                         return Poll::Pending;
                     }
                 }

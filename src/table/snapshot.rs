@@ -1,14 +1,13 @@
 //! A table's snapshot: what it held at some positions, so that it opens without reading the whole log.
 //!
 //! ```text
-//!   NAME.table: sealed file | topic id | current at, ms | partitions: next offset, epoch | rows: partition, offset,
-//!               timestamp, key, value
+//!   NAME.table: sealed file | topic id | partitions: next offset, epoch | rows: partition, offset, timestamp, key, value
 //! ```
 //!
 //! Invariants
 //! - It is a cache: one that is damaged, of another topic, or in doubt is ignored, and the table read anew.
-//! - In doubt is one whose positions the log does not hold any more, or holds with another epoch, and one so old
-//!   that compaction may have dropped a tombstone behind its positions.
+//! - In doubt is one whose positions the log does not hold any more, or holds with another epoch, and one behind
+//!   whose positions compaction has taken a tombstone away.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use crate::partition::Log;
 use crate::types::TopicId;
 
 const KIND: u16 = 0x5442;
-const VERSION: u16 = 1;
+/// Version 1 told its age, and believed a topic that tombstones had stayed for as long as they stay now.
+const VERSION: u16 = 2;
 const MAX_LEN: u64 = u32::MAX as u64;
 
 /// Where a topic's snapshot is.
@@ -44,15 +44,14 @@ pub(super) struct Position {
 /// What a snapshot holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    pub(super) current_at: i64,
     pub(super) positions: Vec<Position>,
     pub(super) rows: Rows,
 }
 
 impl SnapshotPlace {
-    /// Writes a snapshot durably in place of the one before: of all that there was at a time, in milliseconds.
-    pub(super) fn save(&self, current_at: i64, positions: &[Position], rows: &Rows) -> Result<()> {
-        let bytes = encode(self.topic, current_at, positions, rows);
+    /// Writes a snapshot durably in place of the one before.
+    pub(super) fn save(&self, positions: &[Position], rows: &Rows) -> Result<()> {
+        let bytes = encode(self.topic, positions, rows);
         let Some(bytes) = bytes.filter(|bytes| (bytes.len() as u64) < MAX_LEN) else {
             return Err(Error::invalid_argument(
                 "the table is too large for a snapshot, which holds up to 4 GiB",
@@ -67,26 +66,21 @@ impl SnapshotPlace {
         let file = self.environment.files().open(&self.path, OpenMode::Read).ok()?;
         let bytes = read_whole(&*file, MAX_LEN).ok()?;
         let snapshot = decode(self.topic, &bytes).ok().flatten()?;
-        let now = self.environment.clock().now().millis();
         let known = snapshot.positions.len() <= logs.len();
-        let holds = |(position, log): (&Position, &Arc<Log>)| {
-            is_held(log, position, now.saturating_sub(snapshot.current_at))
-        };
+        let holds = |(position, log): (&Position, &Arc<Log>)| is_held(log, position);
         (known && snapshot.positions.iter().zip(logs).all(holds)).then_some(snapshot)
     }
 }
 
-/// Whether a log goes on from a position as it was left, `age` milliseconds ago.
-fn is_held(log: &Log, position: &Position, age: i64) -> bool {
-    let retention = i64::try_from(log.settings().cleanup.delete_retention.as_millis()).unwrap_or(i64::MAX);
-    let tombstones_stay = log.cleaned_to() <= position.next || (0..retention).contains(&age);
+/// Whether a log goes on from a position as it was left.
+fn is_held(log: &Log, position: &Position) -> bool {
     let there = position.next >= log.log_start() && position.next <= log.high_watermark();
-    there && tombstones_stay && log.epoch_before(position.next) == position.epoch
+    there && log.tombstones_gone() <= position.next && log.epoch_before(position.next) == position.epoch
 }
 
-fn encode(topic: TopicId, current_at: i64, positions: &[Position], rows: &Rows) -> Option<Vec<u8>> {
+fn encode(topic: TopicId, positions: &[Position], rows: &Rows) -> Option<Vec<u8>> {
     let mut writer = Writer::new();
-    writer.put_array(*topic.as_bytes()).put_i64(current_at);
+    writer.put_array(*topic.as_bytes());
     writer.put_count(positions.len());
     for position in positions {
         writer.put_u64(position.next).put_i32(position.epoch);
@@ -102,14 +96,13 @@ fn encode(topic: TopicId, current_at: i64, positions: &[Position], rows: &Rows) 
     Some(writer.seal(KIND, VERSION))
 }
 
-/// `None` for a snapshot of another topic.
+/// `None` for a snapshot of another topic, or of an earlier version.
 fn decode(topic: TopicId, bytes: &[u8]) -> std::result::Result<Option<Snapshot>, FormatError> {
-    let (_, payload) = sealed_file::open(KIND, VERSION, bytes)?;
+    let (version, payload) = sealed_file::open(KIND, VERSION, bytes)?;
     let mut reader = Reader::new(payload);
-    if TopicId::from_bytes(reader.get_array()?) != topic {
+    if version < VERSION || TopicId::from_bytes(reader.get_array()?) != topic {
         return Ok(None);
     }
-    let current_at = reader.get_i64()?;
     let mut positions = Vec::new();
     for _ in 0..reader.get_count(12)? {
         positions.push(Position { next: reader.get_u64()?, epoch: reader.get_i32()? });
@@ -122,7 +115,7 @@ fn decode(topic: TopicId, bytes: &[u8]) -> std::result::Result<Option<Snapshot>,
         rows.put(key, Row { partition, offset, timestamp, value: reader.get_bytes()?.into() });
     }
     reader.finish()?;
-    Ok(Some(Snapshot { current_at, positions, rows }))
+    Ok(Some(Snapshot { positions, rows }))
 }
 
 #[cfg(test)]
@@ -136,9 +129,9 @@ mod tests {
         rows.put(b"k", Row { partition: 1, offset: 7, timestamp: -5, value: (*b"v").into() });
         rows.put(b"", Row { partition: 0, offset: 0, timestamp: 9, value: (*b"").into() });
         let positions = [Position { next: 8, epoch: 2 }, Position { next: 1, epoch: -1 }];
-        let bytes = encode(topic, 77, &positions, &rows).unwrap();
+        let bytes = encode(topic, &positions, &rows).unwrap();
         let read = decode(topic, &bytes).unwrap().unwrap();
-        assert_eq!(read, Snapshot { current_at: 77, positions: positions.to_vec(), rows });
+        assert_eq!(read, Snapshot { positions: positions.to_vec(), rows });
         assert_eq!(decode(TopicId::from_bytes([4; 16]), &bytes).unwrap(), None);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();

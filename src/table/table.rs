@@ -68,8 +68,6 @@ pub struct Table<K = Raw, V = Raw> {
     place: SnapshotPlace,
     from_snapshot: bool,
     followed: Vec<Followed>,
-    /// When the table was last known to hold all that there was, by the wall clock, in milliseconds.
-    current_at: i64,
 }
 
 /// How far a partition has been followed.
@@ -107,9 +105,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
         // What tombstones below have deleted is not there to be read any more.
         let begin = |log: &Arc<Log>| Followed { base: log.cleaned_to(), start: 0 };
         let followed = partitions.iter().map(begin).collect();
-        let current_at = i64::MIN;
-        let mut table =
-            Table { rows, reader, partitions, codecs, producer, place, from_snapshot, followed, current_at };
+        let mut table = Table { rows, reader, partitions, codecs, producer, place, from_snapshot, followed };
         table.take_snapshot();
         table.update()?;
         Ok(table)
@@ -154,29 +150,16 @@ impl<K: Codec, V: Codec> Table<K, V> {
     fn read_on(&mut self, changes: &mut Changes) -> Result<()> {
         let mut settled = false;
         loop {
-            let now = self.now();
             match self.reader.next() {
                 Ok(Some(records)) => self.apply(&records, changes)?,
                 // What the log has besides may have come since: once more.
                 Ok(None) if !settled && self.settle(changes)? => settled = true,
-                Ok(None) => {
-                    self.current_at = now;
-                    return Ok(());
-                }
+                Ok(None) => return Ok(()),
                 // What has been read is told first.
                 Err(error) if error.kind() == ErrorKind::Closed && !changes.is_empty() => return Ok(()),
                 Err(error) => self.skip_deleted(error)?,
             }
         }
-    }
-
-    pub(super) fn now(&self) -> i64 {
-        self.place.environment.clock().now().millis()
-    }
-
-    /// At this time there was nothing more to read.
-    pub(super) fn was_current(&mut self, at: i64) {
-        self.current_at = at;
     }
 
     /// Whether compaction has taken a tombstone away that the table may not have met.
@@ -232,8 +215,8 @@ impl<K: Codec, V: Codec> Table<K, V> {
         PollChanges::new(self)
     }
 
-    /// Writes a snapshot, durably: the next opening reads only what has come since. It is of what the table holds, and
-    /// counts as old as its last [`update`](Table::update): one from before tombstones have gone is not used.
+    /// Writes a snapshot, durably: the next opening reads only what has come since. It is of what the table holds, up to
+    /// its last [`update`](Table::update): where compaction has taken a tombstone away behind that, it is not used.
     ///
     /// # Errors
     /// `StorageFull`, `Io`; `InvalidArgument` for a table above 4 GiB.
@@ -243,7 +226,7 @@ impl<K: Codec, V: Codec> Table<K, V> {
             let next = self.reader.position(number)?.get();
             positions.push(Position { next, epoch: log.epoch_before(next) });
         }
-        self.place.save(self.current_at, &positions, &self.rows)
+        self.place.save(&positions, &self.rows)
     }
 
     pub(super) fn apply(&mut self, records: &Records<Raw, Raw>, changes: &mut Changes) -> Result<()> {

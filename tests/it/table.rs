@@ -160,6 +160,32 @@ fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
     assert!(open().topic(&COUNTS).unwrap().table().unwrap().is_from_snapshot());
 }
 
+/// What has gone counts, and not how long tombstones stay by now: they may have been to go sooner.
+#[test]
+fn a_snapshot_does_not_bring_deleted_keys_back_where_tombstones_stay_longer_now() {
+    let sim = SimEnvironment::new(5);
+    let config = BrokerConfig::new().background(Background::Manual);
+    let open =
+        || Broker::builder("/data").config(config.clone()).environment(sim.environment()).open().unwrap();
+    let broker = open();
+    let topic = broker.topic(&COUNTS).unwrap();
+    let stay = |seconds| topic.config().delete_retention(Duration::from_secs(seconds));
+    broker.alter_topic(topic.name(), stay(30)).unwrap();
+    (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
+    topic.table().unwrap().save_snapshot().unwrap();
+    send(&topic, "7", None);
+    topic.compact().unwrap().wait().unwrap();
+    broker.alter_topic(topic.name(), stay(86_400)).unwrap();
+    assert!(topic.table().unwrap().is_from_snapshot(), "the tombstone is there");
+    sim.clock().advance(Duration::from_secs(31));
+    topic.compact().unwrap().wait().unwrap();
+    drop(topic);
+    broker.close().wait().unwrap();
+    drop(broker);
+    let table = open().topic(&COUNTS).unwrap().table().unwrap();
+    assert_eq!((table.get("7").unwrap(), table.len(), table.is_from_snapshot()), (None, 29, false));
+}
+
 /// A table that has not been looked at for as long as tombstones stay is told all the same what was deleted.
 #[test]
 fn a_table_that_is_far_behind_misses_no_deletion() {
