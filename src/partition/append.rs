@@ -243,7 +243,7 @@ impl Log {
     fn remove(&self, obstacle: Obstacle, patience: Patience<'_>) -> Result<()> {
         match obstacle {
             Obstacle::Prepare(end) => self.prepare_to(end),
-            Obstacle::Roll => self.roll().map_err(|e| self.fail(e)),
+            Obstacle::Roll(full) => self.roll(full).map_err(|e| self.fail(e)),
             Obstacle::Moving | Obstacle::Large => {
                 drop(self.writer.lock());
                 Ok(())

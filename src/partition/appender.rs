@@ -86,7 +86,8 @@ enum Stopped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     Prepare(u64),
-    Roll,
+    /// The segment with this base offset is full.
+    Roll(u64),
     Moving,
     /// The segment's files may be closed.
     Resting,
@@ -501,7 +502,7 @@ impl From<TailRoom> for Obstacle {
     fn from(room: TailRoom) -> Obstacle {
         match room {
             TailRoom::Prepare(end) => Obstacle::Prepare(end),
-            TailRoom::Roll => Obstacle::Roll,
+            TailRoom::Roll(base) => Obstacle::Roll(base),
         }
     }
 }

@@ -116,7 +116,8 @@ impl Log {
         let Some(tail) = &writer.tail else { return Err(Error::closed("the partition")) };
         // A follower's may begin behind the log's end.
         let span = end.saturating_sub(tail.next_offset());
-        if tail.room_for_batch(len, span, false) == Err(TailRoom::Roll) || self.is_aged(tail) {
+        let full = matches!(tail.room_for_batch(len, span, false), Err(TailRoom::Roll(_)));
+        if full || self.is_aged(tail) {
             // Staged it stays: leaving staging would write the batches behind this one first.
             self.roll_into(writer, false)?;
         }
@@ -136,14 +137,11 @@ impl Log {
         !tail.is_empty() && first.is_some_and(|first| older_than(first.millis(), now.millis(), age))
     }
 
-    /// Rolls because the active segment is full, unless somebody else has just done it.
-    pub(super) fn roll(&self) -> Result<()> {
-        let base = || self.active_segment().map(|active| active.base());
-        let full = base();
+    /// Rolls because the segment with the base offset `full` is, unless somebody else has just done it.
+    pub(super) fn roll(&self, full: u64) -> Result<()> {
         let mut writer = self.writer.lock();
         self.check_open()?;
-        let empty = self.active_segment().is_some_and(|active| active.published().position == 0);
-        if empty || base() != full {
+        if self.active_segment().is_some_and(|active| active.base() != full) {
             return Ok(()); // another sender has met the full segment, too, and was faster
         }
         if writer.tail.is_some() {

@@ -61,8 +61,8 @@ impl<'a> NewRecord<'a> {
 pub(crate) enum TailRoom {
     /// The segment must be prepared up to this position.
     Prepare(u64),
-    /// The segment is full: the log must roll.
-    Roll,
+    /// The segment with this base offset is full: the log must roll.
+    Roll(u64),
 }
 
 /// The limits of the batches built in place.
@@ -301,7 +301,7 @@ impl Tail {
     fn check_room(&self, end: u64, count: u64) -> std::result::Result<(), TailRoom> {
         let deltas = self.next + count - self.segment.base();
         let fits = end <= self.max_len && deltas <= i32::MAX as u64 && !self.index_full;
-        if fits || self.is_empty() { Ok(()) } else { Err(TailRoom::Roll) }
+        if fits || self.is_empty() { Ok(()) } else { Err(TailRoom::Roll(self.base)) }
     }
 
     /// Seals the batch being built, if there is one: fills in its header.

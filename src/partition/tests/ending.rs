@@ -31,7 +31,7 @@ fn nothing_is_rolled_once_the_topic_is_deleted() {
     opened.log.abandon();
     opened.log.leave_folder();
     let segments = opened.log.segment_count();
-    assert_eq!(opened.log.roll().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(opened.log.roll(0).unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(opened.log.segment_count(), segments);
 }
 

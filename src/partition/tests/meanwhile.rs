@@ -175,13 +175,16 @@ fn a_second_roll_does_not_cut_the_segment_that_the_first_has_begun() {
     let machine = Machine { open_segments: OpenSegments::new(0), attendant: crowded.clone(), ..machine };
     let opened = Arc::new(machine.open(Found::New).unwrap());
     opened.send_many(1);
-    opened.log.roll().unwrap();
+    opened.log.roll(0).unwrap();
     // Between the new tail and the end of the roll, if there is a second one.
     let other = opened.clone();
     *crowded.0.lock().unwrap() = Some(Box::new(move || other.send_many(3)));
-    opened.log.roll().unwrap();
+    opened.log.roll(0).unwrap();
     let not_yet = crowded.0.lock().unwrap().take();
     not_yet.into_iter().for_each(|meanwhile| meanwhile());
+    // Nor is the next segment rolled, however late somebody comes who has met the first.
+    opened.log.roll(0).unwrap();
+    assert_eq!(opened.log.segment_count(), 2);
     opened.log.flush().unwrap();
     opened.assert_holds(0, 4);
     machine.killed().open(Found::Unclean(None)).unwrap().assert_holds(0, 4);
