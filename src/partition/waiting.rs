@@ -75,15 +75,7 @@ impl Log {
         cx: &mut Context<'_>,
         key: &mut Option<WaitKey>,
     ) -> Poll<Result<()>> {
-        if let Some(done) = self.acked(end) {
-            return Poll::Ready(done);
-        }
-        self.acks.register(key, cx.waker());
-        if let Some(done) = self.acked(end) {
-            return Poll::Ready(done);
-        }
-        self.attendant.flush_soon();
-        Poll::Pending
+        self.poll_flush(|| self.acked(end), || self.attendant.flush_soon(), cx, key)
     }
 
     pub(super) fn acked(&self, end: u64) -> Option<Result<()>> {
@@ -104,15 +96,7 @@ impl Log {
         cx: &mut Context<'_>,
         key: &mut Option<WaitKey>,
     ) -> Poll<Result<()>> {
-        if let Some(done) = self.is_flushed(end) {
-            return Poll::Ready(done);
-        }
-        self.acks.register(key, cx.waker());
-        if let Some(done) = self.is_flushed(end) {
-            return Poll::Ready(done);
-        }
-        self.flush_soon(end);
-        Poll::Pending
+        self.poll_flush(|| self.is_flushed(end), || self.flush_soon(end), cx, key)
     }
 
     fn is_flushed(&self, end: u64) -> Option<Result<()>> {
@@ -161,14 +145,26 @@ impl Log {
     /// Waits, as a task does, until no flush that appends must wait for is overdue; `key` is taken back by
     /// [`cancel_acked`](Log::cancel_acked).
     pub(crate) fn poll_on_time(&self, cx: &mut Context<'_>, key: &mut Option<WaitKey>) -> Poll<()> {
-        if !self.is_overdue() {
-            return Poll::Ready(());
+        let is_on_time = || (!self.is_overdue()).then_some(());
+        self.poll_flush(is_on_time, || self.attendant.flush_soon(), cx, key)
+    }
+
+    /// Looks for what a flush brings, and registers to be woken by one otherwise, which it asks for.
+    fn poll_flush<T>(
+        &self,
+        done: impl Fn() -> Option<T>,
+        ask: impl FnOnce(),
+        cx: &mut Context<'_>,
+        key: &mut Option<WaitKey>,
+    ) -> Poll<T> {
+        if let Some(done) = done() {
+            return Poll::Ready(done);
         }
         self.acks.register(key, cx.waker());
-        if !self.is_overdue() {
-            return Poll::Ready(());
+        if let Some(done) = done() {
+            return Poll::Ready(done);
         }
-        self.attendant.flush_soon();
+        ask();
         Poll::Pending
     }
 

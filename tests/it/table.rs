@@ -16,6 +16,12 @@ fn compacted() -> TopicConfig {
 
 const COUNTS: TopicDef<Utf8, U64> = TopicDef::new("counts").settings(compacted);
 
+/// A broker in which nothing happens by itself.
+fn open(sim: &SimEnvironment) -> Broker {
+    let config = BrokerConfig::new().background(Background::Manual);
+    Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap()
+}
+
 fn send(topic: &Topic<Utf8, U64>, key: &str, value: Option<u64>) {
     let producer = topic.producer().unwrap();
     match value {
@@ -92,8 +98,7 @@ fn a_table_follows_its_topic() {
 #[test]
 fn an_old_snapshot_does_not_bring_deleted_keys_back() {
     let sim = SimEnvironment::new(5);
-    let config = BrokerConfig::new().background(Background::Manual);
-    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let broker = open(&sim);
     let day = Duration::from_secs(86_400);
     let topic = broker.topic(&COUNTS).unwrap();
     for i in 0..30 {
@@ -114,8 +119,7 @@ fn an_old_snapshot_does_not_bring_deleted_keys_back() {
 #[test]
 fn what_retention_deletes_leaves_the_table() {
     let sim = SimEnvironment::new(5);
-    let config = BrokerConfig::new().background(Background::Manual);
-    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let broker = open(&sim);
     let hour = Duration::from_secs(3600);
     let config = compacted().cleanup_policy(CleanupPolicy::CompactAndDelete).retention(Retention::age(hour));
     broker.create_topic("counts", config.partitions(1)).unwrap();
@@ -137,10 +141,7 @@ fn what_retention_deletes_leaves_the_table() {
 #[test]
 fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
     let sim = SimEnvironment::new(5);
-    let config = BrokerConfig::new().background(Background::Manual);
-    let open =
-        || Broker::builder("/data").config(config.clone()).environment(sim.environment()).open().unwrap();
-    let broker = open();
+    let broker = open(&sim);
     let topic = broker.topic(&COUNTS).unwrap();
     (0..30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
     let table = topic.table().unwrap();
@@ -152,22 +153,19 @@ fn a_new_snapshot_of_an_old_table_does_not_bring_deleted_keys_back() {
     drop((table, topic));
     broker.close().wait().unwrap();
     drop(broker);
-    let mut table = open().topic(&COUNTS).unwrap().table().unwrap();
+    let mut table = open(&sim).topic(&COUNTS).unwrap().table().unwrap();
     assert_eq!((table.get("7").unwrap(), table.len(), table.is_from_snapshot()), (None, 29, false));
     table.update().unwrap();
     table.save_snapshot().unwrap();
     drop(table);
-    assert!(open().topic(&COUNTS).unwrap().table().unwrap().is_from_snapshot());
+    assert!(open(&sim).topic(&COUNTS).unwrap().table().unwrap().is_from_snapshot());
 }
 
 /// What has gone counts, and not how long tombstones stay by now: they may have been to go sooner.
 #[test]
 fn a_snapshot_does_not_bring_deleted_keys_back_where_tombstones_stay_longer_now() {
     let sim = SimEnvironment::new(5);
-    let config = BrokerConfig::new().background(Background::Manual);
-    let open =
-        || Broker::builder("/data").config(config.clone()).environment(sim.environment()).open().unwrap();
-    let broker = open();
+    let broker = open(&sim);
     let topic = broker.topic(&COUNTS).unwrap();
     let stay = |seconds| topic.config().delete_retention(Duration::from_secs(seconds));
     broker.alter_topic(topic.name(), stay(30)).unwrap();
@@ -182,7 +180,7 @@ fn a_snapshot_does_not_bring_deleted_keys_back_where_tombstones_stay_longer_now(
     drop(topic);
     broker.close().wait().unwrap();
     drop(broker);
-    let table = open().topic(&COUNTS).unwrap().table().unwrap();
+    let table = open(&sim).topic(&COUNTS).unwrap().table().unwrap();
     assert_eq!((table.get("7").unwrap(), table.len(), table.is_from_snapshot()), (None, 29, false));
 }
 
@@ -191,8 +189,7 @@ fn a_snapshot_does_not_bring_deleted_keys_back_where_tombstones_stay_longer_now(
 fn a_table_that_is_far_behind_misses_no_deletion() {
     for poll in [false, true] {
         let sim = SimEnvironment::new(5);
-        let config = BrokerConfig::new().background(Background::Manual);
-        let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+        let broker = open(&sim);
         let day = Duration::from_secs(86_400);
         let topic = broker.topic(&COUNTS).unwrap();
         let fill = |from: u64| (from..from + 30).for_each(|i| send(&topic, &format!("{i}"), Some(i)));
@@ -296,8 +293,7 @@ fn a_conditional_append_does_what_the_topics_settings_ask_for() {
     use millpond::config::{Compression, TimestampType};
 
     let sim = SimEnvironment::new(7);
-    let config = BrokerConfig::new().background(Background::Manual);
-    let broker = Broker::builder("/data").config(config).environment(sim.environment()).open().unwrap();
+    let broker = open(&sim);
     fn settings() -> TopicConfig {
         let gzip = Compression::Gzip { level: None };
         let config = TopicConfig::new().compression(gzip).timestamp_type(TimestampType::LogAppend);
