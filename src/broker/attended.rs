@@ -104,12 +104,18 @@ impl Attended {
         if log.is_closed() {
             return Ok(None);
         }
-        // Only a full disk lets it be tried again.
-        log.checkpoint().inspect_err(|e| {
-            if e.kind() == ErrorKind::StorageFull {
-                self.flushed(0);
+        match log.checkpoint() {
+            // It has been closed since, or deleted with its topic: those who ask for all points ask for others'.
+            Err(_) if log.is_closed() => Ok(None),
+            Err(e) => {
+                // Only a full disk lets it be tried again.
+                if e.kind() == ErrorKind::StorageFull {
+                    self.flushed(0);
+                }
+                Err(e)
             }
-        })
+            point => point,
+        }
     }
 
     /// This recovery point is on the device.
