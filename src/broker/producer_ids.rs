@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::sealed_file::{self, Reader, Writer};
 use crate::producer::HolderOfName;
-use crate::types::TopicId;
+use crate::types::{TopicId, check_plain};
 
 /// Ids that are written down at once.
 const BLOCK: u64 = 1000;
@@ -65,19 +65,7 @@ struct Names {
 /// A name of a producer, or a transactional id, must be one. What an older version has written down under another
 /// name is read, and can be ended, all the same.
 pub(super) fn check_name(name: &str) -> Result<()> {
-    let rule = if name.is_empty() {
-        "is empty"
-    } else if name.len() > MAX_NAME {
-        "is longer than 249 bytes"
-    } else if name.chars().any(char::is_control) {
-        "has a control character"
-    } else {
-        return Ok(());
-    };
-    let shown: String = name.chars().take(80).collect();
-    let message =
-        format!("the producer's name {shown:?} {rule}; give it 1 to {MAX_NAME} bytes of plain text");
-    Err(Error::invalid_argument(message))
+    check_plain("the producer's name", name, MAX_NAME).map_err(Error::invalid_argument)
 }
 
 impl Shared {

@@ -8,22 +8,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::types::check_plain;
 
 /// The longest name of a group or an instance, in bytes.
 pub const MAX_NAME_LEN: usize = 255;
 
 fn check(what: &str, name: &str) -> Result<()> {
-    let shown: String = name.chars().take(80).collect();
-    let rule = if name.is_empty() {
-        "is empty"
-    } else if name.len() > MAX_NAME_LEN {
-        "is longer than 255 bytes"
-    } else if name.chars().any(char::is_control) {
-        "has a control character"
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid_argument(format!("{what} {shown:?} {rule}; give it 1 to 255 bytes of plain text")))
+    check_plain(what, name, MAX_NAME_LEN).map_err(Error::invalid_argument)
 }
 
 /// What a member calls itself must be a name.

@@ -34,6 +34,21 @@ impl InvalidText {
     }
 }
 
+/// Whether a text can be a name that is written down: 1 to `longest` bytes, no control characters. The error names
+/// the rule, and is short and plain whatever the text is.
+pub(crate) fn check_plain(what: &str, name: &str, longest: usize) -> Result<(), String> {
+    let rule = if name.is_empty() {
+        "is empty"
+    } else if name.len() > longest {
+        "is too long"
+    } else if name.chars().any(char::is_control) {
+        "has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(format!("{what} {:?} {rule}; give it 1 to {longest} bytes of plain text", shorten(name)))
+}
+
 /// As much of a text as an error message should carry.
 pub(super) fn shorten(text: &str) -> String {
     text.chars().take(80).collect()

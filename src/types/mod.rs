@@ -15,6 +15,7 @@ mod topic_name;
 pub use byte_size::ByteSize;
 pub use headers::Headers;
 pub use ids::{LeaderEpoch, ProducerEpoch, ProducerId};
+pub(crate) use invalid::check_plain;
 pub use invalid::{InvalidName, InvalidText};
 pub use offset::Offset;
 pub use timestamp::Timestamp;
