@@ -21,7 +21,7 @@ use crate::codec::Raw;
 use crate::config::{ReaderConfig, Start};
 use crate::env::Clock;
 use crate::error::Result;
-use crate::partition::{Chunk, Cursor, Log, ReadLimits};
+use crate::partition::{Cursor, Log, ReadLimits};
 use crate::producer::KeptOpen;
 use crate::sync::WaitKey;
 use crate::types::{Offset, TopicPartition};
@@ -119,11 +119,7 @@ impl<K, V> Reader<K, V> {
     #[expect(clippy::should_implement_trait, reason = "reading may fail, and goes on after a None")]
     pub fn next(&mut self) -> Result<Option<Records<K, V>>> {
         let from = self.cursor.next_offset();
-        let found = match self.cursor.read(self.until, &self.limits)? {
-            None if self.cursor.log().has_ended() && !self.is_finished() => self.read_last()?,
-            found => found,
-        };
-        let Some(chunk) = found else { return Ok(None) };
+        let Some(chunk) = self.cursor.read_or_end(self.until, &self.limits)? else { return Ok(None) };
         let part = Part::new(self.topic_partition().clone(), chunk, from, self.position().get());
         Ok(Some(Records::of(&self.codecs, part)))
     }
@@ -149,16 +145,6 @@ impl<K, V> Reader<K, V> {
         let offset = resolve(self.cursor.log(), to.into(), self.cursor.isolation())?;
         self.cursor.seek(offset);
         Ok(())
-    }
-
-    /// The log has ended: what came before that was seen is read, then nothing comes any more.
-    #[cold]
-    fn read_last(&mut self) -> Result<Option<Chunk>> {
-        let last = self.cursor.read(self.until, &self.limits)?;
-        if last.is_none() {
-            self.cursor.log().check_going_on()?;
-        }
-        Ok(last)
     }
 
     /// Everything of the range has been handed out.

@@ -243,15 +243,7 @@ fn read_from(place: &mut Place, room: &mut Room, config: &ReaderConfig) -> Resul
     let limits =
         ReadLimits { max_bytes: room.bytes, max_records: room.records, ..limits(config, place.log()) };
     let from = place.cursor.next_offset();
-    let mut found = place.cursor.read(u64::MAX, &limits)?;
-    if found.is_none() && place.log().has_ended() {
-        // What came before that was seen is read, then nothing comes any more.
-        found = place.cursor.read(u64::MAX, &limits)?;
-        if found.is_none() {
-            place.log().check_going_on()?;
-        }
-    }
-    let Some(chunk) = found else { return Ok(None) };
+    let Some(chunk) = place.cursor.read_or_end(u64::MAX, &limits)? else { return Ok(None) };
     room.bytes = room.bytes.saturating_sub(chunk.bytes());
     room.records = room.records.saturating_sub(u32::try_from(chunk.count_hint()).unwrap_or(u32::MAX));
     let topic_partition = place.log().topic_partition().clone();

@@ -179,6 +179,25 @@ impl Cursor {
         }
     }
 
+    /// As [`read`](Self::read), and where the log has ended, the error that says so once there is nothing more.
+    #[inline]
+    pub(crate) fn read_or_end(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
+        match self.read(until, limits)? {
+            None if self.log.has_ended() && self.next < until => self.read_last(until, limits),
+            found => Ok(found),
+        }
+    }
+
+    /// The log has ended: what came before that was seen is read, then nothing comes any more.
+    #[cold]
+    fn read_last(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
+        let last = self.read(until, limits)?;
+        if last.is_none() {
+            self.log.check_going_on()?;
+        }
+        Ok(last)
+    }
+
     /// What can be read now, below `until`; `None` if there is nothing. Never waits.
     pub(crate) fn read(&mut self, until: u64, limits: &ReadLimits) -> Result<Option<Chunk>> {
         if self.place.as_ref().is_some_and(|place| place.segment.ends_before(place.position.max(1))) {
