@@ -101,11 +101,8 @@ impl Attended {
 
     fn point(&self) -> Result<Option<RecoveryPoint>> {
         let Some(log) = self.log() else { return Ok(None) };
-        if log.is_closed() {
-            return Ok(None);
-        }
         match log.checkpoint() {
-            // It has been closed since, or deleted with its topic: those who ask for all points ask for others'.
+            // It is closed, or deleted with its topic, meanwhile perhaps: who asks for all points asks for others'.
             Err(_) if log.is_closed() => Ok(None),
             Err(e) => {
                 // Only a full disk lets it be tried again.

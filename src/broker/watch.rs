@@ -156,7 +156,7 @@ impl Watch {
         self.look_at_groups(&Topics { manifests: &manifests }, wanted)
     }
 
-    /// What a topic answers that is being deleted just now is no error.
+    /// Whether there is still a topic of this id: what one answers that is being deleted just now is no error.
     fn is_there(&self, topic: TopicId) -> Result<bool> {
         Ok(self.observer.manifests()?.iter().any(|manifest| manifest.id == topic))
     }

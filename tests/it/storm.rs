@@ -37,7 +37,7 @@ fn everything_at_once() {
 
 /// The same for as many seconds as `MILLPOND_SECONDS` says, with one seed after the other.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes; run by `.ci/run storm`, and MILLPOND_SECONDS says for how long"]
 fn everything_at_once_for_minutes() {
     let rounds = number("MILLPOND_SECONDS").unwrap_or(120) / 3;
     (0..rounds).for_each(|round| storm(100 + round, Duration::from_secs(3)));

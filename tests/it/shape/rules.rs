@@ -55,7 +55,7 @@ pub(super) fn forbidden_words() -> Vec<String> {
     let hosts = [
         ["artif", "actory"],
         ["nexus/", "repository"],
-        ["index.", "crates.io-"],
+        ["index.cra", "tes.io-"],
         ["sparse", "+http"],
         ["pypi.", "org/simple"],
         ["local", "host:"],
